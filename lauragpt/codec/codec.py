@@ -1,0 +1,156 @@
+"""The codec: waveform (B, N) at 16 kHz <-> codes (B, K, T) at 25 Hz, K = 32 codebooks of 1024 codes x 128 dims.
+
+The first codebook's indices are the GPT's audio tokens; the sum of all embeddings (B, T, D) is what the one-step vocoder
+predicts and `decode_embeddings` turns into sound. T = ceil(N / 640).
+
+B batch, N samples, K codebooks, T frames, D embedding width.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lauragpt.codec.quantizer import QuantizerConfig, ResidualQuantizer
+from lauragpt.codec.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
+from lauragpt.codec.spectral import SpectralConfig, SpectralDecoder, SpectralEncoder
+from lauragpt.errors import LauraError
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Everything that decides what a code means, apart from the weights."""
+
+    architecture: str = "seanet"  # "seanet" as in the paper, or "spectral", which trains on a CPU
+    sample_rate: int = 16000
+    strides: tuple[int, ...] = (8, 5, 4, 2, 2)  # in the decoder's order; their product is the hop
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    seanet: SEANetConfig = field(default_factory=SEANetConfig)
+    spectral: SpectralConfig = field(default_factory=SpectralConfig)
+
+    @property
+    def hop(self) -> int:
+        """Samples a frame."""
+        return math.prod(self.strides)
+
+    @property
+    def frame_rate(self) -> float:
+        return self.sample_rate / self.hop
+
+    @property
+    def dim(self) -> int:
+        return self.quantizer.dim
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "CodecConfig":
+        """The inverse of `to_dict`, also after a trip through JSON."""
+        parts = {"quantizer": QuantizerConfig, "seanet": SEANetConfig, "spectral": SpectralConfig}
+        try:
+            values = {k: parts[k](**_tuples(v)) if k in parts else v for k, v in values.items()}
+            return cls(**_tuples(values))
+        except TypeError as error:
+            raise LauraError(f"codec configuration: {error}; allowed keys: {', '.join(cls.__dataclass_fields__)}") from error
+
+
+def _tuples(values: dict) -> dict:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+CODEC_PRESETS: dict[str, CodecConfig] = {
+    "debug": CodecConfig(
+        quantizer=QuantizerConfig(n_quantizers=4, dropout_levels=(1, 2, 4)), seanet=SEANetConfig(filters=2, lstm_layers=1)
+    ),
+    "mini": CodecConfig(architecture="spectral"),
+    "paper": CodecConfig(architecture="seanet"),
+}
+
+
+@dataclass
+class CodecOutput:
+    wave: Tensor  # (B, N): the reconstruction, as long as the input
+    codes: Tensor  # (B, K, T); -1 where a row used fewer levels
+    latents: Tensor  # (B, T, D) before quantization
+    embeddings: Tensor  # (B, T, D) after it
+    commitment: Tensor  # (K,) a level
+
+
+class Codec(nn.Module):
+    """Handed its parts built: encoder (B, N) -> (B, T, D), quantizer, decoder (B, T, D) -> (B, N)."""
+
+    def __init__(self, config: CodecConfig, encoder: nn.Module, quantizer: ResidualQuantizer, decoder: nn.Module):
+        super().__init__()
+        self.config = config
+        self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
+
+    @classmethod
+    def from_config(cls, config: CodecConfig) -> "Codec":
+        quantizer = ResidualQuantizer(config.quantizer)
+        if config.architecture == "seanet":
+            parts = (SEANetEncoder(config.seanet, config.strides, config.dim), SEANetDecoder(config.seanet, config.strides, config.dim))
+        elif config.architecture == "spectral":
+            parts = (SpectralEncoder(config.spectral, config.hop, config.dim), SpectralDecoder(config.spectral, config.hop, config.dim))
+        else:
+            raise LauraError(f"unknown codec architecture {config.architecture!r}: choose seanet or spectral")
+        return cls(config, parts[0], quantizer, parts[1])
+
+    def latents(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """wave (B, N) -> continuous latents (B, T, D). `lengths` (B,): samples a row that are its own."""
+        N = wave.shape[1]
+        hop = self.config.hop
+        frames = None
+        if lengths is not None:
+            lengths = lengths.to(wave.device)
+            wave = wave * (torch.arange(N, device=wave.device) < lengths[:, None])
+            frames = (lengths + hop - 1) // hop
+        return self.encoder(F.pad(wave, (0, -N % hop)), frames)
+
+    @torch.no_grad()
+    def encode(self, wave: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
+        """wave (B, N) -> codes (B, K, T). A row's own ceil(lengths / 640) frames are the same alone and in any batch."""
+        return self.quantizer.encode(self.latents(wave, lengths), n_quantizers)
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """codes (B, K, T) -> sum of embeddings (B, T, D)."""
+        return self.quantizer.embed(codes)
+
+    def decode_embeddings(self, embeddings: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """embeddings (B, T, D) -> wave (B, T * 640). `lengths` (B,): frames a row that are its own; silence follows them."""
+        return self.decoder(embeddings, lengths)
+
+    def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """codes (B, K, T) -> wave (B, T * 640)."""
+        return self.decode_embeddings(self.embed(codes), lengths)
+
+    def forward(self, wave: Tensor, n_quantizers: Tensor | int | None = None, update: bool = False) -> CodecOutput:
+        """wave (B, N) -> its reconstruction. `n_quantizers`: one number or one a row (B,), 0 to pass the latents on as they are;
+        `update` lets the codebooks follow the data (the generator's turn in training only)."""
+        latents = self.latents(wave)
+        if isinstance(n_quantizers, int) and n_quantizers == 0:
+            embeddings, codes = latents, latents.new_zeros((len(wave), 0, latents.shape[1]), dtype=torch.int64)
+            commitment = latents.new_zeros(1)
+        else:
+            quantized = self.quantizer(latents, n_quantizers, update)
+            embeddings, codes, commitment = quantized.embeddings, quantized.codes, quantized.commitment
+        decoded = self.decode_embeddings(embeddings)[:, : wave.shape[1]]
+        return CodecOutput(decoded, codes, latents, embeddings, commitment)
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of configuration and weights. Weights count in half precision, so that saving a checkpoint in fp16 keeps
+        the hash. Tokens carry it; a model refuses tokens of another codec."""
+        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
+        for name, value in sorted(self.state_dict().items()):
+            if name not in ("quantizer.counts", "quantizer.initialised", "quantizer.updates"):  # training state, no meaning
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def config_hash(self) -> str:
+        return self.hash

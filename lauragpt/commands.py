@@ -1,0 +1,248 @@
+"""What the verbs of the command line share: checking options, feeding files to the model, writing answers.
+
+In: paths or texts and a function that answers a batch of them. Out: answers on stdout or in files, one line a failure on stderr,
+the exit status. A file that cannot be read never keeps the others from being answered. Files appear whole or not at all.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from lauragpt.errors import LauraError
+from lauragpt.result import Result
+from lauragpt.tasks import check_lang
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lauragpt.engine.laura import Laura
+
+GROUP = 16  # inputs held in memory and answered at a time
+SOUNDS = (".wav", ".flac", ".ogg")
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    print("laura: " + " ".join(message.split()), file=sys.stderr, flush=True)
+
+
+def usage(message: str) -> NoReturn:
+    say(message)
+    raise typer.Exit(2)
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """A LauraError becomes its one line and exit status 1."""
+    try:
+        yield
+    except LauraError as error:
+        say(str(error))
+        raise typer.Exit(1) from None
+
+
+def check(lang: str | None = None, out: Path | None = None, format: str = "text", audio: bool = False, count: int = 1) -> None:
+    """Everything about the options that can be wrong before the model is loaded; exit status 2 with one line."""
+    try:
+        if lang is not None:
+            check_lang(lang)
+        if out is not None:
+            _check_out(out, folder=count > 1 and (audio or format in ("srt", "vtt")), audio=audio)
+        elif format in ("srt", "vtt") and count > 1:
+            raise LauraError(f"--format {format} with several recordings makes several files: name a folder with -o")
+    except LauraError as error:
+        usage(str(error))
+
+
+def _check_out(out: Path, folder: bool, audio: bool) -> None:
+    if folder:
+        if out.exists() and not out.is_dir():
+            raise LauraError(f"{out} is a file: with several inputs -o names a folder")
+        place = out
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise LauraError(f"{out} cannot be made: {place} is a file")
+    else:
+        if out.is_dir():
+            raise LauraError(f"{out} is a folder: with one input -o names a file")
+        if audio and out.suffix.lower() not in SOUNDS:
+            raise LauraError(f"{out}: sound is written as {', '.join(SOUNDS)}, not {out.suffix or 'without a suffix'!r}")
+        place = out.parent
+        if not place.is_dir():
+            raise LauraError(f"{out} cannot be written: the folder {place} does not exist")
+    try:
+        # Trying is the only sure test: modes say nothing about read-only file systems, quotas, or root.
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise LauraError(f"{out} cannot be written: {error.strerror}") from None
+
+
+def load(model: str, device: str | None) -> "Laura":
+    from lauragpt.engine.laura import Laura
+
+    return Laura.load(model, device)
+
+
+def answer(
+    files: list[Path],
+    run: Callable[["Laura", list["np.ndarray"]], list[Result]],
+    format: str,
+    out: Path | None,
+    model: str,
+    device: str | None,
+    audio: bool = False,
+) -> None:
+    """Reads each file, runs the good ones in groups, writes in the order given. Exit status 1 when any failed."""
+    from lauragpt.engine.longform import is_silent, read_audio
+
+    def read(path: Path) -> "np.ndarray":
+        wave = read_audio(path)
+        if is_silent(wave):
+            say(f"{path}: no sound in it (all of it is under -70 dBFS), so the answer is empty")
+        return wave
+
+    _answer([str(path) for path in files], [lambda path=path: read(path) for path in files], run, format, out, model, device, audio)
+
+
+def answer_texts(
+    texts: list[str],
+    run: Callable[["Laura", list[str]], list[Result]],
+    format: str,
+    out: Path | None,
+    model: str,
+    device: str | None,
+    audio: bool = False,
+) -> None:
+    """The same for texts; an answer's `file` is null."""
+
+    def read(text: str) -> str:
+        if not text.strip():
+            raise LauraError("the text is empty: give some words")
+        return text
+
+    _answer([None] * len(texts), [lambda text=text: read(text) for text in texts], run, format, out, model, device, audio)
+
+
+def _answer(names, readers, run, format, out, model, device, audio) -> None:
+    failed = 0
+    targets = _targets(names, out, ".wav" if audio else f".{format}") if out and (audio or format in ("srt", "vtt")) else None
+    with one_line(), _sink(None if targets else out) as sink, _progress(len(names)) as advance:
+        laura = load(model, device)
+        for start in range(0, len(names), GROUP):
+            for index, result in _group(laura, range(start, min(start + GROUP, len(names))), names, readers, run):
+                try:
+                    if isinstance(result, LauraError):
+                        raise result
+                    _write(result, names[index], targets[index] if targets else None, format, sink, len(names) > 1)
+                except LauraError as error:
+                    say(str(error))
+                    failed += 1
+                advance()
+    if failed:
+        raise typer.Exit(1)
+
+
+def _group(laura, indices, names, readers, run) -> Iterator[tuple[int, Result | LauraError]]:
+    """Answers of a group in order. When the group fails as a whole, each input is tried alone, so that one does not spoil the rest."""
+    answers: dict[int, Result | LauraError] = {}
+    inputs = {}
+    for index in indices:
+        try:
+            inputs[index] = readers[index]()
+        except LauraError as error:
+            answers[index] = error
+    try:
+        answers |= zip(inputs, run(laura, list(inputs.values())) if inputs else [])
+    except LauraError as error:
+        for index, given in inputs.items():
+            try:
+                answers[index] = error if len(inputs) == 1 else run(laura, [given])[0]
+            except LauraError as own:
+                answers[index] = LauraError(f"{names[index]}: {own}" if names[index] else str(own))
+    return iter(sorted(answers.items()))
+
+
+def _write(result: Result, name: str | None, target: Path | None, format: str, sink, several: bool) -> None:
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if result.audio is None:
+            write_aside(target, result.to_srt() if format == "srt" else result.to_vtt())
+            return
+        from lauragpt.audio import save_audio
+
+        if not len(result.audio):
+            raise LauraError(f"{name}: nothing was said, so there is no sound to write")
+        result.audio_path = str(save_audio(target, result.audio, result.sample_rate))
+    if format == "json":
+        line = result.to_json(file=name)
+    elif format in ("srt", "vtt"):
+        line = (result.to_srt() if format == "srt" else result.to_vtt()).rstrip("\n")
+    else:
+        line = f"{name}: {result.to_text()}" if several and name and target is None else result.to_text()
+    print(line, file=sink, flush=True)
+
+
+def _targets(names: list[str | None], out: Path, suffix: str) -> list[Path]:
+    """One input: `out` itself. Several: a file in the folder `out` for each, named after it, numbered where names meet."""
+    if len(names) == 1:
+        return [out]
+    taken: set[str] = set()
+    targets = []
+    for number, name in enumerate(names, start=1):
+        stem = Path(name).stem if name else str(number)
+        unique, copy = stem, 1
+        while unique in taken:
+            copy += 1
+            unique = f"{stem}-{copy}"
+        taken.add(unique)
+        targets.append(out / f"{unique}{suffix}")
+    return targets
+
+
+@contextlib.contextmanager
+def _sink(out: Path | None, empty: bool = False):
+    """Where lines go: stdout, or a file that appears under its name only when all was written, and, unless it may be `empty`,
+    only when something was."""
+    if out is None:
+        yield sys.stdout
+        return
+    handle, aside = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            yield file
+            written = file.tell() > 0
+        if written or empty:
+            os.chmod(aside, 0o644)
+            os.replace(aside, out)
+        else:
+            os.unlink(aside)
+    except BaseException:
+        os.unlink(aside)
+        raise
+
+
+def write_aside(path: Path, text: str) -> None:
+    with _sink(path, empty=True) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr for many inputs, when a person is watching."""
+    if total < 3 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
+

@@ -1,0 +1,1 @@
+"""Data: manifests, the corpora they are made from, synthetic speech, augmentation and batches."""

@@ -1,0 +1,321 @@
+"""The recorded corpora and the texts -> manifests: `prepare` writes train.jsonl, dev.jsonl, test.jsonl, text.en.txt, text.de.txt.
+
+In: a folder with one JSONL a set (`id`, `audio`, `duration`, `split`, and what is known: `speaker`, `lang`, `text`, `emotion`,
+`sound`, `intent`, `slots`, `pair`, `role`) and `text/*.gz`. Out: examples of every task. A set that is not there is left out.
+Splits stay what the sets say: what is measured (dev, test) is kept out of training by clip, by speaker and by sentence.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lauragpt.data.captions import CAPTIONS, VOCAL_SOUNDS
+from lauragpt.data.manifest import SPLITS, Example, write_manifest
+from lauragpt.errors import LauraError
+from lauragpt.tasks import EMOTIONS, slu_to_text
+from lauragpt.text import normalize
+
+SE_MAX_SECONDS = 12.0
+Row = dict
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Under which licence a corpus comes, and whether weights trained on it may be used commercially."""
+
+    licence: str
+    commercial: bool
+    title: str
+
+
+CORPORA: dict[str, Corpus] = {
+    "librispeech": Corpus("CC BY 4.0", True, "LibriSpeech: read English audiobooks"),
+    "kathleen": Corpus("CC0 1.0", True, "Kathleen: Arctic prompts, one American woman"),
+    "ljspeech": Corpus("public domain", True, "LJ Speech: one American woman reading books"),
+    "kerstin": Corpus("CC0 1.0", True, "Kerstin: one German woman"),
+    "alphanumeric": Corpus("MIT", True, "Alphanumeric: names, addresses and numbers in many accents"),
+    "digits": Corpus("CC BY-SA 4.0", True, "Free Spoken Digit Dataset"),
+    "ravdess": Corpus("CC BY-NC-SA 4.0", False, "RAVDESS: emotional speech"),
+    "esc50": Corpus("CC BY-NC 3.0", False, "ESC-50: environmental sounds"),
+    "barista": Corpus("Apache-2.0", True, "Barista: spoken coffee orders"),
+    "noise": Corpus("Apache-2.0", True, "Noise of a kitchen"),
+    "rirs": Corpus("Apache-2.0", True, "Room impulse responses"),
+    "dns_pairs": Corpus("CC BY 4.0", True, "Deep Noise Suppression challenge: synthetic test pairs"),
+    "books_en": Corpus("public domain", True, "English novels, text"),
+    "ljspeech_sentences": Corpus("public domain", True, "LJ Speech, all sentences, text"),
+    "multi30k": Corpus("research, non-commercial", False, "Multi30k: image captions in English and German, text"),
+    "tatoeba": Corpus("CC BY 2.0 FR", True, "Tatoeba: translated sentences, text"),
+    "slurp": Corpus("CC BY 4.0", True, "SLURP: requests with intents and slots, text"),
+    "captions_en": Corpus("research, non-commercial", False, "Captions of Clotho and AudioCaps, text"),
+    "nospeech": Corpus("CC BY-NC 3.0", False, "ESC-50: sounds without speech, for recognition"),
+    "synth-short": Corpus("public domain", True, "Digits, names and phrases of books said by flite and espeak-ng"),
+    "synth-books": Corpus("public domain", True, "Sentences of books said by flite and espeak-ng"),
+    "synth-tts": Corpus("public domain", True, "Sentences of books said by one flite voice"),
+    "synth-slurp": Corpus("CC BY 4.0", True, "SLURP requests said by flite and espeak-ng"),
+    "synth-multi30k": Corpus("research, non-commercial", False, "Multi30k captions said by flite"),
+    "synth-multi30k-de": Corpus("research, non-commercial", False, "Multi30k captions said by espeak-ng in German"),
+}
+
+
+def prepare(data: str | Path, out: str | Path, open_only: bool = False) -> dict[str, Counter[str]]:
+    """Writes the manifests and the texts; returns the number of examples by split and task.
+
+    `open_only` leaves out every set that forbids commercial use.
+    """
+    data, out = Path(data).absolute(), Path(out).absolute()
+    if not data.is_dir():
+        raise LauraError(f"{data} is not a folder of corpora: it should hold librispeech.jsonl, text/ and so on")
+    out.mkdir(parents=True, exist_ok=True)
+    examples: list[Example] = []
+    for name, make in RECIPES.items():
+        if CORPORA[name].commercial or not open_only:
+            try:
+                examples += make(_rows(data, name))
+            except KeyError as missing:
+                raise LauraError(f"{data / name}.jsonl: a line lacks {missing}, or has a value that is not known") from None
+    for example in examples:
+        example.audio, example.noisy = (path and os.path.join(data, path) for path in (example.audio, example.noisy))
+    examples += translation(data, open_only)
+    if not examples:
+        raise LauraError(f"{data} holds none of the known sets: {', '.join(name + '.jsonl' for name in RECIPES)}")
+    check_splits(examples)
+    counts: dict[str, Counter[str]] = {}
+    for split in SPLITS:
+        chosen = [example for example in examples if example.split == split]
+        write_manifest(out / f"{split}.jsonl", chosen)
+        counts[split] = Counter(example.task for example in chosen)
+    for lang, lines in texts(data, measured_sentences(examples), open_only).items():
+        aside = out / f".text.{lang}.tmp"
+        aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        aside.replace(out / f"text.{lang}.txt")
+        counts["train"][f"text.{lang}"] = len(lines)
+    return counts
+
+
+def check_splits(examples: Iterable[Example]) -> None:
+    """LauraError when a clip is in two splits, or a speaker of a set split by speaker is both trained on and measured."""
+    clips: dict[str, str] = {}
+    speakers: dict[str, str] = {}
+    for example in examples:
+        kept = [(clips, example.audio)] if example.audio else []
+        if example.speaker and example.corpus in SPLIT_BY_SPEAKER:
+            kept.append((speakers, example.speaker))
+        for table, key in kept:
+            if table.setdefault(key, example.split) != example.split:
+                raise LauraError(f"{key} is in both {table[key]} and {example.split} ({example.id}): correct the split in its set")
+
+
+SPLIT_BY_SPEAKER = ("librispeech", "ravdess", "digits", "alphanumeric")
+
+
+def held_out(key: str, percent: float) -> bool:
+    """A fixed `percent` of all keys, the same on every machine: by hash, not by chance."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") < percent / 100 * 2**32
+
+
+def _rows(data: Path, name: str) -> list[Row]:
+    path = data / f"{name}.jsonl"
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            rows.append({**row, "id": row["id"], "audio": row["audio"], "duration": row["duration"], "split": row["split"]})
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise LauraError(f"{path}, line {number}: needs JSON with id, audio, duration and split ({error})") from None
+    return rows
+
+
+def _example(corpus: str, task: str, row: Row, /, **more: object) -> Example:
+    speaker = f"{corpus}/{row['speaker']}" if row.get("speaker") else None
+    return Example(
+        **{
+            "id": f"{task}/{corpus}/{row['id']}", "task": task, "split": row["split"], "lang": row.get("lang") or "en", "corpus": corpus,
+            "audio": row["audio"], "duration": row["duration"], "speaker": speaker, **more,
+        }
+    )  # fmt: skip
+
+
+def read_speech(corpus: str, lower: bool = False) -> Callable[[list[Row]], Iterator[Example]]:
+    """A set of read speech with its texts: recognise it, speak it, clean it. `lower`: the texts are upper case throughout."""
+
+    def make(rows: list[Row]) -> Iterator[Example]:
+        for row in rows:
+            written = row["text"].lower() if lower else row["text"]
+            lang = row.get("lang") or "en"
+            yield _example(corpus, "asr", row, targets=[normalize(written, lang)])
+            yield _example(corpus, "tts", row, source=written, source_lang=lang)
+            if row["duration"] <= SE_MAX_SECONDS:
+                yield _example(corpus, "se", row)
+
+    return make
+
+
+DIGITS = "zero one two three four five six seven eight nine".split()
+
+
+def say_alphanumeric(row_id: str, text: str, seconds: float) -> str | None:
+    """The likeliest spoken form, None when it cannot be told. Phone numbers are said digit by digit. Most names are spelled letter by
+    letter, which shows in the time they take: seconds a letter fall into two heaps, 0.19 to 0.34 and 0.48 to 1.3. So do addresses."""
+    if row_id.startswith("numbers"):
+        return " ".join(DIGITS[int(c)] for c in text if c.isdigit())
+    letters = [c for c in text.lower() if c.isalnum()]
+    pace = seconds / max(1, len(letters))
+    if row_id.startswith("names"):
+        return " ".join(letters) if pace >= 0.45 else normalize(text, "en") if pace <= 0.35 else None
+    # house numbers of three or more digits are mostly read digit by digit (heard so by a recogniser), shorter ones as a number
+    text = re.sub(r"\d{3,}", lambda m: " ".join(DIGITS[int(c)] for c in m[0]), text)
+    return normalize(text, "en") if pace <= 0.6 else None
+
+
+def alphanumeric(rows: list[Row]) -> Iterator[Example]:
+    for row in rows:
+        if target := say_alphanumeric(row["id"], row["text"], row["duration"]):
+            yield _example("alphanumeric", "asr", row, targets=[target])
+
+
+def digits(rows: list[Row]) -> Iterator[Example]:
+    for row in rows:
+        yield _example("digits", "asr", row, targets=[normalize(row["text"], "en")])
+
+
+def ravdess(rows: list[Row]) -> Iterator[Example]:
+    """Emotions; and, since only two sentences are ever said, recognition for training only."""
+    for row in rows:
+        if row["emotion"] not in EMOTIONS:
+            raise LauraError(f"ravdess {row['id']}: emotion {row['emotion']!r} is not one of {', '.join(EMOTIONS)}")
+        about = {"emotion": row["emotion"], "intensity": row.get("intensity")}
+        yield _example("ravdess", "ser", row, targets=[row["emotion"]], extra=about)
+        if row["split"] == "train":
+            yield _example("ravdess", "asr", row, targets=[normalize(row["text"], "en")], extra=about)
+
+
+def esc50(rows: list[Row]) -> Iterator[Example]:
+    """Captions; and, where no mouth is heard, recognition with nothing to recognise."""
+    for row in rows:
+        sound = row["sound"]
+        about = {"sound": sound, "fold": row.get("fold")}
+        yield _example("esc50", "aac", row, targets=list(CAPTIONS[sound]), extra=about)
+        if sound not in VOCAL_SOUNDS:
+            yield _example("esc50", "asr", row, targets=[""], corpus="nospeech", extra=about)
+
+
+def barista(rows: list[Row]) -> Iterator[Example]:
+    for row in rows:
+        target = slu_to_text(row["intent"], row["slots"])
+        yield _example("barista", "slu", row, targets=[target], extra={"intent": row["intent"], "slots": row["slots"]})
+
+
+def dns_pairs(rows: list[Row]) -> Iterator[Example]:
+    noisy = {row["id"]: row["audio"] for row in rows if row["role"] == "noisy"}
+    for row in rows:
+        if row["role"] == "clean" and row["pair"] in noisy:
+            yield _example("dns_pairs", "se", row, noisy=noisy[row["pair"]])
+
+
+RECIPES: dict[str, Callable[[list[Row]], Iterator[Example]]] = {
+    "librispeech": read_speech("librispeech", lower=True),
+    "kathleen": read_speech("kathleen"),
+    "ljspeech": read_speech("ljspeech"),
+    "kerstin": read_speech("kerstin"),
+    "alphanumeric": alphanumeric,
+    "digits": digits,
+    "ravdess": ravdess,
+    "esc50": esc50,
+    "barista": barista,
+    "dns_pairs": dns_pairs,
+}
+
+
+def read_lines(data: Path, name: str) -> list[str]:
+    """The lines of text/NAME.gz, [] when it is not there."""
+    path = Path(data) / "text" / f"{name}.gz"
+    if not path.exists():
+        return []
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            return [line for line in file.read().split("\n") if line.strip()]
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise LauraError(f"{path} cannot be read: {error}") from None
+
+
+def read_pairs(data: Path, name: str) -> list[tuple[str, str]]:
+    """The (English, German) pairs of text/NAME.tsv.gz."""
+    rows = (line.split("\t") for line in read_lines(data, f"{name}.tsv"))
+    return [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2 and row[0].strip() and row[1].strip()]
+
+
+def translation(data: Path, open_only: bool = False) -> list[Example]:
+    """MT both ways. Half of the training inputs are in spoken form, by hash, and their targets with them, so that chains meet text
+    they know; measuring uses written text. Several translations of one sentence become one example with several targets."""
+    val = [] if open_only else read_pairs(data, "multi30k_val_en_de")
+    measured = {normalize(text, lang) for pair in val for text, lang in zip(pair, ("en", "de"), strict=True)}
+    examples = list(_translate("multi30k", "dev", val)) if val else []
+    for corpus, pairs in (("multi30k", read_pairs(data, "multi30k_train_en_de")), ("tatoeba", read_pairs(data, "tatoeba_en_de"))):
+        if open_only and not CORPORA[corpus].commercial:
+            continue
+        kept = [(en, de) for en, de in pairs if normalize(en, "en") not in measured and normalize(de, "de") not in measured]
+        examples += _translate(corpus, "train", kept)
+    return examples
+
+
+def _translate(corpus: str, split: str, pairs: list[tuple[str, str]]) -> Iterator[Example]:
+    for source_lang, lang in (("en", "de"), ("de", "en")):
+        targets: dict[str, list[str]] = defaultdict(list)
+        for en, de in pairs:
+            source, target = (en, de) if source_lang == "en" else (de, en)
+            if target not in targets[source]:
+                targets[source].append(target)
+        for number, (source, answers) in enumerate(targets.items()):
+            name = f"mt/{corpus}/{split}-{number:05d}/{source_lang}-{lang}"
+            if split == "train" and held_out(name, 50):
+                source, answers = normalize(source, source_lang), list(dict.fromkeys(normalize(a, lang) for a in answers))
+            answers = [answer for answer in answers if answer]
+            if source and answers:
+                yield Example(name, "mt", split, lang, corpus, source=source, source_lang=source_lang, targets=answers)
+
+
+def slurp_split(row: Row) -> str:
+    """A tenth of SLURP's devel sentences, by hash, chooses (dev); the rest trains."""
+    return "dev" if held_out(f"slurp/{row['sentence']}", 10) else "train"
+
+
+def measured_sentences(examples: Iterable[Example]) -> set[str]:
+    """The spoken forms of every sentence that dev and test measure, both sides of translations."""
+    found = set()
+    for example in examples:
+        if example.split != "train":
+            if example.source:
+                found.add(normalize(example.source, example.source_lang or example.lang))
+            found |= {normalize(text, example.lang) for text in example.targets if text and example.task in ("asr", "mt", "s2tt")}
+    return found - {""}
+
+
+def texts(data: Path, measured: set[str], open_only: bool = False) -> dict[str, list[str]]:
+    """Sentences to pre-train the GPT on, by language, without any that are measured; half of them (by hash) in spoken form."""
+    lines: dict[str, dict[str, None]] = {"en": {}, "de": {}}
+    slurp_rows = [json.loads(line) for line in read_lines(data, "slurp_devel.jsonl")]
+    slurp = [row["sentence"] for row in slurp_rows if slurp_split(row) == "train"]
+    measured = measured | {normalize(row["sentence"], "en") for row in slurp_rows if slurp_split(row) == "dev"}
+    measured |= {normalize(json.loads(line)["sentence"], "en") for line in read_lines(data, "slurp_test.jsonl")}
+    plain = {"books_en": read_lines(data, "books_en.txt"), "ljspeech_sentences": read_lines(data, "ljspeech_sentences.txt"),
+             "captions_en": read_lines(data, "captions_en.txt"), "slurp": slurp}  # fmt: skip
+    sources = [(name, "en", found) for name, found in plain.items()]
+    for name, file in (("multi30k", "multi30k_train_en_de"), ("tatoeba", "tatoeba_en_de")):
+        pairs = read_pairs(data, file)
+        sources += [(name, "en", [en for en, _ in pairs]), (name, "de", [de for _, de in pairs])]
+    for name, lang, found in sources:
+        if open_only and not CORPORA[name].commercial:
+            continue
+        for written in found:
+            spoken = normalize(written, lang)
+            if spoken and spoken not in measured:
+                lines[lang][spoken if held_out(f"text/{written}", 50) else written.strip()] = None
+    return {lang: list(found) for lang, found in lines.items() if found}

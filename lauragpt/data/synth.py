@@ -1,0 +1,255 @@
+"""Text -> speech to train on, said by flite and espeak-ng: `laura synth`.
+
+In: sets of lines (`TextSet`). `plan_synth` turns them into jobs (pure data: which voice says what, how fast, how high), the same for
+the same seed. `run_jobs` speaks them into 16 kHz FLAC files and returns manifest examples. `synthesize` does both, a set at a time,
+and writes `synth-NAME.jsonl` when a set is done. Files that exist are kept, so an interrupted run goes on where it stopped.
+
+An outside recogniser hears flite about as well as people and espeak-ng hardly at all: flite carries the sets, espeak-ng adds variety
+and German. Some voices are kept out of training (`held_out`): they say the dev lines, so that dev measures an unheard voice.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from lauragpt.audio import SAMPLE_RATE, load_audio, save_audio
+from lauragpt.data.corpora import CORPORA
+from lauragpt.data.manifest import Example, write_manifest
+from lauragpt.data.synth_texts import SETS, TextSet, text_set
+from lauragpt.errors import LauraError
+
+MAX_SECONDS = 9.0
+PROGRAMS = {"flite": "flite", "espeak": "espeak-ng"}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A voice of a synthesiser. `pitch`: its own mean in Hz (flite) or 0..99 (espeak-ng). `weight`: how often it is chosen."""
+
+    engine: str
+    name: str
+    lang: str
+    pitch: int
+    weight: float = 1.0
+    held_out: bool = False  # says dev lines only
+
+    @property
+    def key(self) -> str:
+        return f"{self.engine}/{self.name}"
+
+
+VOICES: tuple[Voice, ...] = (
+    Voice("flite", "slt", "en", 170, 3.0),
+    Voice("flite", "rms", "en", 102, 3.0),
+    Voice("flite", "kal16", "en", 92, 1.5),
+    Voice("flite", "awb", "en", 127, held_out=True),
+    *(
+        Voice("espeak", f"{accent}+{variant}", "en", 50)
+        for accent in ("en-us", "en-gb")
+        for variant in ("m1", "m3", "m7", "f1", "f2", "f4")
+    ),
+    Voice("espeak", "en-us+f5", "en", 50, held_out=True),
+    *(Voice("espeak", f"de+{variant}", "de", 50) for variant in ("m1", "m2", "m3", "m4", "m7", "f1", "f2", "f3", "f4")),
+    Voice("espeak", "de+f5", "de", 50, held_out=True),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording to make, and the examples it will be."""
+
+    id: str  # "synth-books/00f3a1c2d4e5-slt": also the file's name
+    corpus: str
+    split: str
+    text: str
+    lang: str
+    voice: Voice
+    rate: float  # 1 = the voice's own speed; 1.1 is faster
+    pitch: int  # as Voice.pitch
+    seconds: float  # estimate
+    uses: tuple[dict, ...] = field(default_factory=tuple)  # fields of the examples: task, lang, targets, source, extra ...
+
+
+def installed_voices(voices: Iterable[Voice] = VOICES) -> list[Voice]:
+    """The voices whose synthesiser is on this machine; LauraError when there is none."""
+    found = [voice for voice in voices if shutil.which(PROGRAMS[voice.engine])]
+    if not found:
+        raise LauraError(
+            "no speech synthesiser found: install flite (English) or espeak-ng (English, German): apt-get install flite espeak-ng"
+        )
+    return found
+
+
+def plan_synth(text_sets: Iterable[TextSet], voices: Iterable[Voice] = VOICES, seed: int = 0) -> list[Job]:
+    """The jobs for the sets, in order. What a line becomes depends on the seed and the line alone, not on its neighbours."""
+    voices, jobs = list(voices), []
+    for texts in text_sets:
+        spent = {"train": 0.0, "dev": 0.0}
+        budget = {"train": texts.hours * 3600, "dev": texts.dev_hours * 3600}
+        order = sorted(texts.lines, key=lambda line: _digest(seed, texts.corpus, line.key))
+        for line in order:
+            chosen = _cast(texts, line.split, voices, _rng(seed, texts.corpus, line.key))
+            for voice, rate, pitch in chosen:
+                seconds = estimate_seconds(line.text) / rate
+                if seconds > MAX_SECONDS - 0.5 or spent[line.split] + seconds > budget[line.split]:
+                    continue
+                spent[line.split] += seconds
+                # all that the sound depends on is in the name: a file that exists is the right one
+                name = f"{texts.corpus}/{_digest(line.key, line.text, voice.key, rate, pitch)[:12]}-{voice.name}"
+                jobs.append(Job(name, texts.corpus, line.split, line.text, texts.lang, voice, rate, pitch, seconds, line.uses))
+    return jobs
+
+
+def _cast(texts: TextSet, split: str, voices: list[Voice], rng: np.random.Generator) -> list[tuple[Voice, float, int]]:
+    """Who says a line (`texts.copies` different voices), how fast and how high. A set for TTS keeps each voice as it is."""
+    share = texts.engines
+    allowed = [v for v in voices if v.lang == texts.lang and v.held_out == (split == "dev") and share.get(v.engine, 0) > 0]
+    if texts.only:
+        allowed = [v for v in allowed if v.name in texts.only]
+    if not allowed:
+        return []
+    total = {engine: sum(v.weight for v in allowed if v.engine == engine) for engine in share}
+    weight = np.array([v.weight / total[v.engine] * share[v.engine] for v in allowed])
+    picks = rng.choice(len(allowed), size=min(texts.copies, len(allowed)), replace=False, p=weight / weight.sum())
+    cast = []
+    for voice in (allowed[i] for i in picks):
+        rate, pitch = round(rng.uniform(0.85, 1.2), 2), round(voice.pitch * rng.uniform(0.8, 1.25))
+        cast.append((voice, rate, pitch) if texts.varied else (voice, 1.0, voice.pitch))
+    return cast
+
+
+def estimate_seconds(text: str) -> float:
+    """About how long flite takes over a text at its own speed (fitted on its four voices)."""
+    return 0.4 + 0.06 * len(text)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+
+
+def _rng(*parts: object) -> np.random.Generator:
+    return np.random.default_rng(int(_digest(*parts)[:16], 16))
+
+
+def speak_text(text: str, voice: Voice, rate: float = 1.0, pitch: int | None = None) -> np.ndarray:
+    """The text said by a voice, (N,) float32 at 16 kHz. LauraError when the synthesiser is missing or fails."""
+    program = shutil.which(PROGRAMS[voice.engine])
+    if not program:
+        raise LauraError(f"{PROGRAMS[voice.engine]} is not installed: voice {voice.key} needs it")
+    pitch = voice.pitch if pitch is None else pitch
+    with tempfile.TemporaryDirectory(prefix="laura-synth-") as folder:
+        wav = f"{folder}/said.wav"
+        if voice.engine == "flite":
+            command = [program, "-voice", voice.name, "--setf", f"duration_stretch={1 / rate:.3f}"]
+            # left unset at the voice's own pitch: naming it would also flatten the melody a little
+            command += [] if pitch == voice.pitch else ["--setf", f"int_f0_target_mean={pitch}"]
+            command, given = [*command, "-t", text, "-o", wav], None
+        else:
+            command = [program, "-v", voice.name, "-s", str(round(165 * rate)), "-p", str(min(99, pitch)), "-w", wav, "--stdin"]
+            given = text.encode()
+        done = subprocess.run(command, input=given, capture_output=True, timeout=120, check=False)
+        if done.returncode or not Path(wav).exists():
+            reason = done.stderr.decode(errors="replace").strip().split("\n")[0] or f"exit status {done.returncode}"
+            raise LauraError(f"{voice.key} could not say {text[:60]!r}: {reason}")
+        return load_audio(wav)
+
+
+def run_jobs(jobs: list[Job], out: str | Path, workers: int = 1, progress: Callable[[Job, float], None] | None = None) -> list[Example]:
+    """Speaks the jobs into `out`/JOB_ID.flac and returns their examples. Recordings that came out silent, longer than 9 s or not at
+    all are left out. The workers are threads: the work is done by the synthesisers' own processes. `progress(job, seconds)`."""
+    out = Path(out).absolute()
+    for folder in {(out / job.id).parent for job in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    examples, failures = [], []
+
+    def work(job: Job) -> tuple[Job, float | LauraError]:
+        try:
+            return job, _make(job, out / f"{job.id}.flac")
+        except LauraError as error:
+            return job, error
+
+    with ThreadPool(max(1, workers)) as pool:
+        for job, result in pool.imap(work, jobs, chunksize=1):  # in order, so that the manifest does not depend on timing
+            if isinstance(result, LauraError):
+                failures.append(result)
+            elif result:
+                examples += job_examples(job, str(out / f"{job.id}.flac"), result)
+            if progress:
+                progress(job, 0.0 if isinstance(result, LauraError) else result)
+    if jobs and len(failures) > len(jobs) / 2:
+        raise failures[0]
+    return examples
+
+
+def _make(job: Job, path: Path) -> float:
+    """Seconds of the recording of a job, made unless it is there; 0 when it is to be left out."""
+    if path.exists():
+        return soundfile.info(path).duration
+    wave = speak_text(job.text, job.voice, job.rate, job.pitch)
+    seconds = len(wave) / SAMPLE_RATE
+    if seconds > MAX_SECONDS or seconds < 0.2 or np.abs(wave).max() < 0.01:
+        return 0.0
+    save_audio(path, wave)
+    return seconds
+
+
+def job_examples(job: Job, audio: str, seconds: float) -> list[Example]:
+    """The manifest examples of a recording. A voice at another pitch is another speaker: prompts must not mix them."""
+    speaker = job.voice.key if job.pitch == job.voice.pitch else f"{job.voice.key}@{job.pitch // 10 * 10}"
+    return [
+        Example(
+            id=f"{use['task']}/{job.id}", split=job.split, corpus=job.corpus, audio=audio, duration=round(seconds, 3), speaker=speaker,
+            **{"lang": job.lang, **use},
+        )
+        for use in job.uses
+    ]  # fmt: skip
+
+
+def synthesize(
+    data: str | Path,
+    out: str | Path,
+    sets: Iterable[str] | None = None,
+    hours: float = 1.0,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Callable[[str, int, int, float], None] | None = None,
+    open_only: bool = False,
+) -> dict[str, float]:
+    """Makes the named sets (all by default) from the texts in `data` and writes `out`/NAME.jsonl after each; returns hours by set.
+
+    `hours` multiplies the length of each set; `progress(set, done, of, seconds of audio so far)`. `open_only` leaves out
+    the sets whose texts forbid commercial use.
+    """
+    out, made = Path(out), {}
+    voices = installed_voices()
+    for name in sets if sets is not None else SETS:
+        if open_only and name in CORPORA and not CORPORA[name].commercial:
+            continue
+        jobs = plan_synth([text_set(name, data, hours)], voices, seed)
+        if not jobs:
+            raise LauraError(f"{name}: nothing to say: its texts are not in {data}, or no installed voice speaks its language")
+        state = {"done": 0, "seconds": 0.0}
+
+        def step(job: Job, seconds: float, name: str = name, jobs: list[Job] = jobs, state: dict = state) -> None:
+            state["done"] += 1
+            state["seconds"] += seconds
+            if progress:
+                progress(name, state["done"], len(jobs), state["seconds"])
+
+        examples = run_jobs(jobs, out / "audio", workers, step)
+        write_manifest(out / f"{name}.jsonl", examples)
+        made[name] = state["seconds"] / 3600
+    return made
+
+
+def describe(job: Job) -> dict:
+    """A job as plain JSON data, to look at a plan before it is run."""
+    return asdict(job)

@@ -1,0 +1,214 @@
+"""What synthetic speech says: the texts -> `TextSet`s for `data.synth`. No sound here.
+
+Each line carries the examples its recording will be (`uses`). Sentences that dev and test measure are never said for training;
+the dev lines are sentences of the dev splits, said by voices that training does not hear.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from lauragpt.data.corpora import DIGITS, held_out, read_lines, read_pairs, slurp_split
+from lauragpt.errors import LauraError
+from lauragpt.tasks import slu_to_text
+from lauragpt.text import normalize
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something to say. `uses`: for each example, the manifest fields that depend on the text."""
+
+    key: str
+    text: str
+    split: str
+    uses: tuple[dict, ...]
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """Lines and how they are said. `engines`: the share of each synthesiser. `copies`: how many voices say each line."""
+
+    corpus: str
+    lang: str
+    lines: list[Line]
+    hours: float
+    dev_hours: float = 0.05
+    engines: dict[str, float] = field(default_factory=lambda: {"flite": 0.8, "espeak": 0.2})
+    copies: int = 1
+    varied: bool = True  # speed and pitch vary; not for tts, where a voice is to stay itself
+    only: tuple[str, ...] = ()  # these voices only
+
+
+_PLAIN = {"en": re.compile(r"[A-Za-z' ,.;:!?\"-]+"), "de": re.compile(r"[A-Za-zÄÖÜäöüß' ,.;:!?\"-]+")}
+_ABBREVIATION = re.compile(r"\b(?:[A-Z][a-z]{0,3}|[a-z]{1,2}|etc|viz|[A-Z])\.(?=\s+\S)|\b[A-Z]{2,}\b|\b[B-HJ-NP-Zb-np-z]\b(?!')")
+
+
+def speakable(text: str, lang: str = "en") -> bool:
+    """Whether a synthesiser and `normalize` are sure to read a text alike: no figures, abbreviations, capitals or lone letters."""
+    text = text.replace("'s", "").replace("'t", "").replace("'d", "").replace("'m", "")
+    return bool(_PLAIN[lang].fullmatch(text)) and not _ABBREVIATION.search(text) and bool(re.search(r"[a-zäöü]{2}", text))
+
+
+def asr_use(text: str, lang: str = "en") -> dict:
+    return {"task": "asr", "lang": lang, "targets": [normalize(text, lang)]}
+
+
+def _tidy(text: str) -> str:
+    """Dashes as commas and straight quotes: what the synthesisers read well."""
+    text = text.replace("’", "'").replace("“", '"').replace("”", '"').replace("_", "")
+    return re.sub(r"\s*(?:--+|—|–)\s*", ", ", text).replace('"', "").strip(" ,;:-")
+
+
+@cache
+def _dev_sentences(data: Path) -> list[str]:
+    """Sentences of the dev splits of read English: already kept out of every training text."""
+    found = []
+    for name in ("librispeech", "kathleen", "ljspeech"):
+        path = data / f"{name}.jsonl"
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        found += [row["text"].lower() if name == "librispeech" else row["text"] for row in rows if row["split"] == "dev"]
+    return [text for text in dict.fromkeys(map(_tidy, found)) if speakable(text)]
+
+
+@cache
+def _measured(data: Path) -> frozenset[str]:
+    found = set()
+    for path in sorted(data.glob("*.jsonl")):
+        rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+        found |= {normalize(row["text"], row.get("lang") or "en") for row in rows if row["split"] != "train" and row.get("text")}
+    return frozenset(found)
+
+
+@cache
+def _sentences(data: Path) -> list[str]:
+    """Sentences of books to say in training: speakable, 2 words or more, not measured."""
+    written = dict.fromkeys(_tidy(text) for name in ("books_en.txt", "ljspeech_sentences.txt") for text in read_lines(data, name))
+    return [t for t in written if len(t.split()) > 1 and speakable(t) and normalize(t, "en") not in _measured(data)]
+
+
+def _rng(key: str) -> np.random.Generator:
+    return np.random.default_rng(int(hashlib.sha256(key.encode()).hexdigest()[:16], 16))
+
+
+def _phrase(sentence: str) -> str | None:
+    """Two to five words in a row out of a sentence, not across punctuation."""
+    rng = _rng(sentence)
+    parts = [part.split() for part in re.split(r"[.,;:!?]", sentence) if len(part.split()) >= 2]
+    if not parts:
+        return None
+    words = parts[rng.integers(len(parts))]
+    length = int(rng.integers(2, min(5, len(words)) + 1))
+    start = int(rng.integers(len(words) - length + 1))
+    return " ".join(words[start : start + length]).strip("' -")
+
+
+def short_lines(data: Path) -> Iterator[Line]:
+    """Digit strings, numbers, names and phrases of 2 to 5 words: short enough that an alignment is found quickly."""
+    for number in range(700):
+        rng = _rng(f"digits {number}")
+        said = " ".join(DIGITS[i] for i in rng.integers(0, 10, size=rng.integers(1, 8)))
+        yield Line(f"digits-{number}", said, "dev" if number < 20 else "train", (asr_use(said),))
+    for number in range(400):
+        said = normalize(str(int(_rng(f"number {number}").integers(10, 10 ** (2 + number % 3)))), "en")
+        yield Line(f"number-{number}", said, "train", (asr_use(said),))
+    sentences = _sentences(data)
+    names = dict.fromkeys(name for text in sentences for name in re.findall(r"(?<=[a-z] )[A-Z][a-z]{2,}(?: [A-Z][a-z]{2,})*", text))
+    for said in list(names)[:600]:
+        yield Line(f"name-{said}", said, "train", (asr_use(said),))
+    for split, texts in (("dev", _dev_sentences(data)), ("train", sentences)):
+        for said in dict.fromkeys(filter(None, map(_phrase, texts))):
+            if normalize(said, "en") and (split == "dev" or held_out(f"phrase/{said}", 4)):  # not to drown the digits and names
+                yield Line(f"phrase-{said}", said, split, (asr_use(said),))
+
+
+def book_lines(data: Path) -> Iterator[Line]:
+    for split, texts in (("dev", _dev_sentences(data)), ("train", _sentences(data))):
+        for text in texts:
+            if 3 <= len(text.split()) <= 26:
+                yield Line(text, text, split, (asr_use(text),))
+
+
+def tts_lines(data: Path) -> Iterator[Line]:
+    """Sentences of 4 to 14 words as written, to learn to speak from."""
+    for text in _sentences(data):
+        if 4 <= len(text.split()) <= 14:
+            yield Line(text, text, "train", ({"task": "tts", "lang": "en", "source": text, "source_lang": "en"}, asr_use(text)))
+
+
+def multi30k_lines(source: str) -> Callable[[Path], Iterator[Line]]:
+    """Speech in one language, its words and its translation as written: s2tt and asr."""
+    target, column = ("de", 0) if source == "en" else ("en", 1)
+
+    def make(data: Path) -> Iterator[Line]:
+        val = read_pairs(data, "multi30k_val_en_de")
+        measured = {normalize(pair[column], source) for pair in val}
+        for split, pairs in (("dev", val), ("train", read_pairs(data, "multi30k_train_en_de"))):
+            for pair in dict.fromkeys(pairs):
+                text, answer = _tidy(pair[column]), pair[1 - column]
+                if not speakable(text, source) or (split == "train" and normalize(text, source) in measured):
+                    continue
+                use = {"task": "s2tt", "lang": target, "source_lang": source, "targets": [answer], "extra": {"transcript": text}}
+                yield Line(f"{source} {text} {answer}", text, split, (use, asr_use(text, source)))
+
+    return make
+
+
+def parse_slurp(annotation: str) -> tuple[str, list[tuple[str, str]]]:
+    """Annotation -> sentence and slots: "wake me at [time : five am]" -> ("wake me at five am", [("time", "five am")])."""
+    entities: list[tuple[str, str]] = []
+
+    def plain(match: re.Match[str]) -> str:
+        entities.append((match[1].strip(), re.sub(r"\s+", " ", match[2]).strip()))
+        return entities[-1][1]
+
+    text = re.sub(r"\[([^\[\]:]+):([^\[\]]*)\]", plain, annotation)
+    if "[" in text or "]" in text:
+        raise LauraError(f"cannot read the annotation {annotation!r}: slots are written [name : value]")
+    return re.sub(r"\s+", " ", text).strip(), entities
+
+
+def slurp_lines(data: Path) -> Iterator[Line]:
+    """Requests with intent and slots. Several values of one slot are joined by a comma; `extra.entities` keeps them apart."""
+    rows = [json.loads(line) for line in read_lines(data, "slurp_devel.jsonl")]
+    measured = {normalize(json.loads(line)["sentence"], "en") for line in read_lines(data, "slurp_test.jsonl")}
+    for row in rows:
+        said = normalize(row["sentence"], "en")
+        split = slurp_split(row)
+        if not said or (split == "train" and said in measured):
+            continue
+        _, entities = parse_slurp(row["sentence_annotation"])
+        slots: dict[str, str] = {}
+        for name, value in entities:
+            slots[name] = f"{slots[name]}, {value}" if name in slots else value
+        about = {"intent": row["intent"], "slots": slots, "entities": [list(pair) for pair in entities], "scenario": row["scenario"],
+                 "action": row["action"]}  # fmt: skip
+        use = {"task": "slu", "lang": "en", "targets": [slu_to_text(row["intent"], slots)], "extra": about}
+        yield Line(str(row["slurp_id"]), said, split, (use, asr_use(said)))
+
+
+# In the order they are made: what aligns easily first.
+SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
+    "synth-short": (short_lines, {"hours": 1.2, "engines": {"flite": 0.95, "espeak": 0.05}}),
+    "synth-books": (book_lines, {"hours": 3.0, "dev_hours": 0.1}),
+    "synth-multi30k": (multi30k_lines("en"), {"hours": 2.0, "dev_hours": 0.15, "engines": {"flite": 1.0}}),
+    "synth-slurp": (slurp_lines, {"hours": 10.0, "dev_hours": 0.3, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2}),
+    "synth-tts": (tts_lines, {"hours": 1.5, "engines": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
+    "synth-multi30k-de": (multi30k_lines("de"), {"lang": "de", "hours": 0.7, "dev_hours": 0.1, "engines": {"espeak": 1.0}}),
+}
+
+
+def text_set(name: str, data: str | Path, hours: float = 1.0) -> TextSet:
+    """The set of that name, its length multiplied by `hours`."""
+    if name not in SETS:
+        raise LauraError(f"unknown synthetic set {name!r}: choose from {', '.join(SETS)}")
+    make, how = SETS[name]
+    how = {"lang": "en", "dev_hours": 0.05, **how}
+    return TextSet(
+        name, lines=list(make(Path(data).absolute())), **{**how, "hours": how["hours"] * hours, "dev_hours": how["dev_hours"] * hours}
+    )

@@ -1,0 +1,68 @@
+"""The protocol between decoding and whatever computes the networks: numpy in, numpy out, so that a runtime can be swapped.
+
+In flow order: `encode` waveforms, `open` a session of the GPT on them, `extend` it token by token, `vocode` or read what it wrote.
+`B` batch, `T` frames or codes, `D` width, `U` CTC units, `V` the GPT's vocabulary, `K` codebooks, `N` samples at 16 kHz.
+A row's numbers never depend on the rows beside it, beyond the rounding of float32 sums.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass
+class Encoded:
+    """Audio as the GPT reads it. Frames from `lengths[b]` on are padding."""
+
+    embeddings: np.ndarray  # (B, T, D) float32
+    lengths: np.ndarray  # (B,) int64, frames
+    ctc_log_probs: np.ndarray  # (B, T, U) float32
+
+    def rows(self, rows: list[int]) -> "Encoded":
+        return Encoded(self.embeddings[rows], self.lengths[rows], self.ctc_log_probs[rows])
+
+
+class Session(Protocol):
+    """Sequences in progress, one a row, with the GPT's cache."""
+
+    logits: np.ndarray  # (B, V) float32, after each row's last token; stale between a rollback and the next extend
+    lengths: np.ndarray  # (B,) int64, positions each row holds (frames and ids)
+
+    def extend(self, ids: np.ndarray) -> np.ndarray:
+        """Append ids (B, n) to every row; logits (B, n, V) after each of them."""
+        ...
+
+    def rollback(self, lengths: np.ndarray) -> None:
+        """Forget everything from position `lengths[b]` on."""
+        ...
+
+    def select(self, rows: list[int]) -> None:
+        """Keep only these rows, in this order (a row may be named more than once)."""
+        ...
+
+
+class Backend(Protocol):
+    def encode(self, waves: list[np.ndarray]) -> Encoded: ...
+
+    def open(self, encoded: Encoded | None, ids: list[list[int]]) -> Session:
+        """Prefill: row b reads its audio frames, if any, then ids[b]; rows may be of uneven length, none may be empty."""
+        ...
+
+    def vocode(
+        self,
+        codes: list[np.ndarray],  # (T,) the GPT's audio tokens
+        text: list[list[int]] | None = None,  # ids of the text that is spoken
+        prompt: list[np.ndarray | None] | None = None,  # waves of the voice to speak in
+        noisy: list[np.ndarray | None] | None = None,  # waves to be cleaned
+    ) -> list[np.ndarray]:
+        """One predictor pass and the codec's decoder: waves of T * 640 samples."""
+        ...
+
+    def codec_encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        """Codes (K, T) of each wave, T = ceil(N / 640)."""
+        ...
+
+    def codec_decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
+        """Waves of T * 640 samples."""
+        ...

@@ -1,0 +1,74 @@
+"""What every verb stands on: the backend, the vocabulary, the tokenizer and the few steps that all of them share.
+
+In: input frames or ids. Out: an open session behind `<task> <lang>`, masks of what may be written, and the receipt of an answer.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lauragpt import __version__
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.engine.backend import Backend, Encoded, Session
+from lauragpt.engine.decoding import Decoded, choose_one
+from lauragpt.errors import LauraError
+from lauragpt.model.sequence import Vocabulary
+from lauragpt.tasks import LANGS, check_lang
+from lauragpt.text import Tokenizer
+
+BATCH_SAMPLES = 120 * SAMPLE_RATE  # padded audio of a batch
+# Worst first: a long answer is finished as its worst piece is.
+FINISHES = ("guard", "length", "eos", "empty")
+
+
+@dataclass
+class Core:
+    backend: Backend
+    tokenizer: Tokenizer
+    vocabulary: Vocabulary
+    model: str  # the checkpoint's name
+    codec_hash: str
+    langs: tuple[str, ...] = LANGS  # that the checkpoint was trained on
+    text_mask: np.ndarray = field(init=False)  # (V,) bool: text tokens
+    audio_mask: np.ndarray = field(init=False)  # (V,) bool: audio tokens
+
+    def __post_init__(self):
+        ids = np.arange(self.vocabulary.size)
+        first = self.vocabulary.text_size
+        self.text_mask = ids < first
+        self.audio_mask = (ids >= first) & (ids < first + self.vocabulary.audio_size)
+
+    def check_lang(self, lang: str | None) -> str | None:
+        if lang is not None and check_lang(lang) not in self.langs:
+            raise LauraError(f"{self.model} was not trained on {lang!r}: choose one of {', '.join(self.langs)}, or another checkpoint")
+        return lang
+
+    def begin(self, encoded: Encoded | None, ids: list[list[int]], langs: list[str | None]) -> tuple[Session, list[str]]:
+        """Prefill up to and with `<lang>`: the one given, or for all rows the GPT's own choice when none is."""
+        if all(langs):
+            session = self.backend.open(encoded, [[*row, self.vocabulary.lang(lang)] for row, lang in zip(ids, langs)])
+            return session, list(langs)
+        session = self.backend.open(encoded, ids)
+        tokens = [self.vocabulary.lang(lang) for lang in self.langs]
+        return session, [self.langs[tokens.index(token)] for token in choose_one(session, tokens)]
+
+    def receipt(self, given: float, read: float, chunks: int, pieces: list[Decoded], seed: int = 0, **more: object) -> dict:
+        """How an answer came about: enough to tell whether anything is missing and to get the same answer again."""
+        finishes = {piece.finish for piece in pieces}
+        return {
+            "seconds_given": round(given, 3),
+            "seconds_read": round(read, 3),
+            "chunks": chunks,
+            "finish": next((finish for finish in FINISHES if finish in finishes), "empty"),
+            "guards": [guard for piece in pieces for guard in piece.guards],
+            "seed": seed,
+            **more,
+            "model": self.model,
+            "codec_hash": self.codec_hash,
+            "version": __version__,
+        }
+
+
+def is_many(given: object) -> bool:
+    """Whether a verb was given a list of items and not one."""
+    return isinstance(given, (list, tuple))

@@ -1,0 +1,188 @@
+"""From the GPT's logits to tokens: greedy or sampled, bounded, guarded against loops. Numpy only; it knows no backend.
+
+In: an open `Session` (B rows), which tokens are allowed (V,), and each row's bounds. Out: one `Decoded` a row.
+Rows share nothing: each stops on its own and is dropped from the session, and the noise of sampling is a function of
+(seed, row key, position), so a row draws the same alone and in any batch, on any backend.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lauragpt.engine.backend import Session
+from lauragpt.errors import LauraError
+
+
+@dataclass(frozen=True)
+class Loop:
+    """When a tail counts as a loop: one n-gram, `repeats` times or more in a row, over at least `span` tokens."""
+
+    longest: int = 32  # n-gram lengths looked at
+    repeats: int = 4
+    span: int = 12
+
+
+TEXT_LOOP = Loop()
+# Codec tokens of a pause repeat honestly: only three seconds of it are a loop.
+SPEECH_LOOP = Loop(longest=25, repeats=3, span=75)
+
+
+@dataclass(frozen=True)
+class Options:
+    temperature: float = 0.0  # 0 is greedy
+    top_k: int = 25  # 0 keeps all
+    top_p: float = 1.0
+    seed: int = 0
+    loop: Loop | None = TEXT_LOOP
+
+    def __post_init__(self):
+        if not (self.temperature >= 0 and np.isfinite(self.temperature)):
+            raise LauraError(f"temperature is {self.temperature}: give 0 (the most likely token) or more, 1 is the model's own")
+        if self.top_k < 0:
+            raise LauraError(f"top_k is {self.top_k}: give 0 (keep all) or more")
+        if not 0 < self.top_p <= 1:
+            raise LauraError(f"top_p is {self.top_p}: give a share above 0 and at most 1")
+        if not 0 <= self.seed < 2**63:
+            raise LauraError(f"seed is {self.seed}: give a whole number from 0 to 2^63 - 1")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Bounds of a row, in tokens without <eos>, and the key of its noise (the number of the piece within its item)."""
+
+    maximum: int
+    minimum: int = 0
+    key: int = 0
+
+
+@dataclass
+class Decoded:
+    ids: list[int] = field(default_factory=list)  # without <eos>
+    log_probs: list[float] = field(default_factory=list)  # of each id under the model, <eos> included when it came
+    finish: str = "length"  # eos | length | guard
+    guards: list[str] = field(default_factory=list)
+
+
+def decode(session: Session, rows: list[Row], allowed: np.ndarray, eos: int, options: Options = Options()) -> list[Decoded]:
+    """Writes until every row has ended by <eos>, by its maximum or by the guard. `allowed` (V,) bool says what may be
+    written; <eos> may be from `minimum` on. A row with minimum == maximum gets exactly that many tokens."""
+    done = [Decoded() for _ in rows]
+    live = [index for index, row in enumerate(rows) if row.maximum > 0]
+    if len(live) < len(rows) and live:
+        session.select(live)
+    while live:
+        tokens = []
+        for place, index in enumerate(live):
+            token, log_prob = _choose(session.logits[place], rows[index], len(done[index].ids), allowed, eos, options)
+            tokens.append(token)
+            _write(done[index], token, log_prob, rows[index], eos, options)
+        stay = [place for place, index in enumerate(live) if not _ended(done[index], tokens[place], rows[index], eos)]
+        live, tokens = [live[place] for place in stay], [tokens[place] for place in stay]
+        if not live:
+            break
+        if len(stay) < len(session.lengths):
+            session.select(stay)
+        session.extend(np.array(tokens, dtype=np.int64)[:, None])
+    return done
+
+
+def choose_one(session: Session, allowed: list[int]) -> np.ndarray:
+    """The most likely of a few tokens in every row (B,), appended to the session. How <lang> is predicted."""
+    ids = np.array(allowed)[session.logits[:, allowed].argmax(axis=1)]
+    session.extend(ids[:, None])
+    return ids
+
+
+def score(session: Session, candidates: list[list[int]]) -> np.ndarray:
+    """Summed log-probability (B, C) of each candidate continuation, teacher-forced. The session's length is left as it was."""
+    start, first = session.lengths.copy(), log_softmax(session.logits)
+    scores = np.zeros((len(start), len(candidates)))
+    for column, ids in enumerate(candidates):
+        scores[:, column] = first[:, ids[0]]
+        if len(ids) > 1:
+            block = np.tile(np.array(ids[:-1], dtype=np.int64), (len(start), 1))
+            after = log_softmax(session.extend(block))  # (B, n - 1, V)
+            scores[:, column] += after[:, np.arange(len(ids) - 1), ids[1:]].sum(axis=1)
+            session.rollback(start)
+    return scores
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def noise(seed: int, key: int, position: int, size: int) -> np.ndarray:
+    """Gumbel noise (size,): a pure function of its arguments. Philox is counter-based, so no draw depends on an earlier one."""
+    bits = np.random.Philox(key=np.array([seed, key], dtype=np.uint64), counter=np.array([0, 0, 0, position], dtype=np.uint64))
+    return -np.log(-np.log(np.clip(np.random.Generator(bits).random(size), 1e-300, 1 - 1e-16)))
+
+
+def find_loop(ids: list[int], loop: Loop) -> tuple[int, int] | None:
+    """(period, repeats) of the loop that `ids` end in, or None. The shortest period wins."""
+    for period in range(1, loop.longest + 1):
+        needed = max(loop.repeats, -(-loop.span // period))
+        if period * needed > len(ids):
+            continue
+        tail = ids[-period:]
+        repeats = 1
+        while ids[len(ids) - (repeats + 1) * period : len(ids) - repeats * period] == tail:
+            repeats += 1
+        if repeats >= needed:
+            return period, repeats
+    return None
+
+
+def _choose(logits: np.ndarray, row: Row, position: int, allowed: np.ndarray, eos: int, options: Options) -> tuple[int, float]:
+    """A token and its log-probability among what is allowed here, before temperature and top-k."""
+    mask = allowed.copy()
+    mask[eos] = position >= row.minimum
+    scores = np.where(mask, logits.astype(np.float64), -np.inf)
+    log_probs = log_softmax(scores)
+    if options.temperature == 0:
+        token = int(log_probs.argmax())
+    else:
+        kept = _nucleus(_top(log_probs / options.temperature, options.top_k), options.top_p)
+        # Gumbel-max: the argmax of log-probability plus Gumbel noise is a draw from the distribution.
+        token = int((kept + noise(options.seed, row.key, position, len(kept))).argmax())
+    return token, float(log_probs[token])
+
+
+def _top(scores: np.ndarray, k: int) -> np.ndarray:
+    if not 0 < k < len(scores):
+        return scores
+    return np.where(scores >= np.partition(scores, -k)[-k], scores, -np.inf)
+
+
+def _nucleus(scores: np.ndarray, p: float) -> np.ndarray:
+    """The smallest set of tokens whose probabilities sum to at least p."""
+    if p >= 1:
+        return scores
+    order = np.argsort(-scores, kind="stable")
+    probs = np.exp(log_softmax(scores[order]))
+    cut = order[np.cumsum(probs) - probs >= p]
+    kept = scores.copy()
+    kept[cut] = -np.inf
+    return kept
+
+
+def _write(row_done: Decoded, token: int, log_prob: float, row: Row, eos: int, options: Options) -> None:
+    row_done.log_probs.append(log_prob)
+    if token == eos:
+        row_done.finish = "eos"
+        return
+    row_done.ids.append(token)
+    # A row of exact length says what it must: nothing to guard.
+    found = find_loop(row_done.ids, options.loop) if options.loop and row.minimum < row.maximum else None
+    if found:
+        period, repeats = found
+        keep = len(row_done.ids) - (repeats - 1) * period  # one round of the loop may have been meant
+        row_done.ids, row_done.log_probs = row_done.ids[:keep], row_done.log_probs[:keep]
+        row_done.finish, row_done.guards = "guard", [f"loop of {period} tokens, {repeats} times, cut to one"]
+
+
+def _ended(row_done: Decoded, token: int, row: Row, eos: int) -> bool:
+    if row_done.finish == "length" and row.minimum == row.maximum and len(row_done.ids) == row.maximum:
+        row_done.finish = "eos"  # as long as was asked for: nothing was cut
+    return token == eos or row_done.finish == "guard" or len(row_done.ids) >= row.maximum

@@ -1,0 +1,197 @@
+"""Class `Laura`: a checkpoint that is ready to be used, one method a verb.
+
+In: a path, the bytes of an audio file, or samples (N,) at 16 kHz; or text; or a list of these, which is run in batches.
+Out: a `Result`, or a list of them in the order given. The same input gives the same answer alone and in any list.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lauragpt.engine import chain as chains
+from lauragpt.engine import listening, speech
+from lauragpt.engine.core import Core, is_many
+from lauragpt.engine.decoding import Decoded, Options, Row, decode
+from lauragpt.engine.longform import batches, is_silent, read_audio
+from lauragpt.engine.texts import split_sentences
+from lauragpt.engine.voices import Voice, Voices, make_voice, prompt_clip
+from lauragpt.errors import LauraError
+from lauragpt.result import Result, Segment, confidence_of
+
+Audio = str | Path | bytes | np.ndarray
+MT_BATCH = 2048  # padded tokens
+
+
+class Laura:
+    def __init__(self, core: Core, voices: Voices):
+        self.core, self.voices = core, voices
+
+    @property
+    def name(self) -> str:
+        return self.core.model
+
+    @classmethod
+    def load(cls, name_or_path: str | Path = "mini", device: str | None = None) -> "Laura":
+        """A checkpoint by name ("mini" ships with the package) or by folder. `device`: "cpu", "cuda" or None, the GPU if there
+        is one. LauraError says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
+        from lauragpt.engine.torch_backend import open_checkpoint
+
+        folder = find_checkpoint(name_or_path)
+        backend, tokenizer, vocabulary, info = open_checkpoint(folder, device)
+        core = Core(backend, tokenizer, vocabulary, info.name, info.codec_hash, info.langs)
+        return cls(core, Voices(folder / "voices", backend))
+
+    def transcribe(self, audio: Audio | list[Audio], lang: str | None = None) -> Result | list[Result]:
+        """What is said, in spoken form: lower case, no punctuation, numbers in words. Silence gives an empty text."""
+        return self._listen("asr", audio, lang)
+
+    def translate(
+        self, audio: Audio | list[Audio] | None = None, text: str | list[str] | None = None, to: str = "de"
+    ) -> Result | list[Result]:
+        """A recording, or a text, in the language `to`."""
+        if (audio is None) == (text is None):
+            raise LauraError("translate takes either audio or text: give one of them")
+        if audio is not None:
+            return self._listen("s2tt", audio, to)
+        results = self._translate_texts(text if is_many(text) else [text], self.core.check_lang(to))
+        return results if is_many(text) else results[0]
+
+    def caption(self, audio: Audio | list[Audio]) -> Result | list[Result]:
+        """What sounds, in a sentence."""
+        return self._listen("aac", audio, None)
+
+    def emotion(self, audio: Audio | list[Audio]) -> Result | list[Result]:
+        """The emotion of a voice in `text`; `scores` holds the GPT's own probability of every label."""
+        return self._listen("ser", audio, None)
+
+    def understand(self, audio: Audio | list[Audio], lang: str | None = None) -> Result | list[Result]:
+        """A spoken order as `intent` and `slots`; `text` is the line the GPT wrote."""
+        return self._listen("slu", audio, lang)
+
+    def enhance(self, audio: Audio | list[Audio]) -> Result | list[Result]:
+        """The recording without its noise, exactly as long as it was."""
+        results = speech.enhance(self.core, self._waves(audio))
+        return results if is_many(audio) else results[0]
+
+    def speak(
+        self,
+        text: str | list[str],
+        lang: str | None = None,
+        voice: str | Path | bytes | np.ndarray | Voice | None | list[Voice | None] = None,
+        voice_text: str | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 25,
+    ) -> Result | list[Result]:
+        """The text said aloud. `voice`: the name of one that ships, or any recording, which `voice_text` transcribes (left out,
+        it is transcribed here); None is the language's default. A list of voices goes with a list of texts."""
+        options = Options(temperature=temperature, top_k=top_k, seed=seed)
+        texts = list(text) if is_many(text) else [text]
+        self.core.check_lang(lang)
+        if isinstance(voice, list):
+            voices = voice
+        else:
+            voices = [self.find_voice(voice, voice_text, lang)] * len(texts) if voice is not None else [None] * len(texts)
+        # A named voice speaks its own language; a recording is any.
+        named = [each.lang if each is not None and each.name in self.voices.cards else None for each in voices]
+        langs = speech.languages(self.core, texts, [lang or own for own in named])
+        voices = [each or self.voices.default(chosen) for each, chosen in zip(voices, langs)]
+        results = speech.speak(self.core, texts, langs, voices, options)
+        return results if is_many(text) else results[0]
+
+    def chain(
+        self, steps: str, audio: Audio | list[Audio], seed: int = 0, temperature: float = 1.0, top_k: int = 25
+    ) -> Result | list[Result]:
+        """Verbs one after the other, as "enhance | transcribe | translate:de | speak"; `speak` goes on in the input's voice."""
+        parsed = chains.parse_chain(steps)
+        for step in parsed:
+            self.core.check_lang(step.lang)
+        results = chains.run_chain(self, parsed, self._waves(audio), seed, temperature, top_k)
+        return results if is_many(audio) else results[0]
+
+    def find_voice(self, voice: str | Path | bytes | np.ndarray | Voice, text: str | None = None, lang: str | None = None) -> Voice:
+        """A named voice, or one made of a recording."""
+        if isinstance(voice, Voice):
+            return voice
+        if isinstance(voice, str) and voice in self.voices.cards:
+            return self.voices.get(voice)
+        name = str(voice) if isinstance(voice, (str, Path)) else "given as sound"
+        if isinstance(voice, str) and not Path(voice).exists():
+            names = ", ".join(self.voices.names()) or "none ship with this checkpoint"
+            raise LauraError(f"voice {voice!r} is neither a recording nor a named voice: names are {names}")
+        wave = read_audio(voice)
+        clip = wave if text is not None else prompt_clip(wave)
+        if text is None:
+            heard = self.transcribe(clip)
+            text, lang = heard.text, heard.lang
+        return make_voice(self.core.backend, name, clip, text, lang)
+
+    def voices_of(self, waves: list[np.ndarray], texts: list[str | None]) -> list[Voice | None]:
+        """Each recording's own voice as a prompt; its text where that is known and the whole of it is the prompt. None for silence."""
+        clips = [prompt_clip(wave) for wave in waves]
+        loud = [index for index, clip in enumerate(clips) if not is_silent(clip)]
+        unheard = [i for i in loud if texts[i] is None or len(clips[i]) < len(waves[i])]
+        heard = dict(zip(unheard, self.transcribe([clips[i] for i in unheard])))
+        voices: list[Voice | None] = [None] * len(waves)
+        for i in loud:
+            said = heard[i].text if i in heard else texts[i]
+            voices[i] = make_voice(self.core.backend, "input", clips[i], said, heard[i].lang if i in heard else None)
+        return voices
+
+    def _waves(self, audio: Audio | list[Audio]) -> list[np.ndarray]:
+        return [read_audio(each) for each in (audio if is_many(audio) else [audio])]
+
+    def _listen(self, task: str, audio: Audio | list[Audio], lang: str | None) -> Result | list[Result]:
+        self.core.check_lang(lang)
+        results = listening.listen(self.core, task, self._waves(audio), lang)
+        return results if is_many(audio) else results[0]
+
+    def _translate_texts(self, texts: list[str], to: str) -> list[Result]:
+        """`[source text, <mt>, <lang>, text, <eos>]`, a sentence a row."""
+        core = self.core
+        pieces = [(item, sentence) for item, text in enumerate(texts) for sentence in split_sentences(text)]
+        ids = [core.tokenizer.encode(sentence) for _, sentence in pieces]
+        written: list[Decoded] = [Decoded(finish="empty") for _ in pieces]
+        for group in batches([len(row) for row in ids], MT_BATCH):
+            prompts = [[*ids[index], core.vocabulary.task("mt")] for index in group]
+            session, _ = core.begin(None, prompts, [to] * len(group))
+            rows = [Row(maximum=2 * len(ids[index]) + 24) for index in group]
+            for index, decoded in zip(group, decode(session, rows, core.text_mask, core.vocabulary.eos)):
+                written[index] = decoded
+        results = []
+        for item in range(len(texts)):
+            own = [decoded for (owner, _), decoded in zip(pieces, written) if owner == item]
+            parts = [core.tokenizer.decode(decoded.ids).strip() for decoded in own]
+            results.append(
+                Result(
+                    task="mt",
+                    lang=to,
+                    text=("" if to == "zh" else " ").join(part for part in parts if part),
+                    segments=[Segment(0.0, 0.0, part, confidence_of(decoded.log_probs)) for part, decoded in zip(parts, own)],
+                    confidence=confidence_of([log_prob for decoded in own for log_prob in decoded.log_probs]),
+                    receipt=core.receipt(0.0, 0.0, len(own), own),
+                )
+            )
+        return results
+
+
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """The folder of a checkpoint, with the files every checkpoint has."""
+    shipped = Path(__file__).parent.parent / "assets"
+    folder = Path(name_or_path)
+    if not folder.exists() and len(folder.parts) == 1:
+        folder = shipped / name_or_path
+    if not folder.is_dir():
+        names = ", ".join(sorted(path.parent.name for path in shipped.glob("*/config.json"))) or "none"
+        raise LauraError(f"no checkpoint {str(name_or_path)!r}: give a checkpoint folder or the name of one that ships ({names})")
+    missing = [name for name in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / name).is_file()]
+    if missing:
+        raise LauraError(f"{folder} is no checkpoint: it lacks {', '.join(missing)}")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LauraError(f"{folder}/config.json cannot be read ({error}): fetch the checkpoint again") from None
+    if not isinstance(config, dict):
+        raise LauraError(f"{folder}/config.json is not a LauraGPT configuration")
+    return folder

@@ -1,0 +1,132 @@
+"""Audio -> text: recognition, translation, captions, emotions, orders. One path for all of them.
+
+In: waves (N,) of any length. Each is cut into chunks; chunks that hold no sound are answered with nothing; the others run in
+batches, `[frames, <task>, <lang>, text, <eos>]`. Out: one `Result` a wave, with a segment a chunk.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.engine.core import BATCH_SAMPLES, Core
+from lauragpt.engine.decoding import Decoded, Row, decode, score
+from lauragpt.engine.longform import Chunk, batches, cut, is_silent
+from lauragpt.result import Result, Segment, confidence_of
+from lauragpt.tasks import EMOTIONS, text_to_slu
+
+# (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words a second.
+LIMITS = {"asr": (12, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
+
+
+@dataclass
+class Piece:
+    """A chunk of an input and what was heard in it."""
+
+    item: int
+    chunk: Chunk
+    wave: np.ndarray  # (n,)
+    lang: str | None = None
+    text: str = ""
+    decoded: Decoded = field(default_factory=lambda: Decoded(finish="empty"))
+    scores: np.ndarray | None = None  # (emotions,) probabilities
+
+    @property
+    def seconds(self) -> float:
+        return len(self.wave) / SAMPLE_RATE
+
+
+def listen(core: Core, task: str, waves: list[np.ndarray], lang: str | None = None) -> list[Result]:
+    """The answer of an audio -> text task to each wave. `lang` None: the GPT tells each chunk's own."""
+    pieces = cut_all(waves)
+    loud = [piece for piece in pieces if not is_silent(piece.wave)]
+    for group in batches([len(piece.wave) for piece in loud], BATCH_SAMPLES):
+        _hear(core, task, [loud[index] for index in group], lang)
+    finish = {"ser": _emotion, "slu": _order, "aac": _caption}.get(task, _text)
+    return [
+        finish(core, task, [piece for piece in pieces if piece.item == item], lang) for item in range(len(waves))
+    ]
+
+
+def cut_all(waves: list[np.ndarray]) -> list[Piece]:
+    return [Piece(item, chunk, wave[chunk.start : chunk.end]) for item, wave in enumerate(waves) for chunk in cut(wave)]
+
+
+def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
+    """Fills in one batch."""
+    encoded = core.backend.encode([piece.wave for piece in pieces])
+    session, langs = core.begin(encoded, [[core.vocabulary.task(task)]] * len(pieces), [lang] * len(pieces))
+    for piece, chosen in zip(pieces, langs):
+        piece.lang = chosen
+    if task == "ser":
+        candidates = [[*core.tokenizer.encode(label), core.vocabulary.eos] for label in EMOTIONS]
+        scores = score(session, candidates)
+        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+        for piece, row in zip(pieces, shares / shares.sum(axis=1, keepdims=True)):
+            piece.scores, piece.decoded = row, Decoded(finish="eos")
+        return
+    a_second, more = LIMITS[task]
+    rows = [Row(maximum=math.ceil(a_second * piece.seconds) + more) for piece in pieces]
+    for piece, decoded in zip(pieces, decode(session, rows, core.text_mask, core.vocabulary.eos)):
+        piece.decoded, piece.text = decoded, core.tokenizer.decode(decoded.ids).strip()
+
+
+def _text(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
+    """Chunks' texts one after the other; the language is the one heard longest."""
+    heard = {piece.lang: 0.0 for piece in pieces if piece.lang}
+    for piece in pieces:
+        if piece.lang:
+            heard[piece.lang] += piece.seconds
+    lang = lang or max(heard, key=heard.get, default=core.langs[0])
+    seconds = sum(piece.seconds for piece in pieces)
+    return Result(
+        task=task,
+        lang=lang,
+        text=("" if lang == "zh" else " ").join(piece.text for piece in pieces if piece.text),
+        segments=[
+            Segment(
+                start=round(piece.chunk.start / SAMPLE_RATE, 3),
+                end=round(piece.chunk.end / SAMPLE_RATE, 3),
+                text=piece.text,
+                confidence=confidence_of(piece.decoded.log_probs),
+            )
+            for piece in pieces
+            if piece.lang
+        ],
+        confidence=confidence_of([log_prob for piece in pieces for log_prob in piece.decoded.log_probs]),
+        receipt=core.receipt(seconds, seconds, len(pieces), [piece.decoded for piece in pieces]),
+    )
+
+
+def _caption(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
+    """A sound that goes on for several chunks is said once."""
+    result = _text(core, task, pieces, lang)
+    result.text = "; ".join(dict.fromkeys(piece.text for piece in pieces if piece.text))
+    return result
+
+
+def _order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
+    """The intent and slots of the chunk the GPT is surest of; every chunk's own stand in the segments."""
+    result = _text(core, task, pieces, lang)
+    spoken = [piece for piece in pieces if piece.text]
+    best = max(spoken, key=lambda piece: confidence_of(piece.decoded.log_probs) or 0.0, default=None)
+    result.text = best.text if best else ""
+    result.intent, result.slots = text_to_slu(result.text)
+    return result
+
+
+def _emotion(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
+    """The labels' probabilities under the GPT, averaged over the chunks by their length; the label is the likeliest."""
+    scored = [piece for piece in pieces if piece.scores is not None]
+    if scored:
+        mean = np.average([piece.scores for piece in scored], axis=0, weights=[piece.seconds for piece in scored])
+        for piece in scored:
+            best = int(piece.scores.argmax())
+            piece.text, piece.decoded.log_probs = EMOTIONS[best], [math.log(max(piece.scores[best], 1e-300))]
+    result = _text(core, task, pieces, lang)
+    if scored:
+        result.scores = dict(zip(EMOTIONS, (float(share) for share in mean)))
+        result.text = EMOTIONS[int(mean.argmax())]
+        result.confidence = float(mean.max())
+    return result

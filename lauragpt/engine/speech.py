@@ -1,0 +1,178 @@
+"""Text or noisy audio -> clean audio: `speak` and `enhance`. What the GPT writes are codec tokens; the vocoder makes them sound.
+
+speak:   `[prompt text, text, <tts>, <lang>, prompt audio tokens | audio tokens, <eos>]`; the prompt's tokens are a forced prefix
+enhance: `[noisy frames, <se>, <lang>, audio tokens]`; ceil(n / 640) of them, no more and no fewer
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.engine.core import BATCH_SAMPLES, Core
+from lauragpt.engine.decoding import SPEECH_LOOP, Decoded, Options, Row, decode
+from lauragpt.engine.listening import Piece, cut_all
+from lauragpt.engine.longform import HOP, batches, is_silent
+from lauragpt.engine.texts import split_sentences
+from lauragpt.engine.voices import Voice
+from lauragpt.errors import LauraError
+from lauragpt.result import Result, Segment, confidence_of
+from lauragpt.text import normalize
+
+TOKENS_A_SECOND = SAMPLE_RATE // HOP  # 25
+PAUSE = SAMPLE_RATE * 3 // 20  # samples between two sentences
+# Characters a second of the slowest and the fastest speech; a word in Chinese is a character or two.
+PACE = {"en": (6.0, 30.0), "de": (6.0, 30.0), "zh": (2.0, 8.0)}
+
+
+@dataclass
+class Saying:
+    """A sentence to be said: of which item, as its how-many-th, in which voice."""
+
+    item: int
+    number: int
+    text: str  # spoken form
+    lang: str
+    voice: Voice | None
+    decoded: Decoded | None = None
+    wave: np.ndarray | None = None  # (N,)
+
+
+def enhance(core: Core, waves: list[np.ndarray], lang: str | None = None, options: Options = Options(loop=None)) -> list[Result]:
+    """Each wave cleaned, exactly as long as it was. Chunks without sound stay silent."""
+    pieces = cut_all(waves)
+    cleaned: dict[int, np.ndarray] = {}
+    loud = [piece for piece in pieces if not is_silent(piece.wave)]
+    for group in batches([len(piece.wave) for piece in loud], BATCH_SAMPLES):
+        batch = [loud[index] for index in group]
+        encoded = core.backend.encode([piece.wave for piece in batch])
+        session, langs = core.begin(encoded, [[core.vocabulary.task("se")]] * len(batch), [lang] * len(batch))
+        frames = [-(-len(piece.wave) // HOP) for piece in batch]
+        rows = [Row(maximum=count, minimum=count, key=_number_in_item(pieces, piece)) for count, piece in zip(frames, batch)]
+        done = decode(session, rows, core.audio_mask, core.vocabulary.eos, options)
+        sounds = core.backend.vocode([to_codes(core, d.ids) for d in done], noisy=[piece.wave for piece in batch])
+        for piece, decoded, sound, chosen in zip(batch, done, sounds, langs):
+            piece.decoded, piece.lang = decoded, chosen
+            cleaned[id(piece)] = sound[: len(piece.wave)]
+    return [_cleaned(core, [p for p in pieces if p.item == item], cleaned, lang, options) for item in range(len(waves))]
+
+
+def _number_in_item(pieces: list[Piece], piece: Piece) -> int:
+    return sum(other.item == piece.item and other.chunk.start < piece.chunk.start for other in pieces)
+
+
+def _cleaned(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray], lang: str | None, options: Options) -> Result:
+    audio = np.concatenate([cleaned.get(id(piece), np.zeros_like(piece.wave)) for piece in pieces])
+    seconds = len(audio) / SAMPLE_RATE
+    log_probs = [log_prob for piece in pieces for log_prob in piece.decoded.log_probs]
+    return Result(
+        task="se",
+        lang=lang or next((piece.lang for piece in pieces if piece.lang), core.langs[0]),
+        audio=audio.astype(np.float32),
+        segments=[
+            Segment(piece.chunk.start / SAMPLE_RATE, piece.chunk.end / SAMPLE_RATE, "", confidence_of(piece.decoded.log_probs))
+            for piece in pieces
+        ],
+        confidence=confidence_of(log_probs),
+        receipt=core.receipt(seconds, seconds, len(pieces), [piece.decoded for piece in pieces], options.seed),
+    )
+
+
+def speak(core: Core, texts: list[str], langs: list[str], voices: list[Voice | None], options: Options) -> list[Result]:
+    """Each text said in its voice. Long texts are said sentence by sentence, each after the same prompt. LauraError for a text
+    that holds nothing to say."""
+    options = replace(options, loop=SPEECH_LOOP)
+    sayings = [
+        Saying(item, number, sentence, lang, voice)
+        for item, (text, lang, voice) in enumerate(zip(texts, langs, voices))
+        for number, sentence in enumerate(sentences_of(text, lang))
+    ]
+    for item, text in enumerate(texts):
+        if not any(saying.item == item for saying in sayings):
+            raise LauraError(f"the text {text.strip()[:40]!r} holds nothing to say: give some words")
+    sizes = [bounds(saying.text, saying.lang)[1] * HOP for saying in sayings]
+    for group in batches(sizes, BATCH_SAMPLES):
+        _say(core, [sayings[index] for index in group], options)
+    return [_said(core, [s for s in sayings if s.item == item], options) for item in range(len(texts))]
+
+
+def sentences_of(text: str, lang: str) -> list[str]:
+    """The text's sentences in spoken form; those that hold no letter or number are left out."""
+    return [spoken for sentence in split_sentences(text) if (spoken := normalize(sentence, lang).strip())]
+
+
+def bounds(text: str, lang: str) -> tuple[int, int]:
+    """(fewest, most) audio tokens that a text in spoken form may take, so that speech neither vanishes nor never ends."""
+    slowest, fastest = PACE[lang]
+    return int(len(text) / fastest * TOKENS_A_SECOND), int((1.5 + len(text) / slowest) * TOKENS_A_SECOND)
+
+
+def to_codes(core: Core, ids: list[int]) -> np.ndarray:
+    """Audio tokens as the codec counts them, (T,) from 0."""
+    return np.array(ids, dtype=np.int64) - core.vocabulary.text_size
+
+
+def languages(core: Core, texts: list[str], langs: list[str | None]) -> list[str]:
+    """The language given, or what the GPT takes the text for: its own probabilities of `<lang>` behind the text and `<tts>`."""
+    langs = list(langs)
+    unknown = [index for index, lang in enumerate(langs) if lang is None]
+    if unknown:
+        ids = [core.tokenizer.encode((texts[i].strip() or ".")[:300].lower()) + [core.vocabulary.task("tts")] for i in unknown]
+        # A row at a time in groups, so that one long text does not pad all.
+        for start in range(0, len(unknown), 16):
+            _, chosen = core.begin(None, ids[start : start + 16], [None] * len(ids[start : start + 16]))
+            for index, lang in zip(unknown[start : start + 16], chosen):
+                langs[index] = lang
+    return langs
+
+
+def _say(core: Core, sayings: list[Saying], options: Options) -> None:
+    """Fills in one batch."""
+    vocabulary = core.vocabulary
+    ids, spoken = [], []
+    for saying in sayings:
+        text = core.tokenizer.encode(saying.text)
+        prompt_text = core.tokenizer.encode(saying.voice.spoken + " ") if saying.voice and saying.voice.spoken else []
+        prompt_codes = saying.voice.codes.tolist() if saying.voice else []
+        audio = [code + vocabulary.text_size for code in prompt_codes]
+        ids.append([*prompt_text, *text, vocabulary.task("tts"), vocabulary.lang(saying.lang), *audio])
+        spoken.append(text)
+    session = core.backend.open(None, ids)
+    rows = []
+    for saying in sayings:
+        fewest, most = bounds(saying.text, saying.lang)
+        rows.append(Row(maximum=most, minimum=max(fewest, 1), key=saying.number))
+    done = decode(session, rows, core.audio_mask, vocabulary.eos, options)
+    prompts = [saying.voice.wave if saying.voice else None for saying in sayings]
+    waves = core.backend.vocode([to_codes(core, d.ids) for d in done], text=spoken, prompt=prompts)
+    for saying, decoded, wave in zip(sayings, done, waves):
+        saying.decoded, saying.wave = decoded, wave
+
+
+def _said(core: Core, sayings: list[Saying], options: Options) -> Result:
+    parts, segments, at = [], [], 0
+    for saying in sayings:
+        if parts:
+            parts.append(np.zeros(PAUSE, dtype=np.float32))
+            at += PAUSE
+        end = at + len(saying.wave)
+        segments.append(Segment(at / SAMPLE_RATE, end / SAMPLE_RATE, saying.text, confidence_of(saying.decoded.log_probs)))
+        parts.append(saying.wave)
+        at = end
+    voice = sayings[0].voice
+    return Result(
+        task="tts",
+        lang=sayings[0].lang,
+        audio=np.concatenate(parts).astype(np.float32),
+        segments=segments,
+        confidence=confidence_of([log_prob for saying in sayings for log_prob in saying.decoded.log_probs]),
+        receipt=core.receipt(
+            0.0, 0.0, len(sayings), [saying.decoded for saying in sayings], options.seed,
+            temperature=options.temperature, top_k=options.top_k, voice=voice.name if voice else None,
+        ),
+    )
+
+
+def nothing(core: Core, lang: str) -> Result:
+    """The answer where there is nothing to say: no sound at all."""
+    return Result(task="tts", lang=lang, audio=np.zeros(0, dtype=np.float32), receipt=core.receipt(0.0, 0.0, 0, []))

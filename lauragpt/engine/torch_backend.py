@@ -1,0 +1,204 @@
+"""The backend on PyTorch: CPU or CUDA, float32, no gradients.
+
+In: numpy waves and ids. Out: numpy, as engine/backend.py says. Rows lie left-aligned: the cache's slot p of row b holds position p of
+that row, so rows of uneven length need no left padding, a rollback is a smaller number, and what lies behind a row's length is
+never looked at (a query at position p sees slots 0 .. p) and is overwritten when the row grows.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from lauragpt.engine.backend import Encoded
+from lauragpt.errors import LauraError
+from lauragpt.model.laura import LauraModel, load_checkpoint
+from lauragpt.model.sequence import Vocabulary
+from lauragpt.tasks import LANGS
+from lauragpt.text import Tokenizer
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a checkpoint says of itself."""
+
+    name: str
+    codec_hash: str
+    langs: tuple[str, ...]
+
+
+def open_checkpoint(folder: Path, device: str | None = None) -> tuple["TorchBackend", Tokenizer, Vocabulary, Info]:
+    """A folder's model, ready. LauraError when it is damaged, foreign, or was trained on the tokens of another codec."""
+    where = pick_device(device)
+    try:
+        model = load_checkpoint(folder)
+    except LauraError as error:
+        raise LauraError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({first}): fetch or export it again") from None
+    try:
+        tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise LauraError(f"{folder}/tokenizer.json cannot be read ({str(error).splitlines()[0][:120]}): fetch the checkpoint again") from None
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    promised, found = config.get("codec_hash"), model.codec.hash
+    if promised != found:
+        raise LauraError(
+            f"{folder} was trained on the tokens of codec {promised}, but holds codec {found}: use the codec it was trained with"
+        )
+    info = Info(config.get("name") or folder.resolve().name, found, tuple(config.get("langs") or LANGS))
+    return TorchBackend(model, where), tokenizer, model.vocabulary, info
+
+
+def pick_device(device: str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise LauraError(f"unknown device {device!r}: choose cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise LauraError("there is no CUDA device on this machine: leave --device out, or choose cpu")
+    return torch.device(device)
+
+
+class Cache:
+    """Keys and values (B, heads, slots, width) of every layer; grows by doubling."""
+
+    def __init__(self):
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def update(self, layer: int, key: Tensor, value: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Writes key, value (B, heads, n, width) into slots `positions` (B, n); all slots (B, heads, slots, width) come back."""
+        B, H, n, W = key.shape
+        slots = int(positions.max()) + 1
+        if layer == len(self.keys):
+            self.keys.append(key.new_zeros(B, H, slots, W))
+            self.values.append(value.new_zeros(B, H, slots, W))
+        if slots > self.keys[layer].shape[2]:
+            more = max(slots, 2 * self.keys[layer].shape[2]) - self.keys[layer].shape[2]
+            self.keys[layer] = torch.nn.functional.pad(self.keys[layer], (0, 0, 0, more))
+            self.values[layer] = torch.nn.functional.pad(self.values[layer], (0, 0, 0, more))
+        index = positions[:, None, :, None].expand(B, H, n, W)
+        self.keys[layer].scatter_(2, index, key)
+        self.values[layer].scatter_(2, index, value)
+        return self.keys[layer][:, :, :slots], self.values[layer][:, :, :slots]
+
+    def select(self, rows: Tensor) -> None:
+        self.keys = [key[rows] for key in self.keys]
+        self.values = [value[rows] for value in self.values]
+
+
+class TorchSession:
+    """Rows in progress. What the GPT needs: `gpt(embeddings (B, n, D), positions (B, n), cache) -> logits (B, n, V)`."""
+
+    def __init__(self, model: LauraModel, embeddings: list[Tensor]):
+        """embeddings: (length, D) each, frames first."""
+        self.model, self.cache = model, Cache()
+        self._lengths = torch.tensor([len(row) for row in embeddings], device=embeddings[0].device)
+        padded = pad_sequence(embeddings, batch_first=True)  # (B, S, D)
+        B, S, _ = padded.shape
+        positions = torch.arange(S, device=padded.device).expand(B, S)
+        with torch.inference_mode():
+            logits = model.gpt(padded, positions, self.cache)
+        self.logits = _numpy(logits[torch.arange(B, device=logits.device), self._lengths - 1])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self._lengths.cpu().numpy()
+
+    def extend(self, ids: np.ndarray) -> np.ndarray:
+        new = torch.as_tensor(np.asarray(ids), dtype=torch.long, device=self._lengths.device)  # (B, n)
+        positions = self._lengths[:, None] + torch.arange(new.shape[1], device=new.device)
+        with torch.inference_mode():
+            logits = _numpy(self.model.gpt(self.model.gpt.embed(new), positions, self.cache))
+        self._lengths = self._lengths + new.shape[1]
+        self.logits = logits[:, -1]
+        return logits
+
+    def rollback(self, lengths: np.ndarray) -> None:
+        self._lengths = torch.as_tensor(np.asarray(lengths), dtype=torch.long, device=self._lengths.device)
+
+    def select(self, rows: list[int]) -> None:
+        kept = torch.tensor(rows, device=self._lengths.device)
+        self.cache.select(kept)
+        self._lengths, self.logits = self._lengths[kept], self.logits[rows]
+
+
+class TorchBackend:
+    def __init__(self, model: LauraModel, device: torch.device):
+        self.model = model.to(device, torch.float32).eval()
+        self.device = device
+
+    @torch.inference_mode()
+    def encode(self, waves: list[np.ndarray]) -> Encoded:
+        padded, lengths = self._waves(waves)
+        heard = self.model.encode(padded, lengths)  # embeddings (B, T, D), lengths (B,), ctc_log_probs (B, T, U)
+        return Encoded(_numpy(heard.embeddings), heard.lengths.cpu().numpy(), _numpy(heard.ctc_log_probs))
+
+    @torch.inference_mode()
+    def open(self, encoded: Encoded | None, ids: list[list[int]]) -> TorchSession:
+        rows = [self.model.gpt.embed(torch.tensor(row, dtype=torch.long, device=self.device)) for row in ids]
+        if encoded is not None:
+            frames = [torch.from_numpy(e[:n]).to(self.device) for e, n in zip(encoded.embeddings, encoded.lengths)]
+            rows = [torch.cat([frame, row]) for frame, row in zip(frames, rows)]
+        return TorchSession(self.model, rows)
+
+    @torch.inference_mode()
+    def vocode(
+        self,
+        codes: list[np.ndarray],
+        text: list[list[int]] | None = None,
+        prompt: list[np.ndarray | None] | None = None,
+        noisy: list[np.ndarray | None] | None = None,
+    ) -> list[np.ndarray]:
+        tokens, lengths = self._padded(codes)
+        embeddings = self.model.vocode(
+            tokens, lengths,
+            text=self._padded(text) if text else None,
+            prompt=self._optional_waves(prompt),
+            noisy=self._optional_waves(noisy),
+        )  # (B, T, D)
+        return self._cut(self.model.codec.decode_embeddings(embeddings, lengths), lengths)
+
+    @torch.inference_mode()
+    def codec_encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        codes = self.model.codec.encode(*self._waves(waves))  # (B, K, T)
+        hop = self.model.codec.config.hop
+        return [row[:, : -(-len(wave) // hop)].cpu().numpy() for row, wave in zip(codes, waves)]
+
+    @torch.inference_mode()
+    def codec_decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
+        lengths = torch.tensor([row.shape[1] for row in codes], device=self.device)
+        padded = pad_sequence([torch.as_tensor(row.T) for row in codes], batch_first=True)  # (B, T, K)
+        return self._cut(self.model.codec.decode(padded.transpose(1, 2).to(self.device), lengths), lengths)
+
+    def _waves(self, waves: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """(B, N) float32 and lengths (B,), padded with silence."""
+        tensors = [torch.as_tensor(wave, dtype=torch.float32) for wave in waves]
+        lengths = torch.tensor([len(wave) for wave in waves], device=self.device)
+        return pad_sequence(tensors, batch_first=True).to(self.device), lengths
+
+    def _optional_waves(self, waves: list[np.ndarray | None] | None) -> tuple[Tensor, Tensor] | None:
+        """A row without a wave has length 0."""
+        if waves is None or all(wave is None for wave in waves):
+            return None
+        return self._waves([np.zeros(0, dtype=np.float32) if wave is None else wave for wave in waves])
+
+    def _padded(self, rows: list) -> tuple[Tensor, Tensor]:
+        """Uneven rows of ids as (B, T) and lengths (B,)."""
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        return pad_sequence([torch.as_tensor(row, dtype=torch.long) for row in rows], batch_first=True).to(self.device), lengths
+
+    def _cut(self, waves: Tensor, lengths: Tensor) -> list[np.ndarray]:
+        hop = self.model.codec.config.hop
+        return [_numpy(wave[: length * hop]) for wave, length in zip(waves, lengths.tolist())]
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()

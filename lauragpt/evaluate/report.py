@@ -1,0 +1,118 @@
+"""What an evaluation found: rows, the table a person reads, report.json and report.md.
+
+In: `Row`s of `scorers.py`. Out: a rich table on stdout and two files. The report always says which split was measured and what that
+split is for, because a number without its split is not a number.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.table import Table
+
+from lauragpt.errors import LauraError
+from lauragpt.evaluate.metrics import Score
+
+SPLIT_RULE = "`train` trains, `dev` chooses between checkpoints and settings, `test` is only measured."
+HEAD = ("task", "data", "n", "metric", "value", "95 %", "trivial floor", "also", "seconds", "x real time")
+
+
+@dataclass
+class Row:
+    task: str
+    data: str  # corpus, with the language pair or the kind of sound where a corpus has several
+    n: int
+    available: int  # examples of this corpus in the split; n of them, chosen by hash, were measured
+    metric: str
+    score: Score
+    floor: float | None = None
+    floor_name: str = ""
+    also: dict[str, float | str] = field(default_factory=dict)  # further columns; a string says why there is no number
+    seconds: float = 0.0  # wall clock of the model's answers
+    audio_seconds: float = 0.0  # of sound listened to, or spoken
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of computing a second of sound; under 1 is faster than real time."""
+        return self.seconds / self.audio_seconds if self.audio_seconds else None
+
+    def cells(self) -> list[str]:
+        interval = "" if math.isnan(self.score.low) else f"{number(self.score.low)} to {number(self.score.high)}"
+        floor = "" if self.floor is None else f"{number(self.floor)} ({self.floor_name})"
+        count = str(self.n) if self.n == self.available else f"{self.n} of {self.available}"
+        also = "; ".join(f"{name} {number(value)}" for name, value in self.also.items())
+        factor = "" if self.real_time_factor is None else f"{self.real_time_factor:.2f}"
+        seconds = f"{self.seconds:.1f}" if self.seconds else ""
+        return [self.task, self.data, count, self.metric, number(self.score.value), interval, floor, also, seconds, factor]
+
+
+@dataclass
+class Report:
+    model: str
+    split: str
+    seed: int
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # how things were measured
+    failures: list[str] = field(default_factory=list)  # one line an input that could not be measured
+
+    def table(self) -> Table:
+        table = Table(title=f"{self.model}, split {self.split}", caption=SPLIT_RULE, header_style="bold", row_styles=["", "dim"])
+        for name in HEAD:
+            right = name in ("n", "value", "seconds", "x real time")
+            table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name in ("task", "value"))
+        for row in self.rows:
+            table.add_row(*row.cells())
+        return table
+
+    def markdown(self) -> str:
+        lines = [f"# {self.model}, measured on `{self.split}`", "", f"{SPLIT_RULE} Subsets are chosen by a hash of the id, seed {self.seed}."]
+        lines += ["", "| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row.cells()) + " |" for row in self.rows]
+        lines += ["", *(f"- {note}" for note in self.notes)]
+        if self.failures:
+            lines += ["", "## Not measured", "", *(f"- {line}" for line in self.failures)]
+        return "\n".join(lines) + "\n"
+
+    def to_json(self) -> str:
+        rows = [dataclasses.asdict(row) | {"real_time_factor": row.real_time_factor} for row in self.rows]
+        whole = {"model": self.model, "split": self.split, "seed": self.seed, "rows": rows, "notes": self.notes, "failures": self.failures}
+        return json.dumps(_finite(whole), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+    def save(self, folder: Path) -> None:
+        """report.json and report.md, each whole or not at all."""
+        write_whole(folder / "report.json", self.to_json())
+        write_whole(folder / "report.md", self.markdown())
+
+
+def number(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    if not math.isfinite(value):
+        return "none"
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes beside the name, then renames. LauraError where the place cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    except OSError as error:
+        raise LauraError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _finite(value):
+    """JSON has no NaN: null instead."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    return [_finite(entry) for entry in value] if isinstance(value, list) else value

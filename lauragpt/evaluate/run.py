@@ -1,0 +1,145 @@
+"""`laura eval`: a checkpoint and a folder of manifests -> one row a task and corpus, each beside its trivial floor.
+
+In: the folder that `laura prepare` wrote (SPLIT.jsonl, train.jsonl for the floors) with any synth*.jsonl beside it. Out: a table on
+stdout, progress on stderr, and `out`/report.json and report.md. Two runs with one seed measure the same examples.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lauragpt.audio import load_audio
+from lauragpt.data.augment import NoiseConfig, Noisifier
+from lauragpt.data.manifest import SPLITS, Example, read_manifest
+from lauragpt.engine.laura import Laura
+from lauragpt.errors import LauraError
+from lauragpt.evaluate.metrics import MissingPackage, Score
+from lauragpt.evaluate.report import Report, Row
+from lauragpt.evaluate.scorers import SCORERS, Bench, Group, digest, voice_names
+from lauragpt.tasks import TASKS
+
+SLOW = {"tts": 24, "se": 24}  # examples a corpus where no limit is given: these generate sound
+# Enhancement's clean recordings get one recorded sound each, nothing else, so that the rungs compare one thing.
+NOISE = NoiseConfig(snr_db=(0.0, 10.0), recorded=1.0, coloured=0.0, babble=0.0, hum=0.0, second=0.0, reverb=0.0, clipped=0.0)
+NOTES = (
+    "WER and CER after `text.normalize` on both sides: lower case, no punctuation, numbers in words; the language was given to the model.",
+    "95 %: percentiles of 1000 bootstrap resamples of the examples.",
+    "chrF and BLEU by sacrebleu on text as written; every target of an example is a reference.",
+    "right sound: the class that the caption names; captions of ESC-50 are our own wordings of its class names, not people's.",
+    f"enhancement: environmental sound of this split mixed in at {NOISE.snr_db[0]:.0f} to {NOISE.snr_db[1]:.0f} dB, fixed by the example's id.",
+    "x real time: seconds of computing a second of sound, listened to or spoken; reading files is not counted.",
+    "A corpus named synth-... is synthetic speech: read its numbers as such.",
+)
+
+
+def evaluate(
+    checkpoint: str | Path | Laura, data: Path, split: str = "dev", tasks: Iterable[str] | None = None, limit: int | None = None,
+    out: Path | None = None, seed: int = 0, show: bool = True,
+) -> Report:  # fmt: skip
+    """Measures and, with `show`, prints. `limit`: examples a corpus, taken by hash of their id. LauraError for what cannot be measured."""
+    wanted = check(Path(data), split, tasks, limit)
+    examples = read_split(Path(data), split)
+    groups = make_groups([e for e in examples if e.task in wanted], limit)
+    if not groups:
+        raise LauraError(f"{data} has no {split} examples of {', '.join(wanted)}: run `laura prepare` first, or choose other --tasks")
+    laura = checkpoint if isinstance(checkpoint, Laura) else Laura.load(checkpoint)
+    report = Report(laura.core.model, split, seed, notes=list(NOTES))
+    train = [] if split == "train" else floor_examples(Path(data), {group.task for group in groups})
+    with progress_bar(show) as bar:
+        total = bar.add_task("measuring", total=sum(work(laura, group) for group in groups))
+        bench = Bench(laura, train, noise_of(examples, seed), seed, lambda n: bar.advance(total, n), report.failures)
+        for group in groups:
+            bar.update(total, description=f"{group.task} {group.name}")
+            report.rows += score(bench, group)
+    if show:
+        console = Console()
+        console.print(report.table())
+        for line in report.failures:
+            Console(stderr=True).print(f"[red]not measured:[/] {line}", highlight=False)
+    if out is not None:
+        report.save(Path(out))
+    return report
+
+
+def check(data: Path, split: str, tasks: Iterable[str] | None, limit: int | None) -> list[str]:
+    """The tasks to measure, in the table's order, once all that was asked for makes sense."""
+    if split not in SPLITS:
+        raise LauraError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    if not data.is_dir():
+        raise LauraError(f"{data} is not a folder: give the folder that `laura prepare` wrote")
+    if limit is not None and limit < 1:
+        raise LauraError(f"limit is {limit}: give 1 or more examples a corpus, or leave it out")
+    asked = list(tasks) if tasks is not None else list(TASKS)
+    for task in asked:
+        if task not in TASKS:
+            raise LauraError(f"unknown task {task!r}: choose from {', '.join(TASKS)}")
+    return [task for task in TASKS if task in asked]
+
+
+def read_split(data: Path, split: str) -> list[Example]:
+    """Every example of the split: from SPLIT.jsonl, and from the synth*.jsonl beside it, which hold several splits."""
+    own = data / f"{split}.jsonl"
+    found = {e.id: e for path in [*([own] if own.exists() else []), *synth_manifests(data)] for e in read_manifest(path) if e.split == split}
+    if not found:
+        raise LauraError(f"{data} holds no {split} examples: expected {own.name} from `laura prepare`")
+    return list(found.values())
+
+
+def synth_manifests(data: Path) -> list[Path]:
+    return sorted(path for path in data.glob("synth*.jsonl") if path.is_file())
+
+
+def floor_examples(data: Path, tasks: set[str]) -> list[Example]:
+    """Training examples of the tasks whose floor is a constant answer."""
+    asked = tasks & {"ser", "aac", "slu", "mt", "s2tt"}
+    paths = [path for path in (data / "train.jsonl", *synth_manifests(data)) if path.exists()] if asked else []
+    return [e for path in paths for e in read_manifest(path) if e.split == "train" and e.task in asked]
+
+
+def make_groups(examples: list[Example], limit: int | None) -> list[Group]:
+    """By task in the table's order, then corpus, then languages. Of each at most `limit`, by hash of the id, in the file's order."""
+    sorted_out: dict[tuple, list[Example]] = defaultdict(list)
+    for example in examples:
+        pair = f" {example.source_lang}-{example.lang}" if example.source_lang and example.source_lang != example.lang else ""
+        sorted_out[example.task, example.corpus + pair, example.lang].append(example)
+    groups = []
+    for (task, name, lang), members in sorted(sorted_out.items(), key=lambda entry: (list(TASKS).index(entry[0][0]), entry[0][1:])):
+        most = limit or SLOW.get(task, len(members))
+        chosen = {e.id for e in sorted(members, key=lambda e: digest(e.id))[:most]}
+        groups.append(Group(task, name, lang, [e for e in members if e.id in chosen], len(members)))
+    return groups
+
+
+def score(bench: Bench, group: Group) -> list[Row]:
+    """The group's rows; where its metric's package is missing, one row that says how to get it."""
+    try:
+        return SCORERS[group.task](bench, group)
+    except MissingPackage as error:
+        return [group.row(TASKS[group.task].metric, Score(float("nan")), also={"": str(error)})]
+
+
+def noise_of(examples: list[Example], seed: int) -> Callable[[Example, np.ndarray], np.ndarray]:
+    """Mixes a sound of the split into a clean recording. Which one, where and how loud is a function of (seed, id) alone."""
+    sounds = sorted({e.audio for e in examples if e.task == "aac"})
+
+    def noisy(example: Example, clean: np.ndarray) -> np.ndarray:
+        if not sounds:
+            raise LauraError("no environmental sounds in this split to mix into clean speech: prepare esc50 too, or leave out se")
+        rng = np.random.default_rng(int.from_bytes(digest(f"{seed}/{example.id}")[:8], "big"))
+        return Noisifier([load_audio(sounds[rng.integers(len(sounds))])], config=NOISE).noisy(clean, rng)
+
+    return noisy
+
+
+def work(laura: Laura, group: Group) -> int:
+    """Steps of the progress bar."""
+    return len(group.examples) * (max(1, len(voice_names(laura, group.lang))) if group.task == "tts" else 1)
+
+
+def progress_bar(show: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not show, transient=True)

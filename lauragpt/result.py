@@ -1,0 +1,97 @@
+"""What every verb returns: text or audio, its segments, how sure the model is, and a receipt that reproduces the answer.
+
+In: what the engine decoded. Out: `Result.to_json` (one object on one line), `to_srt`, `to_vtt`, `to_text`.
+Times are seconds from the start of the input; audio is float32 (N,) at `sample_rate`.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Segment:
+    """A stretch of the input and what was said of it. `confidence`: geometric mean of the GPT's own token probabilities, 0 to 1."""
+
+    start: float
+    end: float
+    text: str
+    confidence: float | None = None
+
+
+@dataclass
+class Result:
+    task: str  # a key of tasks.TASKS
+    lang: str  # language of the output
+    text: str | None = None  # what was written; None when the answer is audio
+    audio: np.ndarray | None = None  # (N,) float32; None when the answer is text
+    sample_rate: int = 16000
+    segments: list[Segment] = field(default_factory=list)
+    confidence: float | None = None
+    scores: dict[str, float] = field(default_factory=dict)  # emotion: label -> probability
+    intent: str | None = None  # understand
+    slots: dict[str, str] = field(default_factory=dict)  # understand
+    # seconds_given, seconds_read, chunks, finish ("eos" | "length" | "guard" | "empty"), guards, seed, model, codec_hash, version
+    receipt: dict = field(default_factory=dict)
+    audio_path: str | None = None  # where the audio was written, once it was
+
+    def to_row(self, file: str | None = None) -> dict:
+        """The answer as plain data: always file, task, lang, segments, receipt; `text` or `audio`; scores, intent, slots where they exist."""
+        row: dict = {"file": file, "task": self.task, "lang": self.lang}
+        if self.text is not None:
+            row["text"] = self.text
+        if self.audio is not None:
+            row["audio"] = self.audio_path
+            row["seconds"] = round(len(self.audio) / self.sample_rate, 3)
+        if self.scores:
+            row["scores"] = self.scores
+        if self.intent is not None:
+            row["intent"], row["slots"] = self.intent, self.slots
+        return row | {"confidence": self.confidence, "segments": [asdict(s) for s in self.segments], "receipt": self.receipt}
+
+    def to_json(self, file: str | None = None) -> str:
+        """`to_row` on one line. Strict JSON: a NaN or an infinity raises instead of being written."""
+        return json.dumps(_rounded(self.to_row(file)), ensure_ascii=False, allow_nan=False)
+
+    def to_text(self) -> str:
+        return self.text if self.text is not None else (self.audio_path or "")
+
+    def to_srt(self) -> str:
+        """SubRip: numbered blocks, comma before the milliseconds. Segments without text are left out."""
+        return "\n".join(
+            f"{number}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{s.text}\n" for number, s in enumerate(self._spoken(), start=1)
+        )
+
+    def to_vtt(self) -> str:
+        """WebVTT: a header, then blocks with a point before the milliseconds."""
+        return "\n".join(["WEBVTT\n", *(f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{s.text}\n" for s in self._spoken())])
+
+    def _spoken(self) -> list[Segment]:
+        return [segment for segment in self.segments if segment.text.strip()]
+
+
+def confidence_of(log_probs: list[float]) -> float | None:
+    """Geometric mean of token probabilities, None when there are none."""
+    return math.exp(sum(log_probs) / len(log_probs)) if log_probs else None
+
+
+def _clock(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}{point}{milliseconds % 1000:03d}"
+
+
+def _rounded(value):
+    """Floats to six places, so that a line stays readable."""
+    if isinstance(value, (float, np.floating)):
+        return round(float(value), 6)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(entry) for entry in value]
+    return value

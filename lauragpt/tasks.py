@@ -1,0 +1,71 @@
+"""The task table: what LauraGPT can be asked, one row a task. Read this first.
+
+A task is a token in the GPT's vocabulary, the kind of what goes in (continuous audio features or text tokens), the kind of what
+comes out (text tokens or codec tokens), the verb a person types and the metric that scores it. The sequence is always
+`[input, <task>, <lang>, output, <eos>]` (model/sequence.py). Adding a task is adding a row here and data that names it.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from lauragpt.errors import LauraError
+
+Kind = Literal["audio", "text"]
+
+LANGS = ("en", "de", "zh")
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A row of the table. `small`: the task belongs to the paper's second fine-tuning stage (the small-data tasks)."""
+
+    name: str
+    verb: str
+    input: Kind
+    output: Kind
+    metric: str
+    small: bool = False
+
+    @property
+    def token(self) -> str:
+        return f"<{self.name}>"
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("asr", "transcribe", "audio", "text", "WER"),
+        Task("s2tt", "translate", "audio", "text", "chrF"),
+        Task("mt", "translate", "text", "text", "chrF"),
+        Task("tts", "speak", "text", "audio", "WER", small=True),
+        Task("se", "enhance", "audio", "audio", "STOI", small=True),
+        Task("aac", "caption", "audio", "text", "right sound", small=True),
+        Task("ser", "emotion", "audio", "text", "UA", small=True),
+        Task("slu", "understand", "audio", "text", "exact slots", small=True),
+    )
+}
+
+
+def check_lang(lang: str) -> str:
+    """The language code itself, or LauraError when the model has no token for it."""
+    if lang not in LANGS:
+        raise LauraError(f"unknown language {lang!r}: choose one of {', '.join(LANGS)}")
+    return lang
+
+
+def slu_to_text(intent: str, slots: dict[str, str]) -> str:
+    """An intent and its slots as the line of text the GPT writes: `intent | slot = value | slot = value`, slots sorted by name."""
+    return " | ".join([intent, *(f"{name} = {value}" for name, value in sorted(slots.items()))])
+
+
+def text_to_slu(text: str) -> tuple[str, dict[str, str]]:
+    """The inverse of `slu_to_text`. Forgiving, because a model writes it: fields without `=` are dropped."""
+    intent, *fields = (field.strip() for field in text.split("|"))
+    slots = {}
+    for field in fields:
+        name, equals, value = field.partition("=")
+        if equals:
+            slots[name.strip()] = re.sub(r"\s+", " ", value).strip()
+    return intent, slots

@@ -1,0 +1,33 @@
+"""What several tests stand on: a whole checkpoint with random weights, small enough to be made in a second."""
+
+import json
+
+import numpy as np
+import pytest
+
+LINES = [
+    "the quick brown fox jumps over the lazy dog", "der schnelle braune fuchs springt über den faulen hund",
+    "neutral calm happy sad angry fearful disgust surprised", "order | drink = coffee | size = big", "A dog barks while it rains.",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def debug_checkpoint(tmp_path_factory):
+    """The folder of a checkpoint of the `debug` preset, with one named voice."""
+    import torch
+
+    from lauragpt.audio import save_audio
+    from lauragpt.model.laura import PRESETS, LauraModel, save_checkpoint
+    from lauragpt.text import Tokenizer
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "debug"
+    torch.manual_seed(0)
+    save_checkpoint(LauraModel(PRESETS["debug"]), folder)
+    Tokenizer.train(LINES, PRESETS["debug"].text_size).save(folder / "tokenizer.json")
+    voices = folder / "voices"
+    voices.mkdir()
+    card = {"name": "anna", "lang": "en", "text": "the quick brown fox", "licence": "CC0-1.0", "source": "made by a formula"}
+    (voices / "anna.json").write_text(json.dumps(card))
+    time = np.arange(24000) / 16000
+    save_audio(voices / "anna.wav", (0.1 * np.sin(2 * np.pi * (200 * time + 30 * np.sin(4 * time)))).astype(np.float32))
+    return folder

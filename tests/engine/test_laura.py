@@ -1,0 +1,221 @@
+"""Every verb on a real model with random weights: alone equals in a batch, lengths are exact, the cache changes nothing."""
+
+import numpy as np
+import pytest
+
+from lauragpt import Laura
+from lauragpt.engine.chain import Step, parse_chain
+from lauragpt.engine.decoding import Options, Row, decode
+from lauragpt.errors import LauraError
+from lauragpt.result import Result
+from lauragpt.tasks import EMOTIONS
+
+
+def sound(seconds, seed=0):
+    """Noise whose loudness and pitch wander, so that no two stretches are alike."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(int(seconds * 16000)) / 16000
+    pitch = 100 + 80 * np.sin(time * 3 + seed) + 40 * np.sin(time * 0.7)
+    return ((0.1 + 0.08 * np.sin(time * 5)) * np.sin(2 * np.pi * np.cumsum(pitch) / 16000) + 0.01 * rng.normal(size=len(time))).astype(np.float32)
+
+
+WAVES = [sound(1.3, 0), sound(0.4, 1), np.zeros(9000, dtype=np.float32), sound(2.9, 2), sound(1.3, 3)]
+TEXTS = ["Hello there. How are you today?", "Yes.", "The quick brown fox jumps over the lazy dog."]
+
+
+@pytest.fixture(scope="module")
+def laura(debug_checkpoint):
+    return Laura.load(debug_checkpoint, device="cpu")
+
+
+def same(left: Result, right: Result):
+    """Tokens are equal; numbers up to the rounding of float32 sums."""
+    assert (left.text, left.lang, left.intent, left.slots) == (right.text, right.lang, right.intent, right.slots)
+    assert left.receipt == right.receipt
+    assert [s.text for s in left.segments] == [s.text for s in right.segments]
+    if left.confidence is not None:
+        assert left.confidence == pytest.approx(right.confidence, rel=1e-3)
+    assert left.scores == pytest.approx(right.scores, abs=1e-4)
+    if left.audio is not None:
+        assert left.audio.shape == right.audio.shape and np.allclose(left.audio, right.audio, atol=1e-4)
+
+
+@pytest.mark.parametrize("verb", ["transcribe", "caption", "emotion", "understand", "translate", "enhance"])
+def test_a_recording_is_answered_the_same_alone_and_in_a_batch(laura, verb):
+    ask = getattr(laura, verb)
+    together = ask(WAVES)
+    assert isinstance(together, list) and len(together) == len(WAVES)
+    for wave, result in zip(WAVES, together):
+        same(result, ask(wave))
+
+
+def test_texts_are_translated_and_said_the_same_alone_and_in_a_batch(laura):
+    for ask in (lambda t: laura.translate(text=t, to="de"), lambda t: laura.speak(t, lang="en", seed=5), lambda t: laura.speak(t, voice=WAVES[3], voice_text="so it is")):
+        for text, result in zip(TEXTS, ask(TEXTS)):
+            same(result, ask(text))
+
+
+def test_a_chain_is_the_same_alone_and_in_a_batch_and_as_its_steps(laura):
+    for steps in ("enhance | transcribe | translate:de | speak", "translate:de | speak"):
+        for wave, result in zip(WAVES, laura.chain(steps, WAVES, seed=2)):
+            same(result, laura.chain(steps, wave, seed=2))
+    by_hand = laura.translate(text=laura.transcribe(WAVES[0]).text, to="de")
+    assert laura.chain("transcribe | translate:de", WAVES[0]).text == by_hand.text
+
+
+@pytest.mark.parametrize("samples", [1600, 6399, 6400, 6401, 20000, 16000 * 31 + 17])
+def test_enhanced_audio_is_exactly_as_long_as_its_input(laura, samples):
+    wave = sound(samples / 16000 + 0.01)[:samples]
+    result = laura.enhance(wave)
+    assert result.audio.shape == (samples,) and np.isfinite(result.audio).all()
+    assert result.receipt["finish"] == "eos"
+    assert result.receipt["seconds_given"] == result.receipt["seconds_read"] == round(samples / 16000, 3)
+
+
+def test_the_enhanced_sound_depends_on_the_gpts_tokens(laura):
+    """Nothing goes round the GPT: other tokens under the same noisy condition give another sound."""
+    codes = np.arange(50) % laura.core.vocabulary.audio_size
+    mine, other = laura.core.backend.vocode([codes, codes[::-1].copy()], noisy=[sound(2.0)] * 2)
+    assert mine.shape == (32000,) and np.abs(mine - other).max() > 1e-3 * np.abs(mine).max()
+
+
+def test_cached_decoding_equals_reading_everything_anew(laura):
+    core, waves = laura.core, [WAVES[0], WAVES[3]]
+    encoded = core.backend.encode(waves)
+    prompts = [[core.vocabulary.task("asr"), core.vocabulary.lang("en")]] * 2
+    options = Options(loop=None)
+    cached = decode(core.backend.open(encoded, prompts), [Row(30)] * 2, core.text_mask, core.vocabulary.eos, options)
+    allowed = core.text_mask.copy()
+    allowed[core.vocabulary.eos] = True
+    for row, wave in enumerate(waves):
+        ids, alone = [], core.backend.encode([wave])
+        while len(ids) < 30:
+            logits = core.backend.open(alone, [prompts[row] + ids]).logits[0]
+            token = int(np.where(allowed, logits, -np.inf).argmax())
+            if token == core.vocabulary.eos:
+                break
+            ids.append(token)
+        assert cached[row].ids == ids
+
+
+def test_session_extend_rollback_and_select_against_opening_anew(laura):
+    core = laura.core
+    encoded = core.backend.encode([WAVES[0], WAVES[1], WAVES[3]])
+    prompts = [[core.vocabulary.task("asr"), 5], [core.vocabulary.task("asr")], [core.vocabulary.task("asr"), 6, 7]]
+    session = core.backend.open(encoded, prompts)
+    assert session.lengths.tolist() == [int(n) + len(p) for n, p in zip(encoded.lengths, prompts)]
+    start = session.lengths.copy()
+    session.extend(np.array([[8, 9, 10], [11, 12, 13], [14, 15, 16]]))
+    session.rollback(start + np.array([1, 0, 2]))
+    out = session.extend(np.array([[17, 18], [19, 20], [21, 22]]))
+    session.select([2, 0])
+    session.extend(np.array([[23], [24]]))
+    anew = core.backend.open(encoded.rows([2, 0]), [prompts[2] + [14, 15, 21, 22, 23], prompts[0] + [8, 17, 18, 24]])
+    assert np.allclose(session.logits, anew.logits, atol=1e-4)
+    assert session.lengths.tolist() == anew.lengths.tolist()
+    assert np.allclose(out[1, 1], core.backend.open(encoded.rows([1]), [prompts[1] + [19, 20]]).logits[0], atol=1e-4)
+
+
+def test_emotion_scores_are_the_gpts_own_probabilities(laura):
+    core, wave = laura.core, WAVES[0]
+    result = laura.emotion(wave)
+    assert list(result.scores) == list(EMOTIONS) and sum(result.scores.values()) == pytest.approx(1)
+    assert result.text == max(result.scores, key=result.scores.get)
+    encoded, by_hand = core.backend.encode([wave]), []
+    for label in EMOTIONS:
+        ids, total = [core.vocabulary.task("ser"), core.vocabulary.lang(result.lang)], 0.0
+        for token in [*core.tokenizer.encode(label), core.vocabulary.eos]:
+            logits = core.backend.open(encoded, [ids]).logits[0].astype(np.float64)
+            total += logits[token] - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+            ids.append(token)
+        by_hand.append(total)
+    shares = np.exp(np.array(by_hand) - max(by_hand))
+    assert list(result.scores.values()) == pytest.approx(list(shares / shares.sum()), abs=1e-4)
+
+
+def test_a_seed_says_it_again_and_another_says_it_otherwise(laura):
+    first, again, other = (laura.speak("Hello there.", lang="en", seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.audio, again.audio)
+    assert first.confidence != other.confidence and not np.array_equal(first.audio, other.audio)
+
+
+def test_the_receipt_reproduces_what_was_said(laura):
+    result = laura.speak("Hello there.", seed=7, temperature=0.8, top_k=5)
+    receipt = result.receipt
+    again = laura.speak("Hello there.", lang=result.lang, voice=receipt["voice"], seed=receipt["seed"], temperature=receipt["temperature"], top_k=receipt["top_k"])
+    assert np.array_equal(result.audio, again.audio)
+    assert receipt["model"] and receipt["codec_hash"] and receipt["version"]
+
+
+def test_speech_is_bounded_by_its_text(laura):
+    for text in TEXTS:
+        seconds = len(laura.speak(text, lang="en", temperature=2.0, top_k=0).audio) / 16000
+        assert len(text) / 40 < seconds < 4 + len(text) / 5
+
+
+def test_long_audio_is_read_whole_with_a_segment_a_chunk(laura):
+    wave = sound(47.3)
+    result = laura.transcribe(wave)
+    assert result.receipt["seconds_read"] == 47.3 and result.receipt["chunks"] == len(result.segments) >= 3
+    assert result.segments[0].start == 0 and result.segments[-1].end == 47.3
+    assert all(left.end == right.start for left, right in zip(result.segments, result.segments[1:]))
+    cut = int(result.segments[0].end * 16000)
+    assert laura.transcribe(wave[:cut]).text == result.segments[0].text
+
+
+def test_silence_is_answered_with_nothing(laura):
+    silence = np.zeros(40000, dtype=np.float32)
+    for verb in ("transcribe", "caption", "emotion", "understand"):
+        result = getattr(laura, verb)(silence)
+        assert result.text == "" and not result.scores and not result.slots and result.receipt["finish"] == "empty"
+    assert not laura.enhance(silence).audio.any()
+    assert not len(laura.chain("transcribe | translate:de | speak", silence).audio)
+
+
+def test_bytes_paths_and_samples_are_the_same_sound(laura, tmp_path):
+    from lauragpt.audio import load_audio, save_audio
+
+    path = save_audio(tmp_path / "a.flac", WAVES[0])
+    by_path, by_bytes, by_samples = laura.transcribe([path, path.read_bytes(), load_audio(path)])
+    same(by_path, by_bytes)
+    same(by_path, by_samples)
+    same(by_path, laura.transcribe(str(path)))
+
+
+def test_named_voices_speak_their_language_and_unknown_ones_are_refused(laura):
+    assert laura.voices.names(), "the debug checkpoint ships a voice"
+    name = laura.voices.names()[0]
+    result = laura.speak("Hello.", voice=name)
+    assert result.lang == laura.voices.cards[name]["lang"] and result.receipt["voice"] == name
+    with pytest.raises(LauraError, match=f"names are .*{name}"):
+        laura.speak("Hello.", voice="nobody")
+
+
+@pytest.mark.parametrize(
+    "ask, says",
+    [
+        (lambda laura: laura.transcribe(WAVES[0], lang="xx"), "unknown language"),
+        (lambda laura: laura.transcribe(np.full(16000, np.nan, dtype=np.float32)), "NaN"),
+        (lambda laura: laura.transcribe(np.zeros(160, dtype=np.float32)), "10 ms"),
+        (lambda laura: laura.transcribe("/no/such/file.wav"), "no such file"),
+        (lambda laura: laura.transcribe(b"not audio"), "is not audio"),
+        (lambda laura: laura.translate(), "either audio or text"),
+        (lambda laura: laura.speak("   "), "nothing to say"),
+        (lambda laura: laura.speak("hi", top_k=-1), "top_k"),
+        (lambda laura: laura.speak("hi", voice=np.zeros(16000, dtype=np.float32), voice_text="a"), "no sound"),
+    ],
+)
+def test_wrong_input_is_told_in_one_line(laura, ask, says):
+    with pytest.raises(LauraError, match=says) as told:
+        ask(laura)
+    assert "\n" not in str(told.value)
+
+
+def test_chains_are_parsed_and_checked():
+    assert parse_chain("enhance|transcribe | translate:de | speak") == [Step("enhance"), Step("transcribe"), Step("translate", "de"), Step("speak")]
+    for line, says in [
+        ("", "is unknown"), ("enhance |", "is unknown"), ("translate", "needs a language"), ("translate:xx", "unknown language"),
+        ("speak", "gets audio from"), ("transcribe | caption", "gets text from 'transcribe'"),
+    ]:  # fmt: skip
+        with pytest.raises(LauraError, match=says):
+            parse_chain(line)

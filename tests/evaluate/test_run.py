@@ -1,0 +1,197 @@
+"""`laura eval` from manifests to files: which examples are measured, with what noise, beside which floors; then all of it, for real,
+with the debug checkpoint on the recordings that ship with the package."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lauragpt.audio import load_audio
+from lauragpt.data.manifest import Example, write_manifest
+from lauragpt.demo import RECORDINGS
+from lauragpt.engine.laura import Laura
+from lauragpt.errors import LauraError
+from lauragpt.evaluate.ladder import Overheard, ladder, overhear
+from lauragpt.evaluate.metrics import MissingPackage, Score
+from lauragpt.evaluate.report import Report, Row
+from lauragpt.evaluate.run import check, evaluate, floor_examples, make_groups, noise_of, read_split, score
+from lauragpt.evaluate.scorers import SCORERS, Bench, best_constant, pocketsphinx_hears
+from lauragpt.tasks import TASKS, slu_to_text
+
+
+def example(task: str, number: int, **more) -> Example:
+    about = {"split": "dev", "lang": "en", "corpus": "set", "targets": [f"text {number}"]} | more
+    return Example(id=f"{task}/{about['corpus']}/{about['split']}-{number}", task=task, **about)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Manifests of all eight tasks over the package's own recordings; the training lines are only counted for floors."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = json.loads((RECORDINGS / "index.json").read_text(encoding="utf-8"))
+    dev = []
+    for row in rows:
+        about = {"audio": str(RECORDINGS / row["file"]), "duration": row["duration"], "corpus": row["corpus"], "lang": row["lang"]}
+        number = len(dev)
+        if row["task"] == "asr":
+            dev.append(example("asr", number, **about | {"targets": [row["reference"]]}))
+        if row["corpus"] in ("kathleen", "kerstin"):
+            dev.append(example("tts", number, **about | {"targets": [], "source": row["reference"], "source_lang": row["lang"]}))
+        if row["corpus"] == "kathleen":
+            dev.append(example("se", number, **about | {"targets": []}))
+            dev.append(example("s2tt", number, **about | {"targets": ["die nacht war ruhig"], "lang": "de", "source_lang": "en"}))
+        if row["task"] in ("ser", "slu"):
+            dev.append(example(row["task"], number, **about | {"targets": [row["reference"]]}))
+        if row["task"] == "aac":
+            dev.append(example("aac", number, **about | {"targets": ["a sound is heard"], "extra": {"sound": row["reference"]}}))
+    quiet = next(row for row in rows if row["task"] == "noise")
+    dev.append(example("asr", 90, audio=str(RECORDINGS / quiet["file"]), duration=5.0, corpus="nospeech", targets=[""]))
+    dev.append(example("mt", 91, source="Two dogs run.", source_lang="en", lang="de", targets=["Zwei Hunde laufen.", "Zwei Hunde rennen."]))
+    train = [example("ser", n, split="train", corpus="ravdess", audio="x.opus", duration=1.0, targets=[t]) for n, t in enumerate(["calm", "calm", "sad"])]
+    train += [example("slu", 9, split="train", corpus="barista", audio="x.opus", duration=1.0, targets=[slu_to_text("orderDrink", {"size": "small"})])]
+    write_manifest(folder / "dev.jsonl", dev)
+    write_manifest(folder / "train.jsonl", train)
+    synth = [example("slu", n, split=split, corpus="synth-slurp", audio=dev[0].audio, duration=1.0) for n, split in enumerate(["train", "dev"])]
+    write_manifest(folder / "synth-slurp.jsonl", synth)
+    return folder
+
+
+def test_every_task_has_a_scorer():
+    assert SCORERS.keys() == TASKS.keys()
+
+
+def test_a_split_is_its_manifest_and_the_synthetic_ones_beside_it(data):
+    found = read_split(data, "dev")
+    assert {e.split for e in found} == {"dev"}
+    assert {e.task for e in found} == set(TASKS)
+    assert sum(e.corpus == "synth-slurp" for e in found) == 1
+    assert {e.split for e in floor_examples(data, {"ser", "slu"})} == {"train"}
+    assert len(floor_examples(data, {"ser", "slu"})) == 5
+    assert floor_examples(data, {"asr"}) == []
+
+
+def test_a_limit_takes_the_same_examples_whatever_their_order():
+    many = [example("asr", n) for n in range(50)] + [example("asr", n, corpus="other") for n in range(3)]
+    groups = make_groups(many, 10)
+    again = make_groups(many[::-1], 10)
+    assert [(g.name, len(g.examples), g.available) for g in groups] == [("other", 3, 3), ("set", 10, 50)]
+    assert [{e.id for e in g.examples} for g in groups] == [{e.id for e in g.examples} for g in again]
+    larger = {e.id for e in make_groups(many, 20)[1].examples}
+    assert {e.id for e in groups[1].examples} < larger  # a larger limit only adds
+
+
+def test_directions_of_translation_are_rows_of_their_own():
+    pairs = [example("mt", 0, source="a", source_lang="en", lang="de"), example("mt", 1, source="b", source_lang="de", lang="en")]
+    assert {g.name for g in make_groups(pairs, None)} == {"set en-de", "set de-en"}
+
+
+@pytest.mark.parametrize(
+    "split, tasks, limit, said",
+    [("exam", None, None, "unknown split 'exam'"), ("dev", ["sing"], None, "unknown task 'sing'"), ("dev", None, 0, "limit is 0")],
+)
+def test_what_cannot_be_asked_is_refused_in_one_line(tmp_path, split, tasks, limit, said):
+    with pytest.raises(LauraError, match=said):
+        check(tmp_path, split, tasks, limit)
+
+
+def test_a_folder_without_manifests_is_refused(tmp_path):
+    with pytest.raises(LauraError, match="no dev examples"):
+        read_split(tmp_path, "dev")
+    with pytest.raises(LauraError, match="not a folder"):
+        check(tmp_path / "none", "dev", None, None)
+
+
+def test_noise_depends_on_seed_and_id_alone_and_has_the_promised_level(data):
+    examples = read_split(data, "dev")
+    clean = load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus") * 0.3  # low enough that nothing is scaled down
+    levels = []
+    for number in range(12):
+        one = example("se", number, targets=[])
+        noisy = noise_of(examples, seed=0)(one, clean)
+        assert np.array_equal(noisy, noise_of(examples[::-1], seed=0)(one, clean))
+        assert not np.array_equal(noisy, noise_of(examples, seed=1)(one, clean))
+        levels.append(10 * np.log10(np.mean(clean**2) / np.mean((noisy - clean) ** 2)))
+    assert -0.1 <= min(levels) and max(levels) <= 10.1 and max(levels) - min(levels) > 2
+
+
+def test_noise_needs_sounds():
+    with pytest.raises(LauraError, match="environmental sounds"):
+        noise_of([], 0)(example("se", 0), np.ones(100, np.float32))
+
+
+def test_the_best_constant_sentence_is_the_best_of_the_training_targets():
+    train = [example("mt", n, split="train", lang="de", targets=[text]) for n, text in enumerate(["Ein Mann geht.", "Ein Hund", "xyz"])]
+    [group] = make_groups([example("mt", 0, lang="de", source="a", source_lang="en", targets=["Ein Mann rennt."])], None)
+    bench = Bench(laura=None, train=train, noise=lambda e, w: w)
+    assert best_constant(bench, group, [["Ein Mann rennt."]]) == "Ein Mann geht."
+
+
+def test_an_outside_recogniser_hears_a_real_recording():
+    assert "night" in pocketsphinx_hears(load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus"))
+
+
+def test_a_missing_package_costs_its_row_and_says_how_to_get_it(monkeypatch):
+    def missing(bench, group):
+        raise MissingPackage("not measured: jiwer is missing, `pip install jiwer`")
+
+    monkeypatch.setitem(SCORERS, "asr", missing)
+    [group] = make_groups([example("asr", 0)], None)
+    [row] = score(Bench(None, [], lambda e, w: w), group)
+    assert "pip install jiwer" in "".join(row.cells())
+
+
+def test_a_report_says_its_split_and_holds_no_nan(tmp_path):
+    rows = [Row("asr", "set", 2, 9, "WER %", Score(50.0, 40.0, 60.0, 2), 100.0, "empty text", {"CER %": float("nan")}, 2.0, 8.0)]
+    report = Report("debug", "dev", 0, rows, ["a note"], ["asr/1: cut short"])
+    report.save(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "`dev` chooses" in text and "| 2 of 9 |" in text and "40.0 to 60.0" in text and "0.25" in text and "cut short" in text
+    saved = json.loads((tmp_path / "report.json").read_text())
+    assert saved["rows"][0]["also"]["CER %"] is None and saved["rows"][0]["real_time_factor"] == 0.25
+
+
+@pytest.fixture(scope="module")
+def laura(debug_checkpoint):
+    return Laura.load(debug_checkpoint)
+
+
+def test_the_ladder_measures_the_tokens_that_enhance_used(laura):
+    clean = load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
+    noisy = clean + 0.02 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
+    rungs, seconds = ladder(laura, clean, noisy)
+    backend = laura.core.backend
+    assert not isinstance(backend, Overheard) and seconds > 0
+    assert list(rungs) == ["noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"]
+    assert all(len(wave) == len(clean) for wave in rungs.values())
+    np.testing.assert_array_equal(rungs["the GPT's tokens"], laura.enhance(noisy).audio)
+    with overhear(laura) as heard:
+        laura.enhance(noisy)
+    [codes] = heard.calls[0]["codes"]
+    shuffled = backend.vocode([np.random.default_rng(0).permutation(codes)], noisy=[noisy])[0]
+    np.testing.assert_allclose(rungs["the GPT's tokens, shuffled"], shuffled[: len(clean)], atol=1e-5)
+
+
+def test_all_tasks_are_measured_for_real(laura, data, tmp_path, capsys):
+    report = evaluate(laura, data, limit=2, out=tmp_path)
+    assert {row.task for row in report.rows} == set(TASKS)
+    assert not report.failures
+    by = {(row.task, row.data): row for row in report.rows}
+    assert by["ser", "ravdess"].floor_name == "always calm, the commonest of train"
+    assert by["asr", "nospeech"].metric == "stays silent %"
+    assert "CTC greedy WER %" in by["asr", "kathleen"].also and by["asr", "kathleen"].floor == 100
+    assert sum(row.task == "se" for row in report.rows) == 5
+    assert by["se", "kathleen: the GPT's tokens"].floor == by["se", "kathleen: noisy input"].score.value
+    assert "pocketsphinx" in by["tts", "kathleen: the real recordings"].also["heard by"]
+    assert "this model itself" in by["tts", "kerstin: the real recordings"].also["heard by"]
+    assert "right sound %" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["split"] == "dev"
+
+
+def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_measured(laura, data, tmp_path):
+    whole = [e for e in read_split(data, "dev") if e.task == "ser"]
+    (tmp_path / "broken.opus").write_bytes(b"OggS")
+    broken = example("ser", 99, corpus="ravdess", audio=str(tmp_path / "broken.opus"), duration=1.0, targets=["calm"])
+    write_manifest(tmp_path / "dev.jsonl", [*whole, broken])
+    report = evaluate(laura, tmp_path, tasks=["ser"], show=False)
+    assert [row.n for row in report.rows] == [2]
+    assert len(report.failures) == 1 and report.failures[0].startswith(broken.id)

@@ -1,0 +1,139 @@
+"""Audio in and out: rates, channels and containers agree with the samples written; every bad file gets one clear line."""
+
+import io
+import os
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+
+from lauragpt.audio import SAMPLE_RATE, decode_audio, load_audio, resample, save_audio
+from lauragpt.errors import LauraError
+
+
+def tone(seconds: float = 0.5, rate: int = SAMPLE_RATE, hertz: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
+
+
+def encoded(wave: np.ndarray, rate: int = SAMPLE_RATE, **how: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, **how)
+    return file.getvalue()
+
+
+def fails(act, *words: str) -> None:
+    with pytest.raises(LauraError) as caught:
+        act()
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("suffix, tolerance", [(".wav", 1e-4), (".flac", 1e-4), (".ogg", 0.08)])
+def test_what_is_saved_is_what_is_loaded(tmp_path, suffix, tolerance):
+    wave = tone()
+    path = save_audio(tmp_path / f"a{suffix}", wave)
+    back = load_audio(path)
+    assert back.dtype == np.float32 and back.shape == wave.shape
+    assert np.abs(back - wave).max() < tolerance
+    assert sorted(os.listdir(tmp_path)) == [path.name]  # nothing is left beside it
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_other_rates_become_16_khz_and_keep_their_pitch(rate):
+    wave = decode_audio(encoded(tone(1.0, rate), rate, format="WAV"))
+    assert abs(len(wave) - SAMPLE_RATE) <= 1
+    spectrum = np.abs(np.fft.rfft(wave))
+    assert spectrum.argmax() * SAMPLE_RATE / len(wave) == pytest.approx(440, abs=1.5)
+    middle = slice(2000, -2000)
+    assert np.abs(wave[:SAMPLE_RATE][middle] - tone(1.0)[: len(wave)][middle]).max() < 0.01
+
+
+def test_stereo_is_mixed_down_to_the_mean():
+    left, right = tone(), tone(hertz=1000)
+    mixed = decode_audio(encoded(np.stack([left, right], axis=1), format="WAV", subtype="FLOAT"))
+    np.testing.assert_allclose(mixed, (left + right) / 2, atol=1e-6)
+
+
+def test_opus_and_mp3_are_read():
+    for how in ({"format": "OGG", "subtype": "OPUS"}, {"format": "MP3"}):
+        wave = decode_audio(encoded(tone(1.0), **how))
+        assert len(wave) == pytest.approx(SAMPLE_RATE, abs=2500)
+        assert 0.45 < np.abs(wave[2000:-4000]).max() < 0.55
+
+
+def test_samples_beyond_one_are_clipped_not_wrapped(tmp_path):
+    back = load_audio(save_audio(tmp_path / "loud.wav", 3 * tone()))
+    assert back.max() > 0.99 and back.min() < -0.99
+    assert np.abs(np.diff(back)).max() < 1.0  # wrapping would jump by 2
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "talk.txt").write_text("this is not sound")
+    (tmp_path / "zeros.wav").write_bytes(encoded(np.zeros(0, np.float32), format="WAV"))
+    fails(lambda: load_audio(tmp_path / "none.wav"), "none.wav", "no such file")
+    fails(lambda: load_audio(tmp_path), str(tmp_path), "folder")
+    fails(lambda: load_audio(tmp_path / "empty.wav"), "empty.wav", "empty")
+    fails(lambda: load_audio(tmp_path / "talk.txt"), "talk.txt", "not audio")
+    fails(lambda: load_audio(tmp_path / "zeros.wav"), "zeros.wav", "no samples")
+    fails(lambda: load_audio(tmp_path / ("x" * 300)), "cannot be read")
+
+
+@pytest.mark.parametrize(
+    "how", [{"format": "WAV"}, {"format": "FLAC"}, {"format": "OGG", "subtype": "VORBIS"}, {"format": "OGG", "subtype": "OPUS"}]
+)
+@pytest.mark.parametrize("share", [0.02, 0.4, 0.9])
+def test_a_file_cut_short_is_refused(how, share):
+    rng = np.random.default_rng(0)
+    data = encoded(rng.uniform(-0.5, 0.5, 2 * SAMPLE_RATE).astype(np.float32), **how)
+    assert len(decode_audio(data)) == pytest.approx(2 * SAMPLE_RATE, abs=400)
+    fails(lambda: decode_audio(data[: int(share * len(data))], "talk"), "talk")
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF000 + 36])
+def test_a_wav_from_a_pipe_that_does_not_know_its_length_is_whole(length):
+    data = bytearray(encoded(tone(), format="WAV"))
+    at = data.index(b"data") + 4
+    data[at : at + 4] = struct.pack("<I", length)
+    assert len(decode_audio(bytes(data))) == len(tone())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_refused_both_ways(tmp_path, bad):
+    wave = tone()
+    wave[100] = bad
+    fails(lambda: decode_audio(encoded(wave, format="WAV", subtype="FLOAT"), "mic"), "mic", "NaN or infinite")
+    fails(lambda: save_audio(tmp_path / "a.wav", wave), "NaN or infinite")
+    assert os.listdir(tmp_path) == []
+
+
+def test_files_that_cannot_be_written(tmp_path):
+    fails(lambda: save_audio(tmp_path / "a.mp3", tone()), "a.mp3", ".wav, .flac, .ogg")
+    fails(lambda: save_audio(tmp_path / "a", tone()), "without a suffix")
+    fails(lambda: save_audio(tmp_path / "none" / "a.wav", tone()), "none does not exist")
+    fails(lambda: save_audio(tmp_path / "a.wav", np.zeros((2, 5))), "(2, 5)", "one channel")
+    (tmp_path / "folder.wav").mkdir()
+    fails(lambda: save_audio(tmp_path / "folder.wav", tone()), "folder")
+
+
+def test_a_folder_that_is_not_writable():
+    # /proc refuses new files even from root, unlike a folder without the write bit
+    fails(lambda: save_audio("/proc/a.wav", tone()), "/proc/a.wav cannot be written")
+
+
+def test_saving_replaces_the_old_file_and_respects_the_umask(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"old")
+    save_audio(path, tone())
+    mask = os.umask(0)
+    os.umask(mask)
+    assert len(load_audio(path)) == len(tone())
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_resample_of_nothing_and_of_nonsense():
+    assert len(resample(np.zeros(0), 8000)) == 0
+    fails(lambda: resample(tone(), 0), "positive")

@@ -1,0 +1,271 @@
+"""The command line as a person meets it: answers on stdout, one clear line a failure on stderr, exit 0, 1 or 2."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from lauragpt.cli import app
+
+
+@pytest.fixture
+def run(debug_checkpoint):
+    def invoke(*arguments, model=debug_checkpoint):
+        done = CliRunner().invoke(app, [*map(str, arguments), *(["--model", str(model)] if model else [])])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        assert "Traceback" not in done.stderr
+        return done
+
+    return invoke
+
+
+@pytest.fixture
+def good(tmp_path):
+    path = tmp_path / "good.wav"
+    soundfile.write(path, tone(1.0), 16000)
+    return path
+
+
+def tone(seconds, rate=16000):
+    rng = np.random.default_rng(0)
+    return (0.1 * np.sin(np.arange(int(seconds * rate)) * 440 * 2 * np.pi / rate) + 0.02 * rng.normal(size=int(seconds * rate))).astype(np.float32)
+
+
+def _missing(folder):
+    return folder / "missing.wav"
+
+
+def _empty(folder):
+    (folder / "empty.wav").touch()
+    return folder / "empty.wav"
+
+
+def _truncated(folder):
+    soundfile.write(folder / "whole.wav", tone(1), 16000)
+    (folder / "truncated.wav").write_bytes((folder / "whole.wav").read_bytes()[:9000])
+    return folder / "truncated.wav"
+
+
+def _not_audio(folder):
+    (folder / "letter.wav").write_text("Dear reader,\nthis is no sound.\n" * 50)
+    return folder / "letter.wav"
+
+
+def _brief(folder):
+    soundfile.write(folder / "brief.wav", tone(0.01), 16000)
+    return folder / "brief.wav"
+
+
+def _nan(folder):
+    soundfile.write(folder / "nan.wav", np.full(16000, np.nan, dtype=np.float32), 16000, subtype="FLOAT")
+    return folder / "nan.wav"
+
+
+def _folder(folder):
+    (folder / "folder.wav").mkdir()
+    return folder / "folder.wav"
+
+
+def _dangling(folder):
+    (folder / "dangling.wav").symlink_to(folder / "nowhere.wav")
+    return folder / "dangling.wav"
+
+
+def _locked(folder):
+    soundfile.write(folder / "locked.wav", tone(1), 16000)
+    (folder / "locked.wav").chmod(0)
+    if os.access(folder / "locked.wav", os.R_OK):  # root reads everything but a link that leads to itself
+        (folder / "locked.wav").unlink()
+        (folder / "locked.wav").symlink_to(folder / "locked.wav")
+    return folder / "locked.wav"
+
+
+BAD = {
+    _missing: "no such file", _empty: "is empty", _truncated: "cut short", _not_audio: "is not audio", _brief: "10 ms", _nan: "NaN",
+    _folder: "is a folder", _dangling: "no such file", _locked: "cannot be read",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make, says", BAD.items(), ids=[make.__name__[1:] for make in BAD])
+def test_a_bad_file_is_one_line_and_the_others_are_done(run, good, tmp_path, make, says):
+    bad = make(tmp_path)
+    done = run("emotion", bad, good, "--format", "json")
+    assert done.exit_code == 1
+    assert len(done.stderr.splitlines()) == 1 and says in done.stderr and str(bad) in done.stderr
+    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(good)]
+
+
+def test_a_bad_file_leaves_no_output_behind(run, good, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    assert run("enhance", _truncated(tmp_path), good, "-o", out).exit_code == 1
+    assert [path.name for path in out.iterdir()] == ["good.wav"]
+    assert run("enhance", _empty(tmp_path), "-o", out / "single.wav").exit_code == 1
+    assert run("transcribe", tmp_path / "empty.wav", "-o", out / "answers.txt").exit_code == 1
+    assert run("transcribe", good, "-o", out / "answers.txt", model=tmp_path).exit_code == 1
+    assert [path.name for path in out.iterdir()] == ["good.wav"]
+
+
+@pytest.mark.parametrize("rate, channels", [(8000, 1), (48000, 2), (44100, 1)])
+def test_any_rate_and_any_number_of_channels_is_read(run, tmp_path, rate, channels):
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, np.stack([tone(1.0, rate)] * channels, axis=1), rate)
+    done = run("transcribe", path, "--format", "json")
+    assert done.exit_code == 0 and not done.stderr
+    assert json.loads(done.stdout)["receipt"]["seconds_read"] == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("verb", ["transcribe", "caption", "emotion", "understand"])
+def test_silence_is_answered_with_nothing_and_says_so(run, tmp_path, verb):
+    path = tmp_path / "silent.wav"
+    soundfile.write(path, np.zeros(32000), 16000)
+    done = run(verb, path, "--format", "json")
+    row = json.loads(done.stdout)
+    assert done.exit_code == 0 and row["text"] == "" and row["receipt"]["finish"] == "empty"
+    assert len(done.stderr.splitlines()) == 1 and "no sound" in done.stderr
+
+
+def test_json_has_the_promised_keys(run, good, tmp_path):
+    for verb in ("transcribe", "translate", "caption", "emotion", "understand"):
+        row = json.loads(run(verb, good, "--format", "json").stdout)
+        assert {"file", "task", "lang", "segments", "receipt", "text"} <= set(row), verb
+        assert {"emotion": {"scores"}, "understand": {"intent", "slots"}}.get(verb, set()) <= set(row)
+    row = json.loads(run("enhance", good, "-o", tmp_path / "out.flac", "--format", "json").stdout)
+    assert row["audio"] == str(tmp_path / "out.flac") and row["file"] == str(good)
+    assert soundfile.info(tmp_path / "out.flac").frames == 16000
+
+
+def test_text_format_is_the_answer_alone_and_names_files_when_there_are_several(run, good, tmp_path):
+    other = shutil.copy(good, tmp_path / "other.wav")
+    alone = run("emotion", good).stdout.strip()
+    assert run("emotion", good, other).stdout.splitlines() == [f"{good}: {alone}", f"{other}: {alone}"]
+
+
+def test_subtitles_and_answers_go_to_files(run, good, tmp_path):
+    other = shutil.copy(good, tmp_path / "other.wav")
+    assert run("transcribe", good, "--format", "vtt").stdout.startswith("WEBVTT")
+    assert run("transcribe", good, other, "--format", "srt", "-o", tmp_path / "subtitles").exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "subtitles").iterdir()) == ["good.srt", "other.srt"]
+    done = run("transcribe", good, other, "--format", "json", "-o", tmp_path / "answers.jsonl")
+    assert done.stdout == "" and len((tmp_path / "answers.jsonl").read_text().splitlines()) == 2
+
+
+def test_several_enhanced_files_keep_their_names_and_twins_are_numbered(run, good, tmp_path):
+    (tmp_path / "twin").mkdir()
+    twin = shutil.copy(good, tmp_path / "twin" / "good.wav")
+    assert run("enhance", good, twin, "-o", tmp_path / "clean").exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "clean").iterdir()) == ["good-2.wav", "good.wav"]
+
+
+def test_speak_translate_text_and_chain(run, good, tmp_path):
+    said = tmp_path / "said.wav"
+    assert run("speak", "Good morning.", "--lang", "en", "-o", said, "--seed", 3).exit_code == 0
+    first = said.read_bytes()
+    assert run("speak", "Good morning.", "--lang", "en", "-o", said, "--seed", 3).exit_code == 0 and said.read_bytes() == first
+    assert run("speak", "Good morning.", "--lang", "en", "-o", said, "--seed", 4).exit_code == 0 and said.read_bytes() != first
+    assert run("speak", "Good morning.", "--voice", good, "--voice-text", "a tone", "-o", said).exit_code == 0
+    assert run("translate", "--text", "A dog.", "--to", "de").exit_code == 0
+    chained = run("chain", "enhance | transcribe | translate:de | speak", good, "-o", tmp_path / "chained.wav", "--format", "json")
+    assert chained.exit_code in (0, 1)  # random weights may hear nothing, and then nothing can be said
+    assert (chained.exit_code == 0) == (tmp_path / "chained.wav").exists()
+    assert json.loads(run("chain", "enhance | emotion", good, "--format", "json").stdout)["receipt"]["chain"] == "enhance | emotion"
+
+
+USAGE = [
+    (("transcribe", "GOOD", "--lang", "xx"), "unknown language 'xx'"),
+    (("translate", "GOOD", "--to", "klingon"), "unknown language 'klingon'"),
+    (("translate",), "either recordings or --text"),
+    (("translate", "--text", "a", "--format", "srt"), "has no times"),
+    (("speak", "hello"), "where to write"),
+    (("speak", "hello", "-o", "OUT/a.wav", "--lang", "xx"), "unknown language"),
+    (("speak", "hello", "-o", "OUT/a.mp3"), "sound is written as"),
+    (("speak", "hello", "-o", "OUT"), "is a folder"),
+    (("speak", "hello", "-o", "OUT/a.wav", "--voice-text", "hi"), "--voice"),
+    (("enhance", "GOOD"), "where to write"),
+    (("enhance", "GOOD", "-o", "OUT/missing/a.wav"), "does not exist"),
+    (("enhance", "GOOD", "-o", "/proc/a.wav"), "cannot be written"),
+    (("enhance", "GOOD", "GOOD", "-o", "GOOD"), "names a folder"),
+    (("transcribe", "GOOD", "-o", "OUT/missing/a.txt"), "does not exist"),
+    (("transcribe", "GOOD", "GOOD", "--format", "srt"), "name a folder"),
+    (("chain", "enhance | sing", "GOOD", "-o", "OUT/a.wav"), "'sing' is unknown"),
+    (("chain", "translate | speak", "GOOD", "-o", "OUT/a.wav"), "needs a language"),
+    (("chain", "transcribe | enhance", "GOOD", "-o", "OUT/a.wav"), "takes audio, but gets text"),
+    (("chain", "enhance", "GOOD"), "where to write"),
+]
+
+
+@pytest.mark.parametrize("arguments, says", USAGE)
+def test_wrong_usage_is_told_before_the_model_is_loaded(run, good, tmp_path, arguments, says):
+    filled = [str(a).replace("GOOD", str(good)).replace("OUT", str(tmp_path)) for a in arguments]
+    before = sorted(tmp_path.rglob("*"))
+    done = run(*filled, model="/no/such/checkpoint")  # would fail otherwise
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1 and says in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_click_finds_wrong_exits_two_as_well(run, good):
+    assert run("sing", model=None).exit_code == 2
+    assert run("transcribe", model=None).exit_code == 2
+    assert run("transcribe", good, "--format", "pdf").exit_code == 2
+    assert run("speak", "a", "-o", "a.wav", "--seed", "-1").exit_code == 2
+
+
+def _cut_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def _foreign_weights(folder):
+    from safetensors.numpy import save_file
+
+    save_file({"bert.embeddings": np.zeros((2, 2), dtype=np.float32)}, folder / "model.safetensors")
+
+
+def _change_config(**values):
+    def change(folder):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | values))
+
+    return change
+
+
+BROKEN = {
+    "cut weights": _cut_weights,
+    "foreign weights": _foreign_weights,
+    "no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
+    "garbled tokenizer": lambda folder: (folder / "tokenizer.json").write_text("{"),
+    "garbled configuration": lambda folder: (folder / "config.json").write_text("not json"),
+    "foreign configuration": lambda folder: (folder / "config.json").write_text('{"architectures": ["BertModel"]}'),
+    "another codec": _change_config(codec_hash="0123456789abcdef"),
+}
+
+
+@pytest.mark.parametrize("breaks", BROKEN.values(), ids=BROKEN)
+def test_a_broken_checkpoint_is_one_line(run, good, tmp_path, debug_checkpoint, breaks):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(debug_checkpoint, folder)
+    breaks(folder)
+    done = run("emotion", good, model=folder)
+    assert done.exit_code == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and str(folder) in done.stderr
+
+
+def test_a_missing_checkpoint_is_one_line(run, good):
+    done = run("emotion", good, model="maxi")
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1 and "'maxi'" in done.stderr
+
+
+def test_help_is_quick_and_has_examples():
+    import subprocess
+    import sys
+
+    code = "import sys; from lauragpt.cli import app; sys.argv = ['laura', '--help']\ntry: app()\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "transcribe" in done.stdout
+    for verb in "transcribe translate speak enhance caption emotion understand chain prepare synth train eval".split():
+        assert f"laura {verb} " in CliRunner().invoke(app, [verb, "--help"]).stdout
