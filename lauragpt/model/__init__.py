@@ -1,0 +1,1 @@
+"""LauraGPT: log-mel features -> Conformer -> GPT -> text, or codec tokens -> one-step vocoder -> codec decoder."""

@@ -1,0 +1,112 @@
+"""Stacked log-mel frames (B, T, F) -> frames at the GPT's width (B, T, D), and CTC log-probabilities (B, T, U).
+
+A Conformer (arXiv 2005.08100) with LayerNorm in place of BatchNorm in the convolution module, since BatchNorm causes endless-loop
+decoding (LauraGPT, appendix), sinusoidal positions, and masks, so that padding and batch never change an output.
+
+B batch, T frames, C encoder width, D GPT width, U CTC units.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    input: int = 560  # features a frame
+    width: int = 192
+    layers: int = 8
+    heads: int = 4
+    ffn: int = 768
+    kernel: int = 15  # of the depthwise convolution
+    output: int = 256  # the GPT's width
+    units: int = 33  # of the CTC head
+    drop_layer: float = 0.0  # stochastic depth of the last layer; it grows linearly from 0 at the first
+
+
+def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
+    """(length, width): sine and cosine positions (arXiv 1706.03762, section 3.5)."""
+    at = torch.arange(length, device=device)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10000.0) / width))
+    return torch.cat([torch.sin(at * rate), torch.cos(at * rate)], -1)
+
+
+class FeedForward(nn.Sequential):
+    def __init__(self, width: int, ffn: int):
+        super().__init__(nn.LayerNorm(width), nn.Linear(width, ffn), nn.SiLU(), nn.Linear(ffn, width))
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads, self.norm = heads, nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """x (B, T, C); seen: bool, broadcasts to (B, heads, T, T), True where a frame may look."""
+        B, T, C = x.shape
+        q, k, v = self.qkv(self.norm(x)).view(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).reshape(B, T, C))
+
+
+class Convolution(nn.Module):
+    def __init__(self, width: int, kernel: int):
+        super().__init__()
+        self.norm, self.gate = nn.LayerNorm(width), nn.Linear(width, 2 * width)
+        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.inner, self.out = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """real (B, T, 1): padding must be zero where the convolution reads it."""
+        x = F.glu(self.gate(self.norm(x)), -1) * real
+        return self.out(F.silu(self.inner(self.depthwise(x.transpose(1, 2)).transpose(1, 2))))
+
+
+class ConformerLayer(nn.Module):
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        self.before, self.after = FeedForward(config.width, config.ffn), FeedForward(config.width, config.ffn)
+        self.attention = Attention(config.width, config.heads)
+        self.convolution = Convolution(config.width, config.kernel)
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, x: Tensor, real: Tensor, seen: Tensor) -> Tensor:
+        x = x + 0.5 * self.before(x)
+        x = x + self.attention(x, seen)
+        x = x + self.convolution(x, real)
+        return self.norm(x + 0.5 * self.after(x))
+
+
+@dataclass
+class Heard:
+    embeddings: Tensor  # (B, T, D) for the GPT
+    lengths: Tensor  # (B,) frames
+    ctc_log_probs: Tensor  # (B, T, U)
+    middle_log_probs: Tensor | None = None  # (B, T, U) of the middle layer, in training (intermediate CTC, arXiv 2102.03216)
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        self.config = config
+        self.input = nn.Linear(config.input, config.width)
+        self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.layers))
+        self.output = nn.Linear(config.width, config.output)
+        self.ctc = nn.Linear(config.width, config.units)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Heard:
+        T = features.shape[1]
+        real = torch.arange(T, device=features.device) < lengths[:, None]
+        seen, kept = real[:, None, None, :], real[..., None].to(features.dtype)
+        x, middle = self.input(features), None
+        x = (x + sinusoids(T, x.shape[-1], x.device).to(x.dtype)) * kept
+        for depth, layer in enumerate(self.layers):
+            if self.training and torch.rand(()).item() < self.config.drop_layer * depth / len(self.layers):
+                continue
+            x = layer(x, kept, seen)
+            if self.training and depth == len(self.layers) // 2 - 1:
+                middle = self.ctc(x).float().log_softmax(-1)
+        return Heard(self.output(x), lengths, self.ctc(x).float().log_softmax(-1), middle)

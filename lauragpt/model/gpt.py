@@ -1,0 +1,139 @@
+"""The GPT: embeddings (B, S, D) -> logits (B, S, V). Names and maths are Qwen's, so its public weights load as they are.
+
+RMSNorm, rotary positions, grouped-query attention, SwiGLU; QKV bias (Qwen2) and QK-norm (Qwen3) are options. Logits agree with
+transformers' Qwen2 and Qwen3, which a test holds.
+
+B batch, S positions, D width, H heads, W width of a head, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    vocabulary: int
+    width: int = 256
+    layers: int = 6
+    heads: int = 4
+    kv_heads: int = 2
+    head_width: int = 64
+    ffn: int = 768
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-6
+    qkv_bias: bool = False  # Qwen2
+    qk_norm: bool = True  # Qwen3
+    tied: bool = True  # the output matrix is the embedding
+
+
+class KVCache(Protocol):
+    def update(self, layer: int, key: Tensor, value: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Stores key, value (B, kv_heads, S, W) at `positions` (B, S); gives back all, slot = position."""
+
+
+def rotate(x: Tensor, positions: Tensor, theta: float) -> Tensor:
+    """Rotary positions (arXiv 2104.09864), half-split as in Qwen: x (B, H, S, W), positions (B, S)."""
+    half = x.shape[-1] // 2
+    rate = theta ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angle = positions[:, None, :, None].float() * rate
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    left, right = x[..., :half], x[..., half:]
+    return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config, W = config, config.head_width
+        self.q_proj = nn.Linear(config.width, config.heads * W, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.width, config.kv_heads * W, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.width, config.kv_heads * W, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(config.heads * W, config.width, bias=False)
+        self.q_norm = nn.RMSNorm(W, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(W, config.norm_eps) if config.qk_norm else nn.Identity()
+
+    def forward(self, x: Tensor, positions: Tensor, cache: KVCache | None, layer: int) -> Tensor:
+        (B, S, _), W = x.shape, self.config.head_width
+        q = self.q_norm(self.q_proj(x).view(B, S, -1, W)).transpose(1, 2)
+        k = self.k_norm(self.k_proj(x).view(B, S, -1, W)).transpose(1, 2)
+        v = self.v_proj(x).view(B, S, -1, W).transpose(1, 2)
+        q, k = rotate(q, positions, self.config.rope_theta), rotate(k, positions, self.config.rope_theta)
+        groups = self.config.heads // self.config.kv_heads
+        if cache is None:
+            mixed = F.scaled_dot_product_attention(q, _repeat(k, groups), _repeat(v, groups), is_causal=True)
+        else:
+            k, v = cache.update(layer, k, v, positions)
+            seen = torch.arange(k.shape[2], device=x.device) <= positions[:, None, :, None]  # (B, 1, S, slots)
+            mixed = F.scaled_dot_product_attention(q, _repeat(k, groups), _repeat(v, groups), attn_mask=seen)
+        return self.o_proj(mixed.transpose(1, 2).reshape(B, S, -1))
+
+
+def _repeat(x: Tensor, groups: int) -> Tensor:
+    return x if groups == 1 else x.repeat_interleave(groups, 1)
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, width: int, ffn: int):
+        super().__init__()
+        self.gate_proj = nn.Linear(width, ffn, bias=False)
+        self.up_proj = nn.Linear(width, ffn, bias=False)
+        self.down_proj = nn.Linear(ffn, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(config.width, config.norm_eps)
+        self.self_attn = SelfAttention(config)
+        self.post_attention_layernorm = nn.RMSNorm(config.width, config.norm_eps)
+        self.mlp = SwiGLU(config.width, config.ffn)
+
+    def forward(self, x: Tensor, positions: Tensor, cache: KVCache | None, layer: int) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), positions, cache, layer)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class GPT(nn.Module):
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocabulary, config.width)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width, config.norm_eps)
+        self.lm_head = None if config.tied else nn.Linear(config.width, config.vocabulary, bias=False)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1:
+                scale = (2 * config.layers) ** -0.5 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+                nn.init.normal_(parameter, std=0.02 * scale)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(..., S) -> (..., S, D)"""
+        return self.embed_tokens(ids)
+
+    def forward(self, embeddings: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        """(B, S, D) -> (B, S, V). Without positions: 0, 1, 2 ...; rows shorter than S are padded on the right."""
+        return self.logits(self.hidden(embeddings, positions, cache))
+
+    def hidden(self, x: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        if positions is None:
+            positions = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
+        for depth, layer in enumerate(self.layers):
+            x = layer(x, positions, cache, depth)
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.embed_tokens.weight) if self.lm_head is None else self.lm_head(hidden)
+
+    def load_qwen(self, state: dict[str, Tensor]) -> None:
+        """Takes the state dict of transformers' Qwen2ForCausalLM or Qwen3ForCausalLM."""
+        named = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+        if self.lm_head is None:
+            named.pop("lm_head.weight", None)
+        self.load_state_dict(named)

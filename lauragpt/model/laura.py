@@ -1,0 +1,159 @@
+"""LauraModel: the parts of the flow composed, their presets, and a checkpoint's folder.
+
+    waves -> features -> encoder -> frames (B, T, D) -> gpt -> logits (B, S, V)
+    codes (B, T) + condition -> vocoder -> embeddings (B, T, E) -> codec decoder -> waves
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
+from lauragpt.errors import LauraError
+from lauragpt.model.encoder import Encoder, EncoderConfig, Heard
+from lauragpt.model.features import FeatureConfig, Features
+from lauragpt.model.gpt import GPT, GPTConfig
+from lauragpt.model.sequence import Layout, Vocabulary
+from lauragpt.model.vocoder import Vocoder, VocoderConfig
+
+FORMAT = "lauragpt-1"
+
+
+@dataclass(frozen=True)
+class LauraConfig:
+    """Every size. The widths where two parts meet are derived, not said twice."""
+
+    text_size: int = 2048
+    audio_size: int = 1024
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    gpt: GPTConfig = field(default_factory=lambda: GPTConfig(vocabulary=0))
+    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
+    codec: CodecConfig = field(default_factory=lambda: CODEC_PRESETS["mini"])
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.text_size, self.audio_size)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "LauraConfig":
+        parts = {"features": FeatureConfig, "encoder": EncoderConfig, "gpt": GPTConfig, "vocoder": VocoderConfig}
+        made = {name: parts[name](**value) if name in parts else value for name, value in values.items()}
+        made["codec"] = CodecConfig.from_dict(values["codec"])
+        return cls(**made)
+
+    def to_dict(self) -> dict:
+        return asdict(self) | {"codec": self.codec.to_dict()}
+
+
+def compose(text_size: int, codec: CodecConfig, features: dict, encoder: dict, gpt: dict, vocoder: dict) -> LauraConfig:
+    """A configuration whose parts fit each other."""
+    front = FeatureConfig(**features)
+    audio_size = codec.quantizer.codebook_size
+    return LauraConfig(
+        text_size=text_size,
+        audio_size=audio_size,
+        features=front,
+        encoder=EncoderConfig(input=front.width, output=gpt["width"], **encoder),
+        gpt=GPTConfig(vocabulary=Vocabulary(text_size, audio_size).size, **gpt),
+        vocoder=VocoderConfig(
+            audio_size=audio_size, text_size=text_size, features=FeatureConfig(skip=4).width, embedding=codec.quantizer.dim, **vocoder
+        ),
+        codec=codec,
+    )
+
+
+PRESETS: dict[str, LauraConfig] = {
+    "debug": compose(
+        320, CODEC_PRESETS["debug"], {},
+        {"width": 32, "layers": 2, "heads": 2, "ffn": 64, "kernel": 5},
+        {"width": 32, "layers": 2, "heads": 2, "kv_heads": 1, "head_width": 16, "ffn": 64},
+        {"width": 32, "layers": 2, "heads": 2, "ffn": 64},
+    ),
+    "mini": compose(
+        2048, CODEC_PRESETS["mini"], {},
+        {"width": 192, "layers": 8, "heads": 4, "ffn": 768, "drop_layer": 0.1},
+        {"width": 256, "layers": 6, "heads": 4, "kv_heads": 2, "head_width": 64, "ffn": 768},
+        {"width": 256, "layers": 4, "heads": 4, "ffn": 768},
+    ),
+    "paper-2b": compose(
+        151_936, CODEC_PRESETS["paper"], {"skip": 6},
+        {"width": 512, "layers": 32, "heads": 16, "ffn": 1536, "units": 1024},
+        {"width": 2048, "layers": 24, "heads": 16, "kv_heads": 16, "head_width": 128, "ffn": 5504, "qkv_bias": True, "qk_norm": False, "tied": False},
+        {"width": 512, "layers": 6, "heads": 8, "ffn": 2048, "look_ahead": 1},
+    ),
+}  # fmt: skip
+
+
+class LauraModel(nn.Module):
+    def __init__(self, config: LauraConfig):
+        super().__init__()
+        self.config, self.vocabulary = config, config.vocabulary
+        self.features = Features(config.features)
+        self.condition = Features(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
+        self.encoder = Encoder(config.encoder)
+        self.gpt = GPT(config.gpt)
+        self.vocoder = Vocoder(config.vocoder)
+        self.codec = Codec.from_config(config.codec)
+
+    def encode(self, waves: Tensor, samples: Tensor) -> Heard:
+        """(B, N), (B,) -> Heard."""
+        return self.encoder(*self.features(waves, samples))
+
+    def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
+        """codes (B, T); text ids, prompt waves, noisy waves as (padded, lengths) or None -> embeddings (B, T, E)."""
+        return self.vocoder(codes, lengths, text, self._condition(prompt), self._condition(noisy))
+
+    def _condition(self, waves: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+        if waves is None:
+            return None
+        features, lengths = self.condition(*waves)
+        return features, torch.where(waves[1] > 0, lengths, 0)
+
+    def loss(self, layouts: Sequence[Layout], heard: Heard | None) -> Tensor:
+        """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `heard` in order."""
+        device, rows, listening = self.gpt.embed_tokens.weight.device, [], 0
+        for row in layouts:
+            ids = self.gpt.embed(torch.tensor(row.ids, device=device))
+            if row.frames:
+                ids = torch.cat([heard.embeddings[listening, : row.frames].to(ids.dtype), ids])
+                listening += 1
+            rows.append(ids)
+        hidden = self.gpt.hidden(pad_sequence(rows, batch_first=True))
+        # The output at a position is said by the position before it.
+        where = [(b, row.frames + i - 1, row.ids[i]) for b, row in enumerate(layouts) for i, counted in enumerate(row.targets) if counted]
+        b, s, wanted = torch.tensor(where, device=device).T
+        return nn.functional.cross_entropy(self.gpt.logits(hidden[b, s]).float(), wanted, reduction="none")
+
+
+def save_checkpoint(model: LauraModel, folder: Path, **about: object) -> None:
+    """`config.json` and `model.safetensors` (fp16), each written aside and then renamed. `about`: corpora, licences, a name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().half().contiguous() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
+    config = {"format": FORMAT, "codec_hash": model.codec.hash, **about, "model": model.config.to_dict()}
+    aside = folder / "model.safetensors.part"
+    save_file(state, aside)
+    os.replace(aside, folder / "model.safetensors")
+    aside = folder / "config.json.part"
+    aside.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(aside, folder / "config.json")
+
+
+def load_checkpoint(folder: Path) -> LauraModel:
+    """The model of a folder, float32, rebuilt from its own configuration. LauraError when it is foreign."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise LauraError(f"{folder} is not a LauraGPT checkpoint: its config.json must say format {FORMAT!r}")
+    with safe_open(folder / "model.safetensors", "pt"):  # a damaged file is told before anything is built
+        pass
+    model = LauraModel(LauraConfig.from_dict(config["model"]))
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()})
+    return model.eval()

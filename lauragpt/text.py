@@ -1,0 +1,105 @@
+"""Text <-> ids: the spoken form of a text, the GPT's tokenizer (byte-level BPE) and the CTC head's units (characters).
+
+`normalize` makes the spoken form that recognition learns and `speak` reads: lower case, no punctuation, numbers in words.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from num2words import num2words
+from tokenizers import Tokenizer as BPE
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+_EN = {"mr.": "mister", "mrs.": "missus", "dr.": "doctor", "st.": "saint", "&": " and ", "%": " percent ", "$": " dollars ", "€": " euros "}
+_DE = {"&": " und ", "%": " prozent ", "€": " euro ", "z.b.": "zum beispiel", "usw.": "und so weiter", "dr.": "doktor"}
+_NUMBER = re.compile(r"\d+(?:[.,]\d{3})*(?:[.,]\d+)?")
+
+
+def normalize(text: str, lang: str = "en") -> str:
+    """The spoken form of a text: NFKC, lower case, numbers in words, letters and (in English) apostrophes only, single spaces."""
+    text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
+    for written, spoken in (_DE if lang == "de" else _EN).items():
+        text = re.sub(rf"(?<!\w){re.escape(written)}", spoken, text) if written[0].isalpha() else text.replace(written, spoken)
+    if lang in ("en", "de"):
+        text = re.sub(r"(\d+)(st|nd|rd|th)\b", lambda m: _words(m[1], lang, "ordinal"), text)
+        text = _NUMBER.sub(lambda m: f" {_number(m[0], lang)} ", text)
+    kept = (c if c.isalnum() or c == "'" else " " for c in text)
+    words = (word.strip("'") for word in "".join(kept).split())
+    return " ".join(word for word in words if word)
+
+
+def _number(digits: str, lang: str) -> str:
+    thousands, point = (".", ",") if lang == "de" else (",", ".")
+    digits = re.sub(rf"\{thousands}(?=\d{{3}}(\D|$))", "", digits)
+    whole, _, fraction = digits.replace(thousands, point).partition(point)
+    if len(whole) > 12 or (len(whole) > 1 and whole[0] == "0"):  # a code, not a quantity
+        words = " ".join(_words(d, lang) for d in whole)
+    else:
+        words = _words(whole, lang, "year" if len(whole) == 4 and whole[0] in "12" and thousands not in digits else "cardinal")
+    if fraction:
+        words += f" {'komma' if lang == 'de' else 'point'} " + " ".join(_words(d, lang) for d in fraction if d.isdigit())
+    return words
+
+
+def _words(digits: str, lang: str, to: str = "cardinal") -> str:
+    return num2words(int(digits), lang=lang, to=to).replace("-", " ")
+
+
+class Tokenizer:
+    """Byte-level BPE over written and spoken text of every language: any string goes through and comes back the same."""
+
+    def __init__(self, bpe: BPE):
+        self._bpe = bpe
+
+    @classmethod
+    def train(cls, texts: Iterable[str], size: int) -> "Tokenizer":
+        """A tokenizer of at most `size` units, at least the 256 bytes."""
+        bpe = BPE(models.BPE())
+        bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        bpe.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), min_frequency=2, show_progress=False
+        )
+        bpe.train_from_iterator(texts, trainer)
+        return cls(bpe)
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        return cls(BPE.from_file(str(path)))
+
+    def save(self, path: Path) -> None:
+        self._bpe.save(str(path))
+
+    @property
+    def size(self) -> int:
+        return self._bpe.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        return self._bpe.encode(text).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self._bpe.decode([i for i in ids if i < self.size])
+
+
+class CtcUnits:
+    """The CTC head's units: blank, space, and the letters of the spoken form in English and German."""
+
+    letters = " abcdefghijklmnopqrstuvwxyzäöüß'"
+    blank = 0
+    size = 1 + len(letters)
+
+    def encode(self, text: str) -> list[int]:
+        """Letters outside the set lose their accents, then are dropped."""
+        plain = "".join(c if c in self.letters else unicodedata.normalize("NFD", c)[0] for c in text.lower())
+        return [1 + self.letters.index(c) for c in plain if c in self.letters]
+
+    def decode(self, best: Iterable[int]) -> str:
+        """The best unit of every frame as text: repeats and blanks dropped."""
+        units, last = [], self.blank
+        for unit in best:
+            if unit not in (last, self.blank):
+                units.append(self.letters[unit - 1])
+            last = unit
+        return "".join(units)
