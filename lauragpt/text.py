@@ -32,12 +32,14 @@ def normalize(text: str, lang: str = "en") -> str:
 
 def _number(digits: str, lang: str) -> str:
     thousands, point = (".", ",") if lang == "de" else (",", ".")
+    grouped = thousands in digits
     digits = re.sub(rf"\{thousands}(?=\d{{3}}(\D|$))", "", digits)
     whole, _, fraction = digits.replace(thousands, point).partition(point)
     if len(whole) > 12 or (len(whole) > 1 and whole[0] == "0"):  # a code, not a quantity
         words = " ".join(_words(d, lang) for d in whole)
     else:
-        words = _words(whole, lang, "year" if len(whole) == 4 and whole[0] in "12" and thousands not in digits else "cardinal")
+        year = len(whole) == 4 and whole[0] in "12" and not grouped and not fraction
+        words = _words(whole, lang, "year" if year else "cardinal")
     if fraction:
         words += f" {'komma' if lang == 'de' else 'point'} " + " ".join(_words(d, lang) for d in fraction if d.isdigit())
     return words

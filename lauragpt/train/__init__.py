@@ -1,0 +1,1 @@
+"""Training: a recipe, one loop, one step function a stage."""

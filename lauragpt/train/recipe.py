@@ -1,0 +1,83 @@
+"""A recipe: one YAML file that says how a checkpoint comes about, read into dataclasses with errors that name the key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import yaml
+
+from lauragpt.errors import LauraError
+
+STAGES = ("codec", "encoder", "gpt", "vocoder", "laura")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage's data, steps and schedule. The rate warms up, holds, and falls to a hundredth over the last `decay` of the steps."""
+
+    steps: int = 1000
+    batch_seconds: float = 40.0  # padded, of a batch
+    lr: float = 1e-3
+    warmup: int = 100  # steps
+    decay: float = 0.3  # share of the steps
+    weights: dict[str, float] = field(default_factory=dict)  # of tasks, or of task/corpus
+    noise: float = 0.3  # chance that a recording is made noisy
+    mask: bool = True  # SpecAugment (arXiv 1904.08779) on what the encoder hears
+    ctc: float = 0.3  # weight of the CTC term beside the cross-entropy
+    adversarial_from: int = 1_000_000  # codec: the step at which the discriminator joins
+    quantize_from: int = 300  # codec: the step at which codebooks start
+    save_minutes: float = 3.0
+    small_from: float = 1.0  # laura: share of the steps at which the stage of the small tasks begins (paper, three stages)
+    small_until: float = 1.0  # and ends
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str = "mini"
+    preset: str = "mini"
+    corpora: str = "../shared/data"  # the published sets, for `laura prepare` and `laura synth`
+    data: str = "runs/data"  # the prepared manifests
+    out: str = "runs/mini"  # checkpoints of the stages, and the finished folder in out/export
+    seed: int = 0
+    synth_hours: float = 1.0  # a multiplier on the synthetic sets; 0 makes none
+    voices: tuple[dict, ...] = ()  # named voices: name, lang, id of the example that is the prompt
+    stages: dict[str, StageConfig] = field(default_factory=dict)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file; `key=value` or `stage.key=value` override it; a bare stage key overrides it in every stage."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LauraError(f"{path}: cannot be read ({error.strerror}): give a recipe such as recipes/mini.yaml") from None
+    except yaml.YAMLError as error:
+        raise LauraError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(values, dict):
+        raise LauraError(f"{path}: a recipe is a mapping of keys, such as `name: mini`")
+    stages = {name: dict(value or {}) for name, value in (values.pop("stages", None) or {}).items()}
+    for override in overrides:
+        key, _, text = override.partition("=")
+        value, (stage, _, inner) = yaml.safe_load(text), key.partition(".")
+        if inner and stage in stages:
+            stages[stage][inner] = value
+        elif key in {f.name for f in fields(Recipe)}:
+            values[key] = value
+        else:
+            for config in stages.values():
+                config[key] = value
+    for name in stages:
+        if name not in STAGES:
+            raise LauraError(f"{path}: stages.{name} is unknown: choose from {', '.join(STAGES)}")
+    made = {name: _build(StageConfig, value, f"{path}: stages.{name}") for name, value in stages.items()}
+    return _build(Recipe, values | {"stages": made, "voices": tuple(values.get("voices") or ())}, str(path))
+
+
+def _build(kind: type, values: dict, where: str):
+    allowed = {f.name: f for f in fields(kind)}
+    for key, value in values.items():
+        if key not in allowed:
+            raise LauraError(f"{where}: unknown key {key!r}: allowed are {', '.join(allowed)}")
+        wanted = allowed[key].type
+        if wanted in (int, float, str, bool) and not (isinstance(value, wanted) or (wanted is float and isinstance(value, int))):
+            raise LauraError(f"{where}: {key} must be of type {wanted.__name__}, not {value!r}")
+    return kind(**values)

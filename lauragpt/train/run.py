@@ -1,0 +1,104 @@
+"""`laura train RECIPE`: data, tokenizer, the stages in order, the finished folder. Each is done once and found again on --resume."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from lauragpt.data.corpora import CORPORA, prepare
+from lauragpt.data.manifest import Example, read_manifest
+from lauragpt.data.synth import synthesize
+from lauragpt.errors import LauraError
+from lauragpt.model.laura import PRESETS, LauraModel
+from lauragpt.text import Tokenizer
+from lauragpt.train import loop
+from lauragpt.train.export import export
+from lauragpt.train.recipe import STAGES, Recipe, load_recipe
+from lauragpt.train.stages import STAGE_CLASSES, Corpus
+
+TOKENIZER_LINES = 120_000
+
+
+def train(recipe: Path, stage: str | None = None, hours: float | None = None, resume: bool = False, overrides: list[str] = ()) -> None:
+    """Runs a recipe, or one stage of it. Stops after `hours` with a valid checkpoint."""
+    plan = load_recipe(recipe, overrides)
+    if stage and stage not in plan.stages:
+        raise LauraError(f"{recipe}: has no stage {stage!r}: it has {', '.join(plan.stages)}")
+    accelerator = Accelerator(mixed_precision="bf16")
+    until = time.monotonic() + 3600 * hours if hours else None
+    say = lambda text: accelerator.is_main_process and print(text, file=sys.stderr)  # noqa: E731
+    if accelerator.is_main_process:
+        ensure_data(plan)
+    accelerator.wait_for_everyone()
+    train_examples, dev_examples = read_data(Path(plan.data))
+    tokenizer = ensure_tokenizer(plan, train_examples)
+    corpus = Corpus(train_examples, dev_examples, Path(plan.data), tokenizer)
+    for name in [stage] if stage else [name for name in STAGES if name in plan.stages]:
+        config, folder = plan.stages[name], Path(plan.out) / name
+        model = assemble(plan, up_to=name).to(accelerator.device)
+        stage_object = STAGE_CLASSES[name](model, corpus, config, plan.seed, accelerator.process_index)
+        stage_object.modules.to(accelerator.device)
+        if resume and (folder / "state.json").exists() and json.loads((folder / "state.json").read_text())["step"] >= config.steps:
+            say(f"{name}: done before")
+            continue
+        say(f"{name}: {config.steps} steps into {folder}")
+        if not loop.run(stage_object, config, folder, accelerator, plan.seed, resume, until):
+            say(f"{name}: stopped early; `--resume` goes on")
+            return
+    if stage in (None, "laura") and accelerator.is_main_process:
+        folder = export(assemble(plan), tokenizer, plan, {e.id: e for e in train_examples}, corpora_of(train_examples, plan))
+        say(f"the checkpoint is in {folder}")
+
+
+def ensure_data(recipe: Recipe) -> None:
+    data = Path(recipe.data)
+    if not (data / "train.jsonl").exists():
+        prepare(Path(recipe.corpora), data)
+        if recipe.synth_hours > 0:
+            synthesize(Path(recipe.corpora), data, hours=recipe.synth_hours, seed=recipe.seed)
+
+
+def read_data(folder: Path) -> tuple[list[Example], list[Example]]:
+    """(train, dev) of the prepared manifests and of the synthetic ones beside them. `test` is never read here."""
+    examples = read_manifest(folder / "train.jsonl") + read_manifest(folder / "dev.jsonl")
+    for path in sorted(folder.glob("synth*.jsonl")):
+        examples += read_manifest(path)
+    return [e for e in examples if e.split == "train"], [e for e in examples if e.split == "dev"]
+
+
+def ensure_tokenizer(recipe: Recipe, examples: list[Example]) -> Tokenizer:
+    path = Path(recipe.out) / "tokenizer.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        texts = [text for e in examples if e.task in ("ser", "slu", "aac") for text in e.targets]
+        for lang in ("en", "de"):
+            lines = (Path(recipe.data) / f"text.{lang}.txt").read_text(encoding="utf-8").splitlines()
+            texts += lines[:: max(1, len(lines) // TOKENIZER_LINES)]
+        Tokenizer.train(texts, PRESETS[recipe.preset].text_size).save(path)
+    return Tokenizer.load(path)
+
+
+def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
+    """The preset's model with what the stages before `up_to` (all, when None) have made."""
+    if recipe.preset not in PRESETS:
+        raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
+    model = LauraModel(PRESETS[recipe.preset])
+    for name in STAGES[: STAGES.index(up_to)] if up_to else STAGES:
+        path = Path(recipe.out) / name / "model.safetensors"
+        if path.exists():
+            state = load_file(path)
+            for part in {key.partition(".")[0] for key in state} & {"codec", "encoder", "gpt", "vocoder"}:
+                own = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{part}.")}
+                getattr(model, part).load_state_dict(own)
+    return model
+
+
+def corpora_of(examples: list[Example], recipe: Recipe) -> dict[str, str]:
+    """corpus -> licence of everything that a weighted task of the recipe read."""
+    used = {key.partition("/")[0] for config in recipe.stages.values() for key in config.weights}
+    names = {e.corpus for e in examples if e.task in used}
+    return {name: CORPORA[name].licence for name in sorted(names) if name in CORPORA}
+

@@ -1,0 +1,345 @@
+"""One class a stage, one step function each: encoder (CTC), gpt (text), vocoder (L1 + L2), laura (multi-task cross-entropy).
+
+The codec's stage is codec_stage.py. Each makes its batches from a pure plan (data/loader.py) with randomness from (seed, step), and
+names the modules that are saved. What a step returns is a dict of losses by name.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.data.augment import Noisifier, gain, mix_sounds
+from lauragpt.data.captions import join_captions
+from lauragpt.data.loader import Plan, Waves
+from lauragpt.data.manifest import Example
+from lauragpt.model.encoder import Heard
+from lauragpt.model.laura import LauraModel
+from lauragpt.model.sequence import Layout, layout, text_layout
+from lauragpt.model.vocoder import vocoder_loss
+from lauragpt.tasks import TASKS
+from lauragpt.text import CtcUnits, Tokenizer, normalize
+from lauragpt.train.codec_stage import CodecStage, CodecStageConfig
+from lauragpt.train.recipe import StageConfig
+
+Update = Callable[[str, Tensor], object]
+PROMPT_SECONDS = 3.0  # of the speaker's other utterance that the vocoder hears
+
+
+class Corpus:
+    """What every stage reads from: examples by split, their recordings, noises, and each speaker's recordings."""
+
+    def __init__(self, train: Sequence[Example], dev: Sequence[Example], data: Path, tokenizer: Tokenizer | None):
+        self.train, self.dev, self.data, self.tokenizer = train, dev, data, tokenizer
+        self.waves, self.units = Waves(), CtcUnits()
+        self.noises = [e.audio for e in train if e.task == "aac"]
+        self.speakers: dict[str, list[Example]] = {}
+        for example in train:
+            if example.task == "tts" and example.speaker:
+                self.speakers.setdefault(example.speaker, []).append(example)
+
+    def noisy(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        noise = [self.waves(self.noises[int(rng.integers(len(self.noises)))]) for _ in range(2)] if self.noises else []
+        return Noisifier([n for n in noise if np.abs(n).max() > 0]).noisy(clean, rng)
+
+    def heard(self, example: Example, rng: np.random.Generator, noise: float) -> np.ndarray:
+        """A recording as training hears it: louder or softer, sometimes noisy."""
+        wave = gain(self.waves(example.audio), rng.uniform(-9, 6)).clip(-1, 1)
+        return self.noisy(wave, rng) if rng.random() < noise else wave
+
+    def prompt(self, example: Example, rng: np.random.Generator) -> Example | None:
+        """Another utterance of the same speaker."""
+        others = self.speakers.get(example.speaker or "", [])
+        other = others[int(rng.integers(len(others)))] if len(others) > 1 else None
+        return other if other is not None and other.audio != example.audio else None
+
+
+def pad(waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """(B, N) and (B,)"""
+    return pad_sequence([torch.from_numpy(np.asarray(w, dtype=np.float32)) for w in waves], batch_first=True), torch.tensor([len(w) for w in waves])
+
+
+def mask_features(features: Tensor, bins: int = 80) -> Tensor:
+    """SpecAugment: of each row, two bands of up to 15 mel bins and two spans of up to 8 frames are set to the mean (0)."""
+    B, T, F = features.shape
+    at = torch.arange(F, device=features.device) % bins
+    time, kept = torch.arange(T, device=features.device), torch.ones(B, T, F, dtype=torch.bool, device=features.device)
+    for _ in range(2):
+        low, width = torch.randint(bins, (B, 1)), torch.randint(16, (B, 1))
+        kept &= ~((at >= low) & (at < low + width))[:, None]
+        start, span = torch.randint(T, (B, 1)), torch.randint(min(9, T // 4 + 1), (B, 1))
+        kept &= ~((time >= start) & (time < start + span))[:, :, None]
+    return features * kept
+
+
+class ModelStage:
+    """What the stages over a LauraModel share: the plan, the optimizer over what trains."""
+
+    name = ""
+    trained: tuple[str, ...] = ()
+    small_plan: Plan | None = None  # of the small tasks alone
+
+    def __init__(self, model: LauraModel, corpus: Corpus, config: StageConfig, seed: int = 0, rank: int = 0):
+        self.model, self.corpus, self.config, self.seed, self.rank = model, corpus, config, seed, rank
+        self.modules = nn.ModuleDict({name: getattr(model, name) for name in self.trained})
+        decayed = [p for p in self.modules.parameters() if p.dim() > 1]
+        plain = [p for p in self.modules.parameters() if p.dim() <= 1]
+        groups = [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizers = {"model": torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))}
+        self.plan = self.make_plan(config.weights)
+
+    def make_plan(self, weights: dict[str, float]) -> Plan:
+        return Plan(self.corpus.train, weights, self.config.batch_seconds, self.seed, self.rank)
+
+    def rng(self, step: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.rank, step, 1))
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.gpt.embed_tokens.weight.device
+
+    def hear(self, waves: Tensor, samples: Tensor) -> Heard:
+        features, lengths = self.model.features(waves.to(self.device), samples.to(self.device))
+        if self.config.mask and self.model.training:
+            features = mask_features(features)
+        return self.model.encoder(features, lengths)
+
+    def ctc(self, heard: Heard, texts: Sequence[str], rows: Sequence[int]) -> Tensor:
+        """Mean CTC loss a unit over the rows that have words; the middle layer's counts a third."""
+        units = [self.corpus.units.encode(text) for text in texts]
+        targets, counts = torch.tensor([u for row in units for u in row]), torch.tensor([len(u) for u in units])
+        rows, loss = torch.tensor(rows), torch.zeros((), device=self.device)
+        for log_probs, weight in ((heard.ctc_log_probs, 1.0), (heard.middle_log_probs, 0.3)):
+            if log_probs is not None:
+                each = nn.functional.ctc_loss(
+                    log_probs[rows].transpose(0, 1).cpu(), targets, heard.lengths[rows].cpu(), counts, reduction="none", zero_infinity=True
+                )
+                loss = loss + weight * each.sum().to(self.device) / counts.clamp(min=1).sum()
+        return loss
+
+    def validate(self) -> dict[str, float]:
+        """Mean losses over some fixed dev batches."""
+        examples, kept, small = self.corpus.train, self.plan, self.small_plan
+        total: dict[str, list[float]] = {}
+        self.corpus.train, self.small_plan = self.corpus.dev, None
+        try:
+            self.plan = Plan(self.corpus.dev, self.config.weights, self.config.batch_seconds, seed=99)
+            with torch.no_grad():
+                for step in range(4):
+                    for name, value in self.step(self.batch(step) | {"step": step}, lambda name, loss: None).items():
+                        total.setdefault(name, []).append(value)
+        finally:
+            self.corpus.train, self.plan, self.small_plan = examples, kept, small
+        return {name: float(np.mean(values)) for name, values in total.items()}
+
+
+class EncoderStage(ModelStage):
+    """CTC pre-training of the encoder (the paper starts from a trained recogniser)."""
+
+    name, trained = "encoder", ("encoder",)
+
+    def batch(self, step: int) -> dict:
+        rng = self.rng(step)
+        examples = [self.corpus.train[i] for i in self.plan[step]]
+        return {"waves": pad([self.corpus.heard(e, rng, self.config.noise) for e in examples]), "texts": [e.targets[0] for e in examples]}
+
+    def step(self, batch: dict, update: Update) -> dict[str, float]:
+        loss = self.ctc(self.hear(*batch["waves"]), batch["texts"], range(len(batch["texts"])))
+        update("model", loss)
+        return {"ctc": loss.item()}
+
+
+class GPTStage(ModelStage):
+    """Text pre-training: plain sentences and translation pairs."""
+
+    name, trained = "gpt", ("gpt",)
+
+    def make_plan(self, weights: dict[str, float]) -> Plan:
+        self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(self.corpus.data / f"text.{lang}.txt")]
+        return super().make_plan({"mt": 1.0} | weights)
+
+    def batch(self, step: int) -> dict:
+        rng, encode, vocabulary = self.rng(step), self.corpus.tokenizer.encode, self.model.vocabulary
+        layouts = [self.translation(self.corpus.train[i]) for i in self.plan[step]]
+        for _ in range(len(layouts)):
+            lang, line = self.lines[int(rng.integers(len(self.lines)))]
+            layouts.append(text_layout(vocabulary, lang, encode(line)[:96]))
+        return {"layouts": layouts}
+
+    def translation(self, example: Example) -> Layout:
+        encode = self.corpus.tokenizer.encode
+        return layout(self.model.vocabulary, "mt", example.lang, encode(example.targets[0]), source=encode(example.source))
+
+    def step(self, batch: dict, update: Update) -> dict[str, float]:
+        loss = self.model.loss(batch["layouts"], None).mean()
+        update("model", loss)
+        return {"loss": loss.item()}
+
+
+class LauraStage(ModelStage):
+    """Every task at once: cross-entropy over output tokens, and the CTC term where there are words. GPT and encoder train jointly."""
+
+    name, trained = "laura", ("encoder", "gpt")
+
+    def make_plan(self, weights: dict[str, float]) -> Plan:
+        small = {key: value for key, value in weights.items() if TASKS[key.partition("/")[0]].small}
+        self.small_plan = super().make_plan(small) if small and self.config.small_from < self.config.small_until else None
+        return super().make_plan(weights)
+
+    def batch(self, step: int) -> dict:
+        config, rng = self.config, self.rng(step)
+        small = self.small_plan is not None and config.small_from <= step / config.steps < config.small_until
+        rows = [self.row(self.corpus.train[i], rng) for i in (self.small_plan if small else self.plan)[step]]
+        rows.sort(key=lambda row: row["wave"] is None)  # those that listen first, so that frames and rows keep one order
+        return {"rows": rows, "waves": pad([row["wave"] for row in rows if row["wave"] is not None]) if rows[0]["wave"] is not None else None}
+
+    def row(self, example: Example, rng: np.random.Generator) -> dict:
+        """An example drawn: the wave it hears, its layout, the words that CTC learns (None where there are none to learn)."""
+        task, encode, words = TASKS[example.task], self.corpus.tokenizer.encode, None
+        wave, source, output = None, [], []
+        if task.name == "tts":
+            prompt = self.corpus.prompt(example, rng) if rng.random() < 0.5 else None
+            said = [e for e in (prompt, example) if e is not None]
+            texts = [normalize(e.source, e.lang) for e in said]
+            source = [i for n, text in enumerate(texts) for i in encode(text + (" " if n + 1 < len(texts) else ""))]
+            output = [code for e in said for code in self.codes(self.corpus.waves(e.audio))]
+        elif task.name == "se":
+            clean = self.corpus.waves(example.audio)
+            wave, output = self.corpus.noisy(clean, rng), self.codes(clean)
+        elif task.name == "aac":
+            wave, text = self.sounds(example, rng)
+            output = encode(text)
+        elif task.name == "mt":
+            source, output = encode(example.source), encode(example.targets[0])
+        else:
+            wave = self.corpus.heard(example, rng, self.config.noise)
+            output = encode(example.targets[int(rng.integers(len(example.targets)))])
+            words = example.targets[0] if task.name == "asr" else None
+        if task.output == "audio":
+            output = self.model.vocabulary.audio(output)
+        frames = int(self.model.features.lengths(torch.tensor(len(wave)))) if wave is not None else 0
+        return {
+            "wave": wave, "words": words, "task": task.name,
+            "layout": layout(self.model.vocabulary, task.name, example.lang, output, frames, source),
+        }  # fmt: skip
+
+    def sounds(self, example: Example, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+        """A sound and a wording of it; now and then two sounds at once."""
+        wave, text = self.corpus.waves(example.audio), example.targets[int(rng.integers(len(example.targets)))]
+        if rng.random() < 0.2:
+            others = [self.corpus.train[i] for i in self.plan[int(rng.integers(1 << 30))]]
+            for other in others:
+                if other.task == "aac" and other.extra.get("sound") != example.extra.get("sound"):
+                    second = self.corpus.waves(other.audio)
+                    if np.abs(wave).max() > 0 and np.abs(second).max() > 0:
+                        return mix_sounds(wave, second, rng)[: len(wave)], join_captions(text, other.targets[0])
+        return gain(wave, rng.uniform(-9, 6)).clip(-1, 1), text
+
+    @torch.no_grad()
+    def codes(self, clean: np.ndarray) -> list[int]:
+        self.model.codec.eval()
+        wave = torch.from_numpy(clean)[None].to(self.device)
+        with torch.autocast(wave.device.type, enabled=False):
+            return self.model.codec.encode(wave, n_quantizers=1)[0, 0].tolist()
+
+    def step(self, batch: dict, update: Update) -> dict[str, float]:
+        rows = batch["rows"]
+        heard = self.hear(*batch["waves"]) if batch["waves"] is not None else None
+        layouts = [row["layout"] for row in rows]
+        losses = self.model.loss(layouts, heard)
+        loss, report, at = losses.mean(), {}, 0
+        for row in rows:
+            count = sum(row["layout"].targets)
+            report.setdefault(row["task"], []).append(losses[at : at + count].detach().mean())
+            at += count
+        spoken = [(i, row["words"]) for i, row in enumerate(rows) if row["words"] is not None]
+        if spoken:
+            ctc = self.ctc(heard, [words for _, words in spoken], [i for i, _ in spoken])
+            loss = loss + self.config.ctc * ctc
+            report["ctc"] = [ctc.detach()]
+        update("model", loss)
+        return {"loss": loss.item()} | {name: float(torch.stack(values).mean()) for name, values in report.items()}
+
+
+class VocoderStage(ModelStage):
+    """Tokens and a condition to the sum of all embeddings. The codec is frozen."""
+
+    name, trained = "vocoder", ("vocoder",)
+    corrupted, strangers = 0.08, 0.3  # shares: tokens replaced by others (the GPT errs); conditions of another utterance
+
+    def batch(self, step: int) -> dict:
+        rng, encode = self.rng(step), self.corpus.tokenizer.encode
+        examples = [self.corpus.train[i] for i in self.plan[step]]
+        wanted = "se" if rng.random() < self.config.weights.get("se", 0.0) / sum(self.config.weights.values()) else "tts"
+        same = [e for e in examples if e.task == wanted] or examples
+        task = same[0].task
+        same = [e for e in same if e.task == task]
+        clean = [self.corpus.waves(e.audio) for e in same]
+        batch = {"clean": pad(clean), "corrupt": rng.integers(1 << 31)}
+        if task == "se":
+            noisy = [self.corpus.noisy(wave, rng) for wave in clean]
+            # Now and then the noise of another utterance: the tokens say what was spoken, so that nothing goes round the GPT.
+            order = np.arange(len(same)) if rng.random() >= self.strangers else np.roll(np.arange(len(same)), 1)
+            batch["noisy"] = pad([noisy[i] for i in order])
+        else:
+            texts = [torch.tensor(encode(normalize(e.source, e.lang))) for e in same]
+            batch["text"] = pad_sequence(texts, batch_first=True), torch.tensor([len(t) for t in texts])
+            others = [self.corpus.prompt(e, rng) for e in same]
+            most = int(PROMPT_SECONDS * SAMPLE_RATE)
+            batch["prompt"] = pad([self.corpus.waves(o.audio)[:most] if o is not None else np.zeros(0) for o in others])
+        return batch
+
+    def step(self, batch: dict, update: Update) -> dict[str, float]:
+        device, codec = self.device, self.model.codec.eval()
+        clean, samples = (tensor.to(device) for tensor in batch["clean"])
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            codes = codec.encode(clean, samples)
+            target = codec.embed(codes)
+        tokens, lengths = codes[:, 0], -(-samples // self.model.config.codec.hop)
+        generator = torch.Generator().manual_seed(int(batch["corrupt"]))
+        wrong = (torch.rand(tokens.shape, generator=generator) < self.corrupted).to(device)
+        tokens = torch.where(wrong, torch.randint(self.model.config.audio_size, tokens.shape, generator=generator).to(device), tokens)
+        conditions = {
+            name: tuple(t.to(device) for t in batch[name]) for name in ("text", "prompt", "noisy")
+            if name in batch and batch[name][0].shape[1]
+        }  # fmt: skip
+        loss = vocoder_loss(self.model.vocode(tokens, lengths, **conditions), target, lengths)
+        update("model", loss)
+        return {"loss": loss.item(), "noisy" if "noisy" in batch else "text": loss.item()}
+
+
+class CodecTraining(CodecStage):
+    """The codec's stage with its batches: crops of clean speech."""
+
+    def __init__(self, model: LauraModel, corpus: Corpus, config: StageConfig, seed: int = 0, rank: int = 0):
+        super().__init__(CodecStageConfig(
+            codec=model.config.codec, lr=config.lr, adversarial_from=config.adversarial_from, quantize_from=config.quantize_from, seed=seed
+        ))  # fmt: skip
+        self.codec.load_state_dict(model.codec.state_dict())
+        self.corpus, self.seconds, self.seed, self.rank = corpus, config.batch_seconds, seed, rank
+        self.clean = [e for e in corpus.train if e.task == "tts" and e.duration >= self.config.crop_seconds]
+
+    def batch(self, step: int) -> dict:
+        rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)
+        crops = []
+        for _ in range(max(1, int(self.seconds / self.config.crop_seconds))):
+            wave = self.corpus.waves(self.clean[int(rng.integers(len(self.clean)))].audio)
+            start = int(rng.integers(max(1, len(wave) - size + 1)))
+            crops.append(np.pad(wave[start : start + size], (0, max(0, size - len(wave)))))
+        return {"wave": torch.from_numpy(np.stack(crops)).to(next(self.codec.parameters()).device)}
+
+    def validate(self) -> dict[str, float]:
+        speech = [e for e in self.corpus.dev if e.task == "tts"][:16]
+        waves = [torch.from_numpy(self.corpus.waves(e.audio)) for e in speech]
+        return super().validate(waves) | {f"{k}_first": v for k, v in super().validate(waves, 1).items()}
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+STAGE_CLASSES = {"codec": CodecTraining, "encoder": EncoderStage, "gpt": GPTStage, "vocoder": VocoderStage, "laura": LauraStage}

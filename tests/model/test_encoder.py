@@ -1,0 +1,59 @@
+"""The Conformer: padding and batch never change an output, far frames are heard, layers are dropped in training alone."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from lauragpt.model.encoder import Encoder, EncoderConfig
+
+SMALL = EncoderConfig(input=20, width=32, layers=3, heads=2, ffn=48, kernel=5, output=24, units=7)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return Encoder(SMALL).eval()
+
+
+@torch.no_grad()
+def test_a_clip_is_the_same_alone_and_in_a_batch(encoder):
+    clips = [torch.randn(n, 20) for n in (1, 9, 30)]
+    lengths = torch.tensor([1, 9, 30])
+    padded = torch.full((3, 33, 20), 100.0)  # what lies in the padding must not matter
+    for row, clip in enumerate(clips):
+        padded[row, : len(clip)] = clip
+    together = encoder(padded, lengths)
+    for row, clip in enumerate(clips):
+        alone = encoder(clip[None], lengths[row : row + 1])
+        assert alone.embeddings.shape == (1, len(clip), 24)
+        torch.testing.assert_close(together.embeddings[row, : len(clip)], alone.embeddings[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(together.ctc_log_probs[row, : len(clip)], alone.ctc_log_probs[0], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_every_frame_hears_every_other_and_its_place(encoder):
+    clip = torch.randn(1, 40, 20)
+    changed = clip.clone()
+    changed[0, 39] += 1
+    a, b = encoder(clip, torch.tensor([40])).embeddings, encoder(changed, torch.tensor([40])).embeddings
+    assert (a - b).abs().amax(-1).min() > 0
+    same = encoder(torch.ones(1, 40, 20), torch.tensor([40])).embeddings
+    assert not torch.allclose(same[0, 15], same[0, 25], atol=1e-3)
+
+
+@torch.no_grad()
+def test_ctc_is_a_distribution_and_the_middle_is_for_training(encoder):
+    heard = encoder(torch.randn(2, 12, 20), torch.tensor([12, 12]))
+    torch.testing.assert_close(heard.ctc_log_probs.exp().sum(-1), torch.ones(2, 12))
+    assert heard.middle_log_probs is None
+    trained = Encoder(SMALL).train()(torch.randn(2, 12, 20), torch.tensor([12, 12]))
+    assert trained.middle_log_probs.shape == (2, 12, 7)
+
+
+@torch.no_grad()
+def test_layers_are_dropped_in_training_alone():
+    model, clip = Encoder(dataclasses.replace(SMALL, layers=6, drop_layer=0.9)), torch.randn(1, 8, 20)
+    count = lambda: len({model(clip, torch.tensor([8])).embeddings.sum().item() for _ in range(12)})
+    assert model.eval() and count() == 1
+    assert model.train() and count() > 1

@@ -1,0 +1,82 @@
+"""The GPT against transformers' Qwen2 and Qwen3, and its cache against the pass without one."""
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from lauragpt.engine.torch_backend import Cache
+from lauragpt.model.gpt import GPT, GPTConfig
+
+SIZES = {
+    "vocab_size": 96, "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+}  # fmt: skip
+
+
+def reference(kind: str, tied: bool, theta: float, eps: float) -> torch.nn.Module:
+    torch.manual_seed(1)
+    options = SIZES | {"rms_norm_eps": eps, "tie_word_embeddings": tied, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
+    model = Qwen2ForCausalLM(Qwen2Config(**options)) if kind == "qwen2" else Qwen3ForCausalLM(Qwen3Config(**options, head_dim=24))
+    with torch.no_grad():  # biases and norms start at 0 and 1, where a mistake would not show
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def ours(kind: str, tied: bool, theta: float, eps: float) -> GPT:
+    qwen2 = kind == "qwen2"
+    return GPT(
+        GPTConfig(
+            vocabulary=96, width=64, layers=3, heads=4, kv_heads=2, head_width=16 if qwen2 else 24, ffn=80, rope_theta=theta, norm_eps=eps,
+            qkv_bias=qwen2, qk_norm=not qwen2, tied=tied,
+        )
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
+@pytest.mark.parametrize(("tied", "theta", "eps"), [(True, 1e6, 1e-6), (False, 1e4, 1e-3)])
+@torch.no_grad()
+def test_logits_are_qwens(kind, tied, theta, eps):
+    theirs, model = reference(kind, tied, theta, eps), ours(kind, tied, theta, eps)
+    model.load_qwen(theirs.state_dict())
+    ids = torch.randint(96, (3, 40))
+    logits = model(model.embed(ids))
+    assert logits.shape == (3, 40, 96)
+    torch.testing.assert_close(logits, theirs(ids).logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
+@torch.no_grad()
+def test_cached_logits_are_the_uncached(kind):
+    torch.manual_seed(2)
+    model, cache = ours(kind, True, 1e4, 1e-6), Cache()
+    ids = torch.randint(96, (2, 30))
+    whole = model(model.embed(ids))
+    start = 0
+    for size in (7, 1, 1, 4, 1, 16):
+        positions = torch.arange(start, start + size).expand(2, size)
+        got = model(model.embed(ids[:, start : start + size]), positions, cache)
+        torch.testing.assert_close(got, whole[:, start : start + size], atol=1e-5, rtol=1e-4)
+        start += size
+    assert start == 30
+
+
+@torch.no_grad()
+def test_cached_rows_of_uneven_length():
+    torch.manual_seed(3)
+    model, cache = ours("qwen3", True, 1e4, 1e-6), Cache()
+    ids, lengths = torch.randint(96, (2, 12)), torch.tensor([4, 9])
+    model(model.embed(ids[:, :9]), torch.arange(9).expand(2, 9), cache)  # row 0 holds four, the rest is padding
+    more = torch.randint(96, (2, 3))
+    got = model(model.embed(more), lengths[:, None] + torch.arange(3), cache)
+    for row, length in enumerate(lengths.tolist()):
+        alone = model(model.embed(torch.cat([ids[row, :length], more[row]])[None]))[0, length:]
+        torch.testing.assert_close(got[row], alone, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_no_position_sees_what_follows():
+    model = ours("qwen3", True, 1e4, 1e-6)
+    a, b = torch.randn(1, 10, 64), torch.randn(1, 10, 64)
+    b[:, :6] = a[:, :6]
+    torch.testing.assert_close(model(a)[:, :6], model(b)[:, :6], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(model(a)[:, 6], model(b)[:, 6], atol=1e-3)

@@ -1,0 +1,67 @@
+"""The one-step vocoder: batch, look-ahead, condition, and its loss against a hand computation."""
+
+import pytest
+import torch
+
+from lauragpt.model.vocoder import Vocoder, VocoderConfig, vocoder_loss
+
+SMALL = VocoderConfig(audio_size=12, text_size=20, features=10, width=32, layers=3, heads=2, ffn=48, look_ahead=2, embedding=6)
+
+
+@pytest.fixture(scope="module")
+def vocoder() -> Vocoder:
+    torch.manual_seed(0)
+    return Vocoder(SMALL).eval()
+
+
+def part(row: int, padded: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """A row's own condition, without padding; None where it has none."""
+    n = int(counts[row])
+    return (padded[row : row + 1, :n], counts[row : row + 1]) if n else None
+
+
+@torch.no_grad()
+def test_a_clip_is_the_same_alone_and_in_a_batch(vocoder):
+    torch.manual_seed(1)
+    tokens, lengths = torch.randint(12, (4, 15)), torch.tensor([3, 15, 8, 1])
+    text = torch.randint(20, (4, 7)), torch.tensor([7, 2, 0, 5])
+    prompt = torch.randn(4, 9, 10), torch.tensor([0, 9, 4, 1])
+    noisy = torch.randn(4, 15, 10), torch.tensor([3, 14, 0, 1])
+    together = vocoder(tokens, lengths, text, prompt, noisy)
+    assert together.shape == (4, 15, 6)
+    for row, n in enumerate(lengths.tolist()):
+        alone = vocoder(tokens[row : row + 1, :n], lengths[row : row + 1], part(row, *text), part(row, *prompt), part(row, *noisy))
+        torch.testing.assert_close(together[row, :n], alone[0], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_look_ahead_is_bounded(vocoder):
+    torch.manual_seed(2)
+    tokens, lengths = torch.randint(12, (1, 24)), torch.tensor([24])
+    text, prompt = (torch.randint(20, (1, 5)), torch.tensor([5])), (torch.randn(1, 4, 10), torch.tensor([4]))
+    before, reach = vocoder(tokens, lengths, text, prompt), SMALL.look_ahead * SMALL.layers
+    for at in range(24):
+        changed = tokens.clone()
+        changed[0, at] = (changed[0, at] + 1) % 12
+        moved = (vocoder(changed, lengths, text, prompt) - before)[0].abs().amax(-1) > 1e-6
+        first = max(0, at - reach)
+        assert not moved[:first].any() and moved[first:].all(), f"token {at}"
+
+
+@torch.no_grad()
+def test_every_condition_matters(vocoder):
+    torch.manual_seed(3)
+    tokens, lengths, six = torch.randint(12, (1, 6)), torch.tensor([6]), torch.tensor([6])
+    bare = vocoder(tokens, lengths)
+    given = [
+        {"text": (torch.randint(20, (1, 6)), six)}, {"prompt": (torch.randn(1, 6, 10), six)}, {"noisy": (torch.randn(1, 6, 10), six)},
+    ]  # fmt: skip
+    for condition in given:
+        assert (vocoder(tokens, lengths, **condition) - bare).abs().amax(-1).min() > 1e-4, condition.keys()
+
+
+def test_loss_counts_real_tokens_only():
+    predicted = torch.tensor([[[1.0, 2.0], [9.0, 9.0]], [[0.0, 0.0], [3.0, -1.0]]])
+    target = torch.tensor([[[0.0, 4.0], [-50.0, 50.0]], [[0.0, 1.0], [0.0, -1.0]]])
+    # Real differences: (1, -2), (0, -1), (3, 0). L1 = 7 / 6, L2 = 15 / 6.
+    assert vocoder_loss(predicted, target, torch.tensor([1, 2])).item() == pytest.approx(22 / 6)
