@@ -40,7 +40,6 @@ def overhear(laura: Laura) -> Iterator[Overheard]:
 
 def ladder(laura: Laura, clean: np.ndarray, noisy: np.ndarray, seed: int = 0) -> tuple[dict[str, np.ndarray], float]:
     """The rungs, lowest first, and the seconds that `enhance` took."""
-    backend = laura.backend
     backend = laura.core.backend
     with overhear(laura) as heard:
         began = time.perf_counter()
