@@ -278,7 +278,7 @@ def synth(
 ):
     """Make speech from text with the synthesisers that are installed (espeak-ng, flite): many voices, rates and pitches.
 
-    laura synth corpora/ data/synth/
+    laura synth corpora/ data/
     """
     from lauragpt.commands import one_line
 

@@ -4,6 +4,7 @@ In: the folder that `laura prepare` wrote (SPLIT.jsonl, train.jsonl for the floo
 stdout, progress on stderr, and `out`/report.json and report.md. Two runs with one seed measure the same examples.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -56,7 +57,7 @@ def evaluate(
             bar.update(total, description=f"{group.task} {group.name}")
             report.rows += score(bench, group)
     if show:
-        console = Console()
+        console = Console() if sys.stdout.isatty() else Console(width=240)  # a file or a pipe has no width to fit
         console.print(report.table())
         for line in report.failures:
             Console(stderr=True).print(f"[red]not measured:[/] {line}", highlight=False)

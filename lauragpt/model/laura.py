@@ -109,8 +109,12 @@ class LauraModel(nn.Module):
         return self.encoder(*self.features(waves, samples))
 
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
-        """codes (B, T); text ids, prompt waves, noisy waves as (padded, lengths) or None -> embeddings (B, T, E)."""
-        return self.vocoder(codes, lengths, text, self._condition(prompt), self._condition(noisy))
+        """codes (B, T); text ids, prompt waves, noisy waves as (padded, lengths) or None -> embeddings (B, T, E).
+
+        The tokens' own embeddings are known, so the predictor adds what the other quantizers would.
+        """
+        known = self.codec.embed(codes[:, None])
+        return known + self.vocoder(codes, lengths, text, self._condition(prompt), self._condition(noisy)).to(known.dtype)
 
     def _condition(self, waves: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
         if waves is None:

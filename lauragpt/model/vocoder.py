@@ -1,7 +1,7 @@
-"""The one-step vocoder's predictor: audio tokens (B, T) + condition -> the sum of all codec embeddings (B, T, E), in one pass.
+"""The one-step vocoder's predictor: audio tokens (B, T) + condition -> what the other quantizers add (B, T, E), in one pass.
 
 Paper, section 3.4: a transformer is given the first quantizer's tokens and a condition, and estimates the sum of all quantizers'
-embeddings; the codec's decoder makes it sound. Conditions: the text and a prompt of the speaker (TTS), the noisy speech (SE).
+embeddings; here it estimates what is missing of it beside the token's own, which is known. Conditions: the text and a prompt of the speaker (TTS), the noisy speech (SE).
 Layout: `[text, prompt features, tokens]`; the noisy features, as many as tokens, are added to the tokens. A token sees the whole
 condition, all tokens before it and `look_ahead` after it in each layer, so that sound can be sent while it is generated.
 

@@ -42,8 +42,7 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
     """Trains a stage to its last step. False when stopped before (`until` is a time.monotonic())."""
     step = checkpoint.load(folder, stage.modules, stage.optimizers)["step"] if resume and (folder / "state.json").exists() else 0
     stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: stopped.append(number))
+    handlers = {n: signal.signal(n, lambda number, frame: stopped.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def update(name: str, loss: Tensor) -> None:
         optimizer = stage.optimizers[name]
@@ -91,6 +90,8 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
         log.add_scalar(f"{stage.name}/dev/{name}", value, step)
         console.print(f"{stage.name} dev {name} {value:.4f}")
     log.close()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     return step >= config.steps
 
 

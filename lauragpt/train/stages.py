@@ -271,6 +271,12 @@ class VocoderStage(ModelStage):
     name, trained = "vocoder", ("vocoder",)
     corrupted, strangers = 0.08, 0.3  # shares: tokens replaced by others (the GPT errs); conditions of another utterance
 
+    def __init__(self, model: LauraModel, *rest, **more):
+        super().__init__(model, *rest, **more)
+        with torch.no_grad():  # at first, nearly nothing is added to the tokens' own embeddings
+            model.vocoder.output.weight.mul_(0.1)
+            model.vocoder.output.bias.zero_()
+
     def batch(self, step: int) -> dict:
         rng, encode = self.rng(step), self.corpus.tokenizer.encode
         examples = [self.corpus.train[i] for i in self.plan[step]]

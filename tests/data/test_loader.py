@@ -1,0 +1,63 @@
+"""The plan of batches: pure, bounded by padded seconds, drawn by weight; and the cache of recordings."""
+
+import numpy as np
+import pytest
+
+from lauragpt.audio import save_audio
+from lauragpt.data.loader import Plan, Waves, seconds_of, weight_of
+from lauragpt.data.manifest import Example
+from lauragpt.errors import LauraError
+
+
+def heard(task: str, number: int, corpus: str = "set") -> Example:
+    return Example(
+        id=f"{task}/{corpus}/{number}", task=task, split="train", lang="en", corpus=corpus, duration=1.0 + number % 10, targets=["text"]
+    )
+
+
+MANY = [heard(task, n, corpus) for n in range(40) for task, corpus in (("asr", "set"), ("asr", "digits"), ("ser", "set"))]
+
+
+def test_a_batch_is_a_function_of_seed_rank_and_step():
+    first, again = Plan(MANY, {"asr": 1, "ser": 1}, 20), Plan(MANY, {"asr": 1, "ser": 1}, 20)
+    straight = [first[step] for step in range(30)]
+    assert straight == [again[step] for step in reversed(range(30))][::-1]  # whatever was asked for before
+    assert straight != [Plan(MANY, {"asr": 1, "ser": 1}, 20, rank=1)[step] for step in range(30)]
+    assert straight != [Plan(MANY, {"asr": 1, "ser": 1}, 20, seed=1)[step] for step in range(30)]
+    assert len({tuple(batch) for batch in straight}) > 20
+
+
+def test_padded_seconds_are_bounded_and_no_batch_is_empty():
+    plan = Plan(MANY, {"asr": 1, "ser": 1}, 20)
+    for step in range(200):
+        seconds = [seconds_of(MANY[i]) for i in plan[step]]
+        assert seconds and len(seconds) * max(seconds) <= 20
+
+
+def test_weights_choose_and_zero_excludes():
+    weights = {"asr": 3, "asr/digits": 0, "ser": 1}
+    assert weight_of(MANY[0], weights) == 3 and weight_of(MANY[1], weights) == 0 and weight_of(heard("slu", 0), weights) == 0
+    plan = Plan(MANY, weights, 20)
+    drawn = [MANY[i] for step in range(2000) for i in plan[step]]
+    assert not any(e.corpus == "digits" for e in drawn)
+    assert np.mean([e.task == "asr" for e in drawn]) == pytest.approx(0.75, abs=0.05)
+    assert {e.id for e in drawn} == {e.id for e in MANY if e.corpus == "set"}  # all are met
+
+
+def test_what_does_not_fit_is_left_out_and_nothing_left_is_an_error():
+    plan = Plan(MANY, {"asr": 1}, 5)
+    assert all(seconds_of(MANY[i]) <= 5 for step in range(50) for i in plan[step])
+    with pytest.raises(LauraError, match="slu.*batch_seconds"):
+        Plan(MANY, {"slu": 1}, 20)
+
+
+def test_a_recording_is_kept_while_there_is_room(tmp_path):
+    wave = (0.3 * np.sin(np.arange(16000) / 20)).astype(np.float32)
+    path = tmp_path / "a.wav"
+    save_audio(path, wave)
+    waves, full = Waves(), Waves(gigabytes=1e-6)
+    first = waves(str(path))
+    np.testing.assert_allclose(first, wave, atol=1e-4)
+    assert len(full(str(path))) == 16000 and not full.kept
+    path.unlink()
+    np.testing.assert_array_equal(waves(str(path)), first)

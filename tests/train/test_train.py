@@ -1,0 +1,70 @@
+"""A whole recipe for real: from manifests to a folder that the engine loads."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lauragpt.audio import load_audio
+from lauragpt.engine.laura import Laura
+from lauragpt.errors import LauraError
+from lauragpt.train.recipe import load_recipe
+from lauragpt.train.run import assemble, read_data, train
+
+DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
+
+
+@pytest.fixture(scope="module")
+def trained(prepared, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained")
+    recipe = out / "recipe.yaml"
+    recipe.write_text(DEBUG.read_text() + "voices:\n  - {name: anna, id: tts/kathleen/train-0}\n")
+    overrides = [f"data={prepared}", f"out={out}"]
+    train(recipe, overrides=overrides)
+    return recipe, overrides, out
+
+
+def test_training_reads_train_alone(prepared):
+    training, dev = read_data(prepared)
+    assert {e.split for e in training} == {"train"} and {e.split for e in dev} == {"dev"}
+    assert not any("dev" in e.id or "test" in e.id for e in training) and not any("test" in e.id for e in dev)
+    assert any(e.corpus == "synth" for e in training) and any(e.corpus == "synth" for e in dev)
+
+
+def test_every_stage_leaves_its_checkpoint_and_the_engine_loads_the_last(trained, prepared):
+    recipe, overrides, out = trained
+    for name, config in load_recipe(recipe, overrides).stages.items():
+        assert json.loads((out / name / "state.json").read_text()) == {"step": config.steps, "stage": name}
+    laura = Laura.load(out / "export")
+    wave = load_audio(prepared / "dev-0.wav")
+    result = laura.transcribe(wave)
+    assert isinstance(result.text, str) and result.lang in ("en", "de")
+    assert len(laura.enhance(wave).audio) > 0
+    card = json.loads((out / "export" / "voices" / "anna.json").read_text())
+    assert card["source"] == "tts/kathleen/train-0" and (out / "export" / "voices" / "anna.wav").exists()
+    assert "kathleen" in (out / "export" / "MODEL_CARD.md").read_text()
+
+
+def test_the_parts_come_from_the_last_stage_that_trained_them(trained):
+    from safetensors.torch import load_file
+
+    recipe, overrides, out = trained
+    state = {f"{part}.{k}": v for part in ("codec", "encoder", "gpt", "vocoder")
+             for k, v in getattr(assemble(load_recipe(recipe, overrides)), part).state_dict().items()}  # fmt: skip
+    for stage in ("codec", "vocoder", "laura"):
+        saved = {k: v for k, v in load_file(out / stage / "model.safetensors").items() if k in state}
+        assert saved and all(state[key].equal(value) for key, value in saved.items())
+
+
+def test_resume_finds_what_was_done(trained, capsys):
+    recipe, overrides, out = trained
+    before = (out / "gpt" / "model.safetensors").stat().st_mtime_ns
+    train(recipe, resume=True, overrides=overrides)
+    assert capsys.readouterr().err.count("done before") == 5
+    assert (out / "gpt" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_stage_that_the_recipe_lacks(trained, tmp_path):
+    (tmp_path / "one.yaml").write_text("stages: {gpt: {steps: 1}}")
+    with pytest.raises(LauraError, match="no stage 'laura'.*gpt"):
+        train(tmp_path / "one.yaml", stage="laura")
