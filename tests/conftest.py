@@ -4,6 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
+
+torch.set_num_threads(1)  # sums in one order: a short training gives the same numbers on every machine's count of cores
 
 LINES = [
     "the quick brown fox jumps over the lazy dog", "der schnelle braune fuchs springt über den faulen hund",
@@ -14,8 +17,6 @@ LINES = [
 @pytest.fixture(scope="session")
 def debug_checkpoint(tmp_path_factory):
     """The folder of a checkpoint of the `debug` preset, with one named voice."""
-    import torch
-
     from lauragpt.audio import save_audio
     from lauragpt.model.laura import PRESETS, LauraModel, save_checkpoint
     from lauragpt.text import Tokenizer
