@@ -60,16 +60,14 @@ class Plan:
     def __getitem__(self, step: int) -> list[int]:
         rng = np.random.default_rng((self.seed, self.rank, step))
         anchor = self._draw_group(rng)
-        longest = anchor.seconds[int(rng.integers(len(anchor.indices)))]
-        batch = []
+        first = int(rng.integers(len(anchor.indices)))
+        longest, batch = anchor.seconds[first], [anchor.indices[first]]  # the anchor sets the length of the batch, and is in it
         while (len(batch) + 1) * longest <= self.batch_seconds and len(batch) < 256:
             group = self._draw_group(rng)
             # Those at most as long as the anchor, preferring the longer half of them: little padding, and short ones are met too.
             count = bisect_left(group.seconds, longest + 1e-9)
             if count:
                 batch.append(group.indices[int(rng.integers(count // 2 if rng.random() < 0.8 else 0, count))])
-            elif not batch and group is anchor:
-                break
         return batch
 
     def _draw_group(self, rng: np.random.Generator) -> Group:
