@@ -187,7 +187,7 @@ def slurp_lines(data: Path) -> Iterator[Line]:
         for name, value in entities:
             slots[name] = f"{slots[name]}, {value}" if name in slots else value
         about = {"intent": row["intent"], "slots": slots, "entities": [list(pair) for pair in entities], "scenario": row["scenario"],
-                 "action": row["action"]}  # fmt: skip
+                 "action": row["action"], "transcript": said}  # fmt: skip
         use = {"task": "slu", "lang": "en", "targets": [slu_to_text(row["intent"], slots)], "extra": about}
         yield Line(str(row["slurp_id"]), said, split, (use, asr_use(said)))
 
@@ -198,7 +198,7 @@ SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
     "synth-books": (book_lines, {"hours": 3.0, "dev_hours": 0.1}),
     "synth-multi30k": (multi30k_lines("en"), {"hours": 2.0, "dev_hours": 0.15, "engines": {"flite": 1.0}}),
     "synth-slurp": (slurp_lines, {"hours": 10.0, "dev_hours": 0.3, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2}),
-    "synth-tts": (tts_lines, {"hours": 1.5, "engines": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
+    "synth-tts": (tts_lines, {"hours": 3.0, "engines": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
     "synth-multi30k-de": (multi30k_lines("de"), {"lang": "de", "hours": 0.7, "dev_hours": 0.1, "engines": {"espeak": 1.0}}),
 }
 

@@ -7,7 +7,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -100,13 +100,24 @@ class LauraModel(nn.Module):
         self.features = Features(config.features)
         self.condition = Features(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
         self.encoder = Encoder(config.encoder)
+        self.spelling = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
         self.gpt = GPT(config.gpt)
         self.vocoder = Vocoder(config.vocoder)
         self.codec = Codec.from_config(config.codec)
+        # Frames start as quiet as the token embeddings among which the GPT finds them.
+        nn.init.normal_(self.spelling.weight, std=0.02)
+        nn.init.normal_(self.encoder.output.weight, std=0.002)
+        nn.init.zeros_(self.encoder.output.bias)
 
     def encode(self, waves: Tensor, samples: Tensor) -> Heard:
         """(B, N), (B,) -> Heard."""
-        return self.encoder(*self.features(waves, samples))
+        return self.listen(*self.features(waves, samples))
+
+    def listen(self, features: Tensor, lengths: Tensor) -> Heard:
+        """(B, T, F), (B,) -> Heard, for the GPT: the encoder's frames plus an embedding of what its CTC head makes of each (the head's
+        probabilities times a matrix, as in LegoSLM, arXiv 2505.11352). The second part can be learnt from text alone."""
+        heard = self.encoder(features, lengths)
+        return replace(heard, embeddings=heard.embeddings + self.spelling(heard.ctc_log_probs.exp()))
 
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
         """codes (B, T); text ids, prompt waves, noisy waves as (padded, lengths) or None -> embeddings (B, T, E).
@@ -131,11 +142,26 @@ class LauraModel(nn.Module):
                 ids = torch.cat([heard.embeddings[listening, : row.frames].to(ids.dtype), ids])
                 listening += 1
             rows.append(ids)
-        hidden = self.gpt.hidden(pad_sequence(rows, batch_first=True))
-        # The output at a position is said by the position before it.
-        where = [(b, row.frames + i - 1, row.ids[i]) for b, row in enumerate(layouts) for i, counted in enumerate(row.targets) if counted]
-        b, s, wanted = torch.tensor(where, device=device).T
-        return nn.functional.cross_entropy(self.gpt.logits(hidden[b, s]).float(), wanted, reduction="none")
+        said: list[Tensor] = [torch.empty(0)] * len(rows)
+        for group in _alike([len(row) for row in rows]):
+            hidden = self.gpt.hidden(pad_sequence([rows[i] for i in group], batch_first=True))
+            for i, row in zip(group, hidden, strict=True):
+                # The output at a position is said by the position before it.
+                at = [layouts[i].frames + k - 1 for k, counted in enumerate(layouts[i].targets) if counted]
+                said[i] = row[torch.tensor(at, device=device)]
+        wanted = torch.tensor([i for row in layouts for i, counted in zip(row.ids, row.targets, strict=True) if counted], device=device)
+        return nn.functional.cross_entropy(self.gpt.logits(torch.cat(said)).float(), wanted, reduction="none")
+
+
+def _alike(lengths: Sequence[int], waste: float = 0.2) -> list[list[int]]:
+    """Indices in groups of like length, so that at most a share of `waste` of a row is padding: what is not there is not computed."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if groups and lengths[index] >= (1 - waste) * lengths[groups[-1][0]] - 8:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
 
 
 def save_checkpoint(model: LauraModel, folder: Path, **about: object) -> None:

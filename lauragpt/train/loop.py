@@ -86,7 +86,7 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
                 saved = time.monotonic()
     save()
     stage.modules.eval()
-    for name, value in stage.validate().items():
+    for name, value in stage.validate().items() if accelerator.is_main_process else ():
         log.add_scalar(f"{stage.name}/dev/{name}", value, step)
         console.print(f"{stage.name} dev {name} {value:.4f}")
     log.close()

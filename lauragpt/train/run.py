@@ -90,7 +90,7 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
         path = Path(recipe.out) / name / "model.safetensors"
         if path.exists():
             state = load_file(path)
-            for part in {key.partition(".")[0] for key in state} & {"codec", "encoder", "gpt", "vocoder"}:
+            for part in {key.partition(".")[0] for key in state} & {"codec", "encoder", "spelling", "gpt", "vocoder"}:
                 own = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{part}.")}
                 getattr(model, part).load_state_dict(own)
     return model

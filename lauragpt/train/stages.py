@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.audio import SAMPLE_RATE
-from lauragpt.data.augment import Noisifier, gain, mix_sounds
+from lauragpt.data.augment import Noisifier, change_speed, gain, mix_sounds
 from lauragpt.data.captions import join_captions
 from lauragpt.data.loader import Plan, Waves
 from lauragpt.data.manifest import Example
+from lauragpt.data.spelling import spelled
 from lauragpt.model.encoder import Heard
 from lauragpt.model.laura import LauraModel
 from lauragpt.model.sequence import Layout, layout, text_layout
@@ -47,8 +48,11 @@ class Corpus:
         return Noisifier([n for n in noise if np.abs(n).max() > 0]).noisy(clean, rng)
 
     def heard(self, example: Example, rng: np.random.Generator, noise: float) -> np.ndarray:
-        """A recording as training hears it: louder or softer, sometimes noisy."""
-        wave = gain(self.waves(example.audio), rng.uniform(-9, 6)).clip(-1, 1)
+        """A recording as training hears it: louder or softer, faster or slower, sometimes noisy."""
+        wave = self.waves(example.audio)
+        if rng.random() < 0.6:
+            wave = change_speed(wave, float(rng.choice((0.85, 0.9, 0.95, 1.06, 1.12, 1.2))))
+        wave = gain(wave, rng.uniform(-9, 6)).clip(-1, 1)
         return self.noisy(wave, rng) if rng.random() < noise else wave
 
     def prompt(self, example: Example, rng: np.random.Generator) -> Example | None:
@@ -89,7 +93,7 @@ class ModelStage:
         decayed = [p for p in self.modules.parameters() if p.dim() > 1]
         plain = [p for p in self.modules.parameters() if p.dim() <= 1]
         groups = [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizers = {"model": torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))}
+        self.optimizers = {"model": torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)}
         self.plan = self.make_plan(config.weights)
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
@@ -106,7 +110,7 @@ class ModelStage:
         features, lengths = self.model.features(waves.to(self.device), samples.to(self.device))
         if self.config.mask and self.model.training:
             features = mask_features(features)
-        return self.model.encoder(features, lengths)
+        return self.model.listen(features, lengths)
 
     def ctc(self, heard: Heard, texts: Sequence[str], rows: Sequence[int]) -> Tensor:
         """Mean CTC loss a unit over the rows that have words; the middle layer's counts a third."""
@@ -154,9 +158,10 @@ class EncoderStage(ModelStage):
 
 
 class GPTStage(ModelStage):
-    """Text pre-training: plain sentences and translation pairs."""
+    """Text pre-training: plain sentences, translation, and reading what the CTC head might spell (data/spelling.py), with no sound."""
 
-    name, trained = "gpt", ("gpt",)
+    name, trained = "gpt", ("gpt", "spelling")
+    sentences, read = 0.5, 0.8  # sentences beside each example of the plan; the share of them that is read from its spelling
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
         self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(self.corpus.data / f"text.{lang}.txt")]
@@ -164,28 +169,49 @@ class GPTStage(ModelStage):
 
     def batch(self, step: int) -> dict:
         rng, encode, vocabulary = self.rng(step), self.corpus.tokenizer.encode, self.model.vocabulary
-        layouts = [self.translation(self.corpus.train[i]) for i in self.plan[step]]
-        for _ in range(len(layouts)):
+        rows = [self.row(self.corpus.train[i], rng) for i in self.plan[step]]
+        for _ in range(round(self.sentences * len(rows))):
             lang, line = self.lines[int(rng.integers(len(self.lines)))]
-            layouts.append(text_layout(vocabulary, lang, encode(line)[:96]))
-        return {"layouts": layouts}
+            if rng.random() < self.read:
+                spoken = normalize(line, lang)[:120]
+                rows.append(self.reading("asr", lang, spoken, spoken, rng))
+            else:
+                rows.append((text_layout(vocabulary, lang, encode(line)[:64]), None))
+        rows.sort(key=lambda row: row[1] is None)
+        return {"layouts": [row[0] for row in rows], "spelled": [torch.from_numpy(row[1]) for row in rows if row[1] is not None]}
 
-    def translation(self, example: Example) -> Layout:
+    def row(self, example: Example, rng: np.random.Generator) -> tuple[Layout, np.ndarray | None]:
+        target = example.targets[int(rng.integers(len(example.targets)))]
+        if example.task != "mt":
+            said = normalize(example.extra["transcript"], example.source_lang or example.lang) if "transcript" in example.extra else target
+            return self.reading(example.task, example.lang, said, target, rng)
         encode = self.corpus.tokenizer.encode
-        return layout(self.model.vocabulary, "mt", example.lang, encode(example.targets[0]), source=encode(example.source))
+        return layout(self.model.vocabulary, "mt", example.lang, encode(target), source=encode(example.source)), None
+
+    def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
+        frames = spelled(self.corpus.units.encode(said), rng)
+        return layout(self.model.vocabulary, task, lang, self.corpus.tokenizer.encode(target), len(frames)), frames
 
     def step(self, batch: dict, update: Update) -> dict[str, float]:
-        loss = self.model.loss(batch["layouts"], None).mean()
+        heard, rows = None, batch["spelled"]
+        if rows:
+            frames = pad_sequence(rows, batch_first=True).to(self.device)
+            heard = Heard(self.model.spelling(frames), torch.tensor([len(row) for row in rows]), frames)
+        losses = self.model.loss(batch["layouts"], heard)
+        read = sum(sum(row.targets) for row in batch["layouts"][: len(rows)])
+        loss = losses.mean()
         update("model", loss)
-        return {"loss": loss.item()}
+        text = losses[read:].detach().mean()
+        return {"loss": loss.item(), "text": float(text)} | ({"read": float(losses[:read].detach().mean())} if read else {})
 
 
 class LauraStage(ModelStage):
     """Every task at once: cross-entropy over output tokens, and the CTC term where there are words. GPT and encoder train jointly."""
 
-    name, trained = "laura", ("encoder", "gpt")
+    name, trained = "laura", ("encoder", "spelling", "gpt")
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
+        self.known: dict[str, np.ndarray] = {}  # tokens by recording
         small = {key: value for key, value in weights.items() if TASKS[key.partition("/")[0]].small}
         self.small_plan = super().make_plan(small) if small and self.config.small_from < self.config.small_until else None
         return super().make_plan(weights)
@@ -206,10 +232,10 @@ class LauraStage(ModelStage):
             said = [e for e in (prompt, example) if e is not None]
             texts = [normalize(e.source, e.lang) for e in said]
             source = [i for n, text in enumerate(texts) for i in encode(text + (" " if n + 1 < len(texts) else ""))]
-            output = [code for e in said for code in self.codes(self.corpus.waves(e.audio))]
+            output = [code for e in said for code in self.codes(e)]
         elif task.name == "se":
             clean = self.corpus.waves(example.audio)
-            wave, output = self.corpus.noisy(clean, rng), self.codes(clean)
+            wave, output = self.corpus.noisy(clean, rng), self.codes(example)
         elif task.name == "aac":
             wave, text = self.sounds(example, rng)
             output = encode(text)
@@ -230,6 +256,7 @@ class LauraStage(ModelStage):
     def sounds(self, example: Example, rng: np.random.Generator) -> tuple[np.ndarray, str]:
         """A sound and a wording of it; now and then two sounds at once."""
         wave, text = self.corpus.waves(example.audio), example.targets[int(rng.integers(len(example.targets)))]
+        wave = np.roll(wave, int(rng.integers(len(wave))))  # a sound may begin anywhere
         if rng.random() < 0.2:
             others = [self.corpus.train[i] for i in self.plan[int(rng.integers(1 << 30))]]
             for other in others:
@@ -240,11 +267,14 @@ class LauraStage(ModelStage):
         return gain(wave, rng.uniform(-9, 6)).clip(-1, 1), text
 
     @torch.no_grad()
-    def codes(self, clean: np.ndarray) -> list[int]:
-        self.model.codec.eval()
-        wave = torch.from_numpy(clean)[None].to(self.device)
-        with torch.autocast(wave.device.type, enabled=False):
-            return self.model.codec.encode(wave, n_quantizers=1)[0, 0].tolist()
+    def codes(self, example: Example) -> list[int]:
+        """The tokens of a recording as it is, made once: the codec is frozen."""
+        if example.audio not in self.known:
+            self.model.codec.eval()
+            wave = torch.from_numpy(self.corpus.waves(example.audio))[None].to(self.device)
+            with torch.autocast(wave.device.type, enabled=False):
+                self.known[example.audio] = self.model.codec.encode(wave, n_quantizers=1)[0, 0].short().cpu().numpy()
+        return self.known[example.audio].tolist()
 
     def step(self, batch: dict, update: Update) -> dict[str, float]:
         rows = batch["rows"]
