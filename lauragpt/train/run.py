@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
@@ -27,7 +28,7 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
     plan = load_recipe(recipe, overrides)
     if stage and stage not in plan.stages:
         raise LauraError(f"{recipe}: has no stage {stage!r}: it has {', '.join(plan.stages)}")
-    accelerator = Accelerator(mixed_precision="bf16")
+    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())  # several processes on CPUs must be told
     until = time.monotonic() + 3600 * hours if hours else None
     say = lambda text: accelerator.is_main_process and print(text, file=sys.stderr)  # noqa: E731
     if accelerator.is_main_process:

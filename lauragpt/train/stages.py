@@ -161,7 +161,7 @@ class GPTStage(ModelStage):
     """Text pre-training: plain sentences, translation, and reading what the CTC head might spell (data/spelling.py), with no sound."""
 
     name, trained = "gpt", ("gpt", "spelling")
-    sentences, read = 0.5, 0.8  # sentences beside each example of the plan; the share of them that is read from its spelling
+    sentences, read = 4.0, 0.95  # sentences beside each example of the plan; the share of them that is read from its spelling
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
         self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(self.corpus.data / f"text.{lang}.txt")]
@@ -173,7 +173,7 @@ class GPTStage(ModelStage):
         for _ in range(round(self.sentences * len(rows))):
             lang, line = self.lines[int(rng.integers(len(self.lines)))]
             if rng.random() < self.read:
-                spoken = normalize(line, lang)[:120]
+                spoken = _phrase(normalize(line, lang).split(), rng)
                 rows.append(self.reading("asr", lang, spoken, spoken, rng))
             else:
                 rows.append((text_layout(vocabulary, lang, encode(line)[:64]), None))
@@ -189,7 +189,7 @@ class GPTStage(ModelStage):
         return layout(self.model.vocabulary, "mt", example.lang, encode(target), source=encode(example.source)), None
 
     def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
-        frames = spelled(self.corpus.units.encode(said), rng)
+        frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.2, 0.45))))
         return layout(self.model.vocabulary, task, lang, self.corpus.tokenizer.encode(target), len(frames)), frames
 
     def step(self, batch: dict, update: Update) -> dict[str, float]:
@@ -372,6 +372,13 @@ class CodecTraining(CodecStage):
         speech = [e for e in self.corpus.dev if e.task == "tts"][:16]
         waves = [torch.from_numpy(self.corpus.waves(e.audio)) for e in speech]
         return super().validate(waves) | {f"{k}_first": v for k, v in super().validate(waves, 1).items()}
+
+
+def _phrase(words: list[str], rng: np.random.Generator, most: int = 24) -> str:
+    """A few words in a row, few more often than many: what is short teaches the GPT to follow the frames, what is long to go on."""
+    count = min(len(words), 1 + int(most * rng.random() ** 4))
+    start = int(rng.integers(len(words) - count + 1))
+    return " ".join(words[start : start + count])
 
 
 def _lines(path: Path) -> list[str]:
