@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
 from lauragpt.errors import LauraError
-from lauragpt.model.encoder import Encoder, EncoderConfig, Heard
+from lauragpt.model.encoder import Encoder, EncoderConfig, Heard, sinusoids
 from lauragpt.model.features import FeatureConfig, Features
 from lauragpt.model.gpt import GPT, GPTConfig
 from lauragpt.model.sequence import Layout, Vocabulary
@@ -117,7 +117,12 @@ class LauraModel(nn.Module):
         """(B, T, F), (B,) -> Heard, for the GPT: the encoder's frames plus an embedding of what its CTC head makes of each (the head's
         probabilities times a matrix, as in LegoSLM, arXiv 2505.11352). The second part can be learnt from text alone."""
         heard = self.encoder(features, lengths)
-        return replace(heard, embeddings=heard.embeddings + self.spelling(heard.ctc_log_probs.exp()))
+        return replace(heard, embeddings=heard.embeddings + self.spell(heard.ctc_log_probs.exp()))
+
+    def spell(self, probabilities: Tensor) -> Tensor:
+        """What the CTC head says of each frame (B, T, U), and where in the recording it says so -> (B, T, D)."""
+        said = self.spelling(probabilities)
+        return said + 0.1 * sinusoids(said.shape[1], said.shape[2], said.device).to(said.dtype)
 
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
         """codes (B, T); text ids, prompt waves, noisy waves as (padded, lengths) or None -> embeddings (B, T, E).
@@ -133,13 +138,13 @@ class LauraModel(nn.Module):
         features, lengths = self.condition(*waves)
         return features, torch.where(waves[1] > 0, lengths, 0)
 
-    def loss(self, layouts: Sequence[Layout], heard: Heard | None) -> Tensor:
-        """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `heard` in order."""
+    def loss(self, layouts: Sequence[Layout], heard: Tensor | None) -> Tensor:
+        """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `heard` (B, T, D) in order."""
         device, rows, listening = self.gpt.embed_tokens.weight.device, [], 0
-        for row in layouts:
-            ids = self.gpt.embed(torch.tensor(row.ids, device=device))
+        every = self.gpt.embed(torch.tensor([i for row in layouts for i in row.ids], device=device))
+        for row, ids in zip(layouts, every.split([len(row.ids) for row in layouts]), strict=True):
             if row.frames:
-                ids = torch.cat([heard.embeddings[listening, : row.frames].to(ids.dtype), ids])
+                ids = torch.cat([heard[listening, : row.frames].to(ids.dtype), ids])
                 listening += 1
             rows.append(ids)
         said: list[Tensor] = [torch.empty(0)] * len(rows)
@@ -153,11 +158,11 @@ class LauraModel(nn.Module):
         return nn.functional.cross_entropy(self.gpt.logits(torch.cat(said)).float(), wanted, reduction="none")
 
 
-def _alike(lengths: Sequence[int], waste: float = 0.2) -> list[list[int]]:
-    """Indices in groups of like length, so that at most a share of `waste` of a row is padding: what is not there is not computed."""
+def _alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
+    """Indices in groups of like length, so that at most a share of `waste` of a row, and 16, is padding: what is not there is not computed."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if groups and lengths[index] >= (1 - waste) * lengths[groups[-1][0]] - 8:
+        if groups and lengths[index] >= (1 - waste) * lengths[groups[-1][0]] - 16:
             groups[-1].append(index)
         else:
             groups.append([index])

@@ -59,6 +59,14 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
         if accelerator.is_main_process:
             checkpoint.save(folder, stage.modules, stage.optimizers, {"step": step, "stage": stage.name})
 
+    def stop() -> bool:
+        """Whether any process was told to stop: all stop at the same step, or those that go on would wait for ever."""
+        asked = torch.tensor(float(bool(stopped) or bool(until and time.monotonic() > until)))
+        if accelerator.num_processes > 1:
+            asked = asked.to(accelerator.device)
+            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+        return bool(asked)
+
     folder.mkdir(parents=True, exist_ok=True)
     log, saved, console = SummaryWriter(folder / "log"), time.monotonic(), Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[losses]}"))
@@ -66,7 +74,7 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
         shown = bar.add_task(stage.name, total=config.steps, completed=step, losses="")
         stage.modules.train()
         coming = ahead.submit(stage.batch, step)
-        while step < config.steps and not stopped and not (until and time.monotonic() > until):
+        while step < config.steps and not stop():
             batch = coming.result()
             if step + 1 < config.steps:
                 coming = ahead.submit(stage.batch, step + 1)

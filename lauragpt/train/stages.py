@@ -38,6 +38,7 @@ class Corpus:
         self.train, self.dev, self.data, self.tokenizer = train, dev, data, tokenizer
         self.waves, self.units = Waves(), CtcUnits()
         self.noises = [e.audio for e in train if e.task == "aac"]
+        self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(data / f"text.{lang}.txt")]
         self.speakers: dict[str, list[Example]] = {}
         for example in train:
             if example.task == "tts" and example.speaker:
@@ -112,6 +113,10 @@ class ModelStage:
             features = mask_features(features)
         return self.model.listen(features, lengths)
 
+    def spell(self, rows: list[Tensor]) -> Tensor:
+        """Probabilities (T, U) each -> (B, T, D)."""
+        return self.model.spell(pad_sequence(rows, batch_first=True).to(self.device))
+
     def ctc(self, heard: Heard, texts: Sequence[str], rows: Sequence[int]) -> Tensor:
         """Mean CTC loss a unit over the rows that have words; the middle layer's counts a third."""
         units = [self.corpus.units.encode(text) for text in texts]
@@ -124,6 +129,16 @@ class ModelStage:
                 )
                 loss = loss + weight * each.sum().to(self.device) / counts.clamp(min=1).sum()
         return loss
+
+    def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
+        frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.2, 0.45))))
+        return layout(self.model.vocabulary, task, lang, self.corpus.tokenizer.encode(target), len(frames)), frames
+
+    def phrase(self, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
+        """Some words of the texts to be read from their spelling."""
+        lang, line = self.corpus.lines[int(rng.integers(len(self.corpus.lines)))]
+        spoken = _phrase(normalize(line, lang).split(), rng)
+        return self.reading("asr", lang, spoken, spoken, rng)
 
     def validate(self) -> dict[str, float]:
         """Mean losses over some fixed dev batches."""
@@ -164,18 +179,16 @@ class GPTStage(ModelStage):
     sentences, read = 4.0, 0.95  # sentences beside each example of the plan; the share of them that is read from its spelling
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
-        self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(self.corpus.data / f"text.{lang}.txt")]
         return super().make_plan({"mt": 1.0} | weights)
 
     def batch(self, step: int) -> dict:
         rng, encode, vocabulary = self.rng(step), self.corpus.tokenizer.encode, self.model.vocabulary
         rows = [self.row(self.corpus.train[i], rng) for i in self.plan[step]]
         for _ in range(round(self.sentences * len(rows))):
-            lang, line = self.lines[int(rng.integers(len(self.lines)))]
             if rng.random() < self.read:
-                spoken = _phrase(normalize(line, lang).split(), rng)
-                rows.append(self.reading("asr", lang, spoken, spoken, rng))
+                rows.append(self.phrase(rng))
             else:
+                lang, line = self.corpus.lines[int(rng.integers(len(self.corpus.lines)))]
                 rows.append((text_layout(vocabulary, lang, encode(line)[:64]), None))
         rows.sort(key=lambda row: row[1] is None)
         return {"layouts": [row[0] for row in rows], "spelled": [torch.from_numpy(row[1]) for row in rows if row[1] is not None]}
@@ -188,27 +201,21 @@ class GPTStage(ModelStage):
         encode = self.corpus.tokenizer.encode
         return layout(self.model.vocabulary, "mt", example.lang, encode(target), source=encode(example.source)), None
 
-    def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
-        frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.2, 0.45))))
-        return layout(self.model.vocabulary, task, lang, self.corpus.tokenizer.encode(target), len(frames)), frames
-
     def step(self, batch: dict, update: Update) -> dict[str, float]:
-        heard, rows = None, batch["spelled"]
-        if rows:
-            frames = pad_sequence(rows, batch_first=True).to(self.device)
-            heard = Heard(self.model.spelling(frames), torch.tensor([len(row) for row in rows]), frames)
-        losses = self.model.loss(batch["layouts"], heard)
+        rows = batch["spelled"]
+        losses = self.model.loss(batch["layouts"], self.spell(rows) if rows else None)
         read = sum(sum(row.targets) for row in batch["layouts"][: len(rows)])
         loss = losses.mean()
         update("model", loss)
-        text = losses[read:].detach().mean()
-        return {"loss": loss.item(), "text": float(text)} | ({"read": float(losses[:read].detach().mean())} if read else {})
+        parts = {"read": losses[:read].detach(), "text": losses[read:].detach()}
+        return {"loss": loss.item()} | {name: float(part.mean()) for name, part in parts.items() if len(part)}
 
 
 class LauraStage(ModelStage):
     """Every task at once: cross-entropy over output tokens, and the CTC term where there are words. GPT and encoder train jointly."""
 
     name, trained = "laura", ("encoder", "spelling", "gpt")
+    phrases = 8  # read from their spelling, beside each batch
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
         self.known: dict[str, np.ndarray] = {}  # tokens by recording
@@ -221,7 +228,10 @@ class LauraStage(ModelStage):
         small = self.small_plan is not None and config.small_from <= step / config.steps < config.small_until
         rows = [self.row(self.corpus.train[i], rng) for i in (self.small_plan if small else self.plan)[step]]
         rows.sort(key=lambda row: row["wave"] is None)  # those that listen first, so that frames and rows keep one order
-        return {"rows": rows, "waves": pad([row["wave"] for row in rows if row["wave"] is not None]) if rows[0]["wave"] is not None else None}
+        waves = [row["wave"] for row in rows if row["wave"] is not None]
+        read = [self.phrase(rng) for _ in range(self.phrases)]
+        spelled = {"layouts": [row[0] for row in read], "spelled": [torch.from_numpy(row[1]) for row in read]}
+        return {"rows": rows, "waves": pad(waves) if waves else None} | spelled
 
     def row(self, example: Example, rng: np.random.Generator) -> dict:
         """An example drawn: the wave it hears, its layout, the words that CTC learns (None where there are none to learn)."""
@@ -280,8 +290,9 @@ class LauraStage(ModelStage):
         rows = batch["rows"]
         heard = self.hear(*batch["waves"]) if batch["waves"] is not None else None
         layouts = [row["layout"] for row in rows]
-        losses = self.model.loss(layouts, heard)
-        loss, report, at = losses.mean(), {}, 0
+        spelled = self.model.loss(batch["layouts"], self.spell(batch["spelled"]))
+        losses = self.model.loss(layouts, heard.embeddings if heard else None)
+        loss, report, at = torch.cat([losses, spelled]).mean(), {"read": [spelled.detach().mean()]}, 0
         for row in rows:
             count = sum(row["layout"].targets)
             report.setdefault(row["task"], []).append(losses[at : at + count].detach().mean())

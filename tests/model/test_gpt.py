@@ -80,3 +80,12 @@ def test_no_position_sees_what_follows():
     b[:, :6] = a[:, :6]
     torch.testing.assert_close(model(a)[:, :6], model(b)[:, :6], atol=1e-5, rtol=1e-4)
     assert not torch.allclose(model(a)[:, 6], model(b)[:, 6], atol=1e-3)
+
+
+def test_training_computes_what_answering_computes():
+    """Where gradients are wanted attention is written out; elsewhere it is torch's own."""
+    model = ours("qwen3", True, 10_000.0, 1e-6)
+    x = torch.randn(2, 17, 64)
+    trained = model(x)
+    with torch.no_grad():
+        torch.testing.assert_close(trained, model(x), atol=1e-5, rtol=1e-4)

@@ -10,7 +10,7 @@ from lauragpt.engine.torch_backend import open_checkpoint
 from lauragpt.errors import LauraError
 from lauragpt.model.encoder import Encoder
 from lauragpt.model.gpt import GPT
-from lauragpt.model.laura import PRESETS, LauraConfig, LauraModel, load_checkpoint, save_checkpoint
+from lauragpt.model.laura import PRESETS, LauraConfig, LauraModel, _alike, load_checkpoint, save_checkpoint
 from lauragpt.model.sequence import layout, text_layout
 from lauragpt.model.vocoder import Vocoder
 
@@ -57,7 +57,26 @@ def test_loss_is_a_plain_loop(model):
         log_probs = model.gpt(given[None])[0].log_softmax(-1)
         first_id = len(given) - len(row.ids)
         wanted += [-log_probs[first_id + i - 1, token] for i, token in enumerate(row.ids) if row.targets[i]]
-    torch.testing.assert_close(model.loss(layouts, heard), torch.stack(wanted), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.loss(layouts, heard.embeddings), torch.stack(wanted), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_what_is_spelled_is_added_to_what_is_heard(model):
+    model.eval()
+    heard = heard_of(model)
+    spoken = heard.embeddings - model.spell(heard.ctc_log_probs.exp())
+    for row, n in enumerate(heard.lengths):  # read from text alone, the same matrix is used frame by frame
+        alone = model.spell(heard.ctc_log_probs[row : row + 1, :n].exp())
+        torch.testing.assert_close(heard.embeddings[row, :n], spoken[row, :n] + alone[0], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(model.spell(torch.eye(33)[None])[0, 3], model.spell(torch.eye(33)[None].roll(1, 1))[0, 4])  # position counts
+
+
+@pytest.mark.parametrize("lengths", [[5], [90, 3, 88, 40, 3, 41], [7] * 5, list(range(1, 60, 7))])
+def test_rows_of_like_length_share_a_batch(lengths):
+    groups = _alike(lengths)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        assert min(lengths[i] for i in group) >= 0.75 * max(lengths[i] for i in group) - 16
 
 
 @torch.no_grad()
@@ -76,8 +95,8 @@ def test_one_mixed_batch_reaches_every_tensor(model):
         F.ctc_loss(log_probs.transpose(0, 1), torch.tensor([[1, 2]] * len(SECONDS)), heard.lengths, torch.tensor([2] * len(SECONDS)))
         for log_probs in (heard.ctc_log_probs, heard.middle_log_probs)
     )
-    (model.loss(mixed(model, heard.lengths.tolist()), heard).mean() + ctc).backward()
-    parameters = [(f"{part}.{name}", p) for part in ("encoder", "gpt") for name, p in getattr(model, part).named_parameters()]
+    (model.loss(mixed(model, heard.lengths.tolist()), heard.embeddings).mean() + ctc).backward()
+    parameters = [(f"{part}.{name}", p) for part in ("encoder", "spelling", "gpt") for name, p in getattr(model, part).named_parameters()]
     assert not [name for name, p in parameters if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
 
 
