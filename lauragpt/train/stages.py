@@ -215,7 +215,7 @@ class LauraStage(ModelStage):
     """Every task at once: cross-entropy over output tokens, and the CTC term where there are words. GPT and encoder train jointly."""
 
     name, trained = "laura", ("encoder", "spelling", "gpt")
-    phrases = 8  # read from their spelling, beside each batch
+    phrases = 20  # read from their spelling, beside each batch
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
         self.known: dict[str, np.ndarray] = {}  # tokens by recording
@@ -385,9 +385,9 @@ class CodecTraining(CodecStage):
         return super().validate(waves) | {f"{k}_first": v for k, v in super().validate(waves, 1).items()}
 
 
-def _phrase(words: list[str], rng: np.random.Generator, most: int = 24) -> str:
+def _phrase(words: list[str], rng: np.random.Generator, most: int = 16) -> str:
     """A few words in a row, few more often than many: what is short teaches the GPT to follow the frames, what is long to go on."""
-    count = min(len(words), 1 + int(most * rng.random() ** 4))
+    count = min(len(words), 1 + int(most * rng.random() ** 3))
     start = int(rng.integers(len(words) - count + 1))
     return " ".join(words[start : start + count])
 

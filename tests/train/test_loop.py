@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from itertools import pairwise
 
@@ -85,3 +87,53 @@ def test_until_leaves_a_checkpoint_that_can_go_on(corpus, tmp_path):
     assert loop.run(stage, config, tmp_path, accelerator, resume=True)
     assert json.loads((tmp_path / "state.json").read_text())["step"] == 4
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+TWO = """
+import sys, json, torch
+from pathlib import Path
+from accelerate import Accelerator
+from lauragpt.train import loop
+from lauragpt.train.recipe import StageConfig
+
+class Slope(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight, self.unused = torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2))
+
+class Stage:
+    name = "slope"
+    def __init__(self, rank):
+        self.rank, self.modules = rank, torch.nn.ModuleDict({"slope": Slope()})
+        self.optimizers = {"model": torch.optim.SGD(self.modules.parameters(), lr=1.0)}
+    def batch(self, step):
+        return {"slope": torch.tensor([1.0, 10.0, 0.0]) if self.rank == 0 else torch.tensor([3.0, 0.0, 0.0])}
+    def step(self, batch, update):
+        update("model", 0.01 * (batch["slope"] * self.modules["slope"].weight).sum())
+        if self.rank == 1 and batch["step"] == 1:
+            import os, signal
+            os.kill(os.getpid(), signal.SIGTERM)  # one process alone is told
+        return {"loss": 0.0}
+    def validate(self):
+        return {"asked": float(self.rank)}
+
+accelerator = Accelerator(mixed_precision="bf16", cpu=True)
+stage = Stage(accelerator.process_index)
+config = StageConfig(steps=50, lr=1.0, warmup=1, decay=0.0)
+done = loop.run(stage, config, Path(sys.argv[1]), accelerator)
+Path(sys.argv[1], f"rank{stage.rank}.json").write_text(json.dumps([done, stage.modules["slope"].weight.tolist()]))
+"""
+
+
+def test_two_processes_share_their_gradients_and_stop_together(tmp_path):
+    script, out = tmp_path / "two.py", tmp_path / "out"
+    script.write_text(TWO)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", str(script), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    state = json.loads((out / "state.json").read_text())
+    assert state["step"] == 2
+    for rank in (0, 1):  # two steps down the mean of the two slopes
+        finished, weight = json.loads((out / f"rank{rank}.json").read_text())
+        assert not finished and weight == pytest.approx([-0.04, -0.1, 0.0])
+    assert done.stderr.count("dev asked 0.0") == 1 and "dev asked 1.0" not in done.stderr
