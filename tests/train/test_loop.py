@@ -128,7 +128,7 @@ Path(sys.argv[1], f"rank{stage.rank}.json").write_text(json.dumps([done, stage.m
 def test_two_processes_share_their_gradients_and_stop_together(tmp_path):
     script, out = tmp_path / "two.py", tmp_path / "out"
     script.write_text(TWO)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", str(script), str(out)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     state = json.loads((out / "state.json").read_text())
