@@ -1,6 +1,6 @@
 """Voices to speak in: those a checkpoint ships and any recording. A voice is a prompt: what was said, and its audio tokens.
 
-In: `voices/NAME.json` (name, lang, text, licence, source) beside `NAME.wav`, or a wave (N,). Out: `Voice`.
+In: `voices/NAME.json` (name, lang, text, licence, source, and `default` for one of each language) beside `NAME.wav`, or a wave (N,). Out: `Voice`.
 """
 
 import json
@@ -50,7 +50,7 @@ class Voices:
         for path in sorted(folder.glob("*.json")):
             try:
                 card = json.loads(path.read_text(encoding="utf-8"))
-                self.cards[card["name"]] = {"lang": card["lang"], "text": card["text"], "path": path.with_suffix(".wav")}
+                self.cards[card["name"]] = {"lang": card["lang"], "text": card["text"], "path": path.with_suffix(".wav"), "default": bool(card.get("default"))}
             except (ValueError, KeyError, TypeError) as error:
                 raise LauraError(f"{path} is no voice card ({error}): it needs name, lang, text, licence, source") from None
         self._made: dict[str, Voice] = {}
@@ -65,7 +65,6 @@ class Voices:
         return self._made[name]
 
     def default(self, lang: str) -> Voice | None:
-        """The first voice of the language, else the first of all, else none."""
-        own = [name for name, card in self.cards.items() if card["lang"] == lang]
-        names = own or self.names()
+        """The language's default voice, else the first of the language, else the first of all, else none."""
+        names = sorted(self.cards, key=lambda name: (self.cards[name]["lang"] != lang, not self.cards[name]["default"]))
         return self.get(names[0]) if names else None

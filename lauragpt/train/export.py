@@ -21,6 +21,7 @@ def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: di
     save_checkpoint(model, aside, name=recipe.name, langs=["en", "de"], corpora=corpora, commercial=commercial)
     tokenizer.save(aside / "tokenizer.json")
     (aside / "voices").mkdir()
+    spoken: set[str] = set()  # languages that have their default voice: the first that the recipe names
     for voice in recipe.voices:
         if voice["id"] not in examples:
             raise LauraError(f"voices: {voice['name']} names the example {voice['id']!r}, which train.jsonl does not hold")
@@ -28,7 +29,9 @@ def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: di
         save_audio(aside / "voices" / f"{voice['name']}.wav", load_audio(example.audio))
         card = {
             "name": voice["name"], "lang": example.lang, "text": example.source, "licence": CORPORA[example.corpus].licence, "source": example.id,
+            "default": example.lang not in spoken,
         }  # fmt: skip
+        spoken.add(example.lang)
         (aside / "voices" / f"{voice['name']}.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     lines = "\n".join(f"| {name} | {licence} |" for name, licence in corpora.items())
     use = "may be used commercially" if commercial else "are for non-commercial use only, because of some of these sets"

@@ -1,11 +1,15 @@
 """Every verb on a real model with random weights: alone equals in a batch, lengths are exact, the cache changes nothing."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
 from lauragpt import Laura
 from lauragpt.engine.chain import Step, parse_chain
 from lauragpt.engine.decoding import Options, Row, decode
+from lauragpt.engine.voices import Voices
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
 from lauragpt.tasks import EMOTIONS
@@ -189,6 +193,16 @@ def test_named_voices_speak_their_language_and_unknown_ones_are_refused(laura):
     assert result.lang == laura.voices.cards[name]["lang"] and result.receipt["voice"] == name
     with pytest.raises(LauraError, match=f"names are .*{name}"):
         laura.speak("Hello.", voice="nobody")
+
+
+def test_the_default_voice_is_the_one_so_marked_else_the_first_of_the_language(laura, tmp_path):
+    clip = laura.voices.cards[laura.voices.names()[0]]["path"]
+    for name, lang, more in (("a", "en", {}), ("b", "en", {"default": True}), ("c", "de", {}), ("d", "de", {})):
+        shutil.copy(clip, tmp_path / f"{name}.wav")
+        card = {"name": name, "lang": lang, "text": "the quick brown fox", "licence": "CC0-1.0", "source": "a copy"} | more
+        (tmp_path / f"{name}.json").write_text(json.dumps(card))
+    voices = Voices(tmp_path, laura.core.backend)
+    assert [voices.default(lang).name for lang in ("en", "de", "zh")] == ["b", "c", "b"]
 
 
 @pytest.mark.parametrize(
