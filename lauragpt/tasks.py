@@ -19,7 +19,8 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 
 @dataclass(frozen=True)
 class Task:
-    """A row of the table. `small`: the task belongs to the paper's second fine-tuning stage (the small-data tasks)."""
+    """A row of the table. `small`: the task belongs to the paper's second fine-tuning stage (the small-data tasks). `letters`: its
+    answer is written letter by letter, which a small model learns to read off sound long before it learns to in word pieces."""
 
     name: str
     verb: str
@@ -27,6 +28,7 @@ class Task:
     output: Kind
     metric: str
     small: bool = False
+    letters: bool = False
 
     @property
     def token(self) -> str:
@@ -36,7 +38,7 @@ class Task:
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("asr", "transcribe", "audio", "text", "WER"),
+        Task("asr", "transcribe", "audio", "text", "WER", letters=True),
         Task("s2tt", "translate", "audio", "text", "chrF"),
         Task("mt", "translate", "text", "text", "chrF"),
         Task("tts", "speak", "text", "audio", "WER", small=True),

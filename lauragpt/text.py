@@ -81,6 +81,10 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         return self._bpe.encode(text).ids
 
+    def encode_letters(self, text: str) -> list[int]:
+        """A letter (a space, a digit) at a time: longer, and read back by `decode` all the same."""
+        return [i for letter in text for i in self.encode(letter)]
+
     def decode(self, ids: Iterable[int]) -> str:
         return self._bpe.decode([i for i in ids if i < self.size])
 

@@ -16,8 +16,8 @@ from lauragpt.engine.longform import Chunk, batches, cut, is_silent
 from lauragpt.result import Result, Segment, confidence_of
 from lauragpt.tasks import EMOTIONS, text_to_slu
 
-# (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words a second.
-LIMITS = {"asr": (12, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
+# (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
+LIMITS = {"asr": (30, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
 
 
 @dataclass

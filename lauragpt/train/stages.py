@@ -44,6 +44,10 @@ class Corpus:
             if example.task == "tts" and example.speaker:
                 self.speakers.setdefault(example.speaker, []).append(example)
 
+    def answer(self, task: str, text: str) -> list[int]:
+        """The tokens of a text as the task writes them."""
+        return self.tokenizer.encode_letters(text) if TASKS[task].letters else self.tokenizer.encode(text)
+
     def noisy(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = [self.waves(self.noises[int(rng.integers(len(self.noises)))]) for _ in range(2)] if self.noises else []
         return Noisifier([n for n in noise if np.abs(n).max() > 0]).noisy(clean, rng)
@@ -131,8 +135,8 @@ class ModelStage:
         return loss
 
     def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
-        frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.2, 0.45))))
-        return layout(self.model.vocabulary, task, lang, self.corpus.tokenizer.encode(target), len(frames)), frames
+        frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
+        return layout(self.model.vocabulary, task, lang, self.corpus.answer(task, target), len(frames)), frames
 
     def phrase(self, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
         """Some words of the texts to be read from their spelling."""
@@ -215,7 +219,7 @@ class LauraStage(ModelStage):
     """Every task at once: cross-entropy over output tokens, and the CTC term where there are words. GPT and encoder train jointly."""
 
     name, trained = "laura", ("encoder", "spelling", "gpt")
-    phrases = 20  # read from their spelling, beside each batch
+    phrases = 12  # read from their spelling, beside each batch
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
         self.known: dict[str, np.ndarray] = {}  # tokens by recording
@@ -253,7 +257,7 @@ class LauraStage(ModelStage):
             source, output = encode(example.source), encode(example.targets[0])
         else:
             wave = self.corpus.heard(example, rng, self.config.noise)
-            output = encode(example.targets[int(rng.integers(len(example.targets)))])
+            output = self.corpus.answer(task.name, example.targets[int(rng.integers(len(example.targets)))])
             words = example.targets[0] if task.name == "asr" else None
         if task.output == "audio":
             output = self.model.vocabulary.audio(output)
