@@ -12,12 +12,16 @@ import numpy as np
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine.core import BATCH_SAMPLES, Core
 from lauragpt.engine.decoding import Decoded, Row, decode, score
-from lauragpt.engine.longform import Chunk, batches, cut, is_silent
+from lauragpt.engine.longform import LONGEST, SHORTEST, Chunk, batches, cut, is_silent
 from lauragpt.result import Result, Segment, confidence_of
 from lauragpt.tasks import EMOTIONS, text_to_slu
 
 # (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
 LIMITS = {"asr": (30, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
+
+# Seconds (shortest, longest) of the chunks of a task. `mini` reads a few words at a time better than long sentences: measured on
+# LibriSpeech dev, chunks of up to 20 s gave a WER of 98 %, these 87 %.
+CHUNKS = {"asr": (1.0, 2.5)}
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Piece:
 
 def listen(core: Core, task: str, waves: list[np.ndarray], lang: str | None = None) -> list[Result]:
     """The answer of an audio -> text task to each wave. `lang` None: the GPT tells each chunk's own."""
-    pieces = cut_all(waves)
+    pieces = cut_all(waves, *CHUNKS.get(task, (SHORTEST, LONGEST)))
     loud = [piece for piece in pieces if not is_silent(piece.wave)]
     for group in batches([len(piece.wave) for piece in loud], BATCH_SAMPLES):
         _hear(core, task, [loud[index] for index in group], lang)
@@ -49,8 +53,8 @@ def listen(core: Core, task: str, waves: list[np.ndarray], lang: str | None = No
     ]
 
 
-def cut_all(waves: list[np.ndarray]) -> list[Piece]:
-    return [Piece(item, chunk, wave[chunk.start : chunk.end]) for item, wave in enumerate(waves) for chunk in cut(wave)]
+def cut_all(waves: list[np.ndarray], shortest: float = SHORTEST, longest: float = LONGEST) -> list[Piece]:
+    return [Piece(item, chunk, wave[chunk.start : chunk.end]) for item, wave in enumerate(waves) for chunk in cut(wave, shortest, longest)]
 
 
 def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:

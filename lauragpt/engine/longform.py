@@ -36,9 +36,10 @@ def read_audio(audio: str | Path | bytes | np.ndarray) -> np.ndarray:
     return wave
 
 
-def cut(wave: np.ndarray) -> list[Chunk]:
-    """Chunks of 8 to 20 s, each ending at the quietest 100 ms that this leaves open; a wave of up to 20 s is one chunk."""
-    shortest, longest = (int(seconds * SAMPLE_RATE) for seconds in (SHORTEST, LONGEST))
+def cut(wave: np.ndarray, shortest: float = SHORTEST, longest: float = LONGEST) -> list[Chunk]:
+    """Chunks of `shortest` to `longest` seconds, each ending at the quietest 100 ms that this leaves open; a wave of up to `longest` is
+    one chunk."""
+    shortest, longest = int(shortest * SAMPLE_RATE), int(longest * SAMPLE_RATE)
     chunks, start = [], 0
     while len(wave) - start > longest:
         # The rest must not be shorter than a chunk may be.

@@ -176,6 +176,7 @@ def save_checkpoint(model: LauraModel, folder: Path, **about: object) -> None:
     config = {"format": FORMAT, "codec_hash": model.codec.hash, **about, "model": model.config.to_dict()}
     aside = folder / "model.safetensors.part"
     save_file(state, aside)
+    os.chmod(aside, 0o644)  # a package that others on the machine can read
     os.replace(aside, folder / "model.safetensors")
     aside = folder / "config.json.part"
     aside.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
