@@ -59,7 +59,9 @@ def test_command(line, folder):
         assert name not in before and (folder / name).stat().st_size > 0
         if name.endswith(".wav"):
             wave, rate = soundfile.read(folder / name)
-            assert rate == 16000 and np.isfinite(wave).all() and np.abs(wave).max() > 0
+            assert rate == 16000 and np.isfinite(wave).all()
+            # A chain says nothing where it heard no words; the others always sound.
+            assert line.startswith("laura chain") or np.abs(wave).max() > 0
     if "--format json" in line:
         text = (folder / written[0]).read_text() if written else done.stdout
         for row in map(json.loads, text.splitlines()):
