@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -80,7 +81,8 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
                 coming = ahead.submit(stage.batch, step + 1)
             torch.manual_seed(seed * 1_000_003 + step)
             random.seed(seed * 1_000_003 + step)
-            with accelerator.autocast():
+            # No cache of cast weights: it belongs to all threads, and the one that makes the next batch would empty it at any time.
+            with accelerator.autocast(AutocastKwargs(cache_enabled=False)):
                 losses = stage.step(batch | {"step": step}, update)
             step += 1
             text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())

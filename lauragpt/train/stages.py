@@ -286,8 +286,6 @@ class LauraStage(ModelStage):
         if example.audio not in self.known:
             self.model.codec.eval()
             wave = torch.from_numpy(self.corpus.waves(example.audio))[None].to(self.device)
-            # Batches are made outside autocast. Leaving an `autocast(enabled=False)` here would clear the cache of the step that is running
-            # in the other thread, and with it the order in which its gradients are summed.
             self.known[example.audio] = self.model.codec.encode(wave, n_quantizers=1)[0, 0].short().cpu().numpy()
         return self.known[example.audio].tolist()
 
