@@ -1,6 +1,7 @@
 """Voices to speak in: those a checkpoint ships and any recording. A voice is a prompt: what was said, and its audio tokens.
 
-In: `voices/NAME.json` (name, lang, text, licence, source, and `default` for one of each language) beside `NAME.wav`, or a wave (N,). Out: `Voice`.
+In: `voices/NAME.json` (name, lang, text, licence, source, and `default` for one of each language) beside `NAME.wav`, or a wave (N,).
+Out: `Voice`.
 """
 
 import json
@@ -50,7 +51,8 @@ class Voices:
         for path in sorted(folder.glob("*.json")):
             try:
                 card = json.loads(path.read_text(encoding="utf-8"))
-                self.cards[card["name"]] = {"lang": card["lang"], "text": card["text"], "path": path.with_suffix(".wav"), "default": bool(card.get("default"))}
+                known = {"lang": card["lang"], "text": card["text"], "default": bool(card.get("default"))}
+                self.cards[card["name"]] = known | {"path": path.with_suffix(".wav")}
             except (ValueError, KeyError, TypeError) as error:
                 raise LauraError(f"{path} is no voice card ({error}): it needs name, lang, text, licence, source") from None
         self._made: dict[str, Voice] = {}
