@@ -16,9 +16,10 @@ from lauragpt.errors import LauraError
 from lauragpt.model.laura import PRESETS, LauraModel
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop
+from lauragpt.train.corpus import Corpus
 from lauragpt.train.export import export
 from lauragpt.train.recipe import STAGES, Recipe, load_recipe
-from lauragpt.train.stages import STAGE_CLASSES, Corpus
+from lauragpt.train.stages import STAGE_CLASSES
 
 TOKENIZER_LINES = 120_000
 

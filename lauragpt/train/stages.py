@@ -5,7 +5,6 @@ names the modules that are saved. What a step returns is a dict of losses by nam
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.audio import SAMPLE_RATE
-from lauragpt.data.augment import Noisifier, change_speed, gain, mix_sounds
+from lauragpt.data.augment import gain, mix_sounds
 from lauragpt.data.captions import join_captions
-from lauragpt.data.loader import Plan, Waves
+from lauragpt.data.loader import Plan
 from lauragpt.data.manifest import Example
 from lauragpt.data.spelling import spelled
 from lauragpt.model.encoder import Heard
@@ -23,48 +22,13 @@ from lauragpt.model.laura import LauraModel
 from lauragpt.model.sequence import Layout, layout, text_layout
 from lauragpt.model.vocoder import vocoder_loss
 from lauragpt.tasks import TASKS
-from lauragpt.text import CtcUnits, Tokenizer, normalize
+from lauragpt.text import normalize
 from lauragpt.train.codec_stage import CodecStage, CodecStageConfig
+from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig
 
 Update = Callable[[str, Tensor], object]
 PROMPT_SECONDS = 3.0  # of the speaker's other utterance that the vocoder hears
-
-
-class Corpus:
-    """What every stage reads from: examples by split, their recordings, noises, and each speaker's recordings."""
-
-    def __init__(self, train: Sequence[Example], dev: Sequence[Example], data: Path, tokenizer: Tokenizer | None):
-        self.train, self.dev, self.data, self.tokenizer = train, dev, data, tokenizer
-        self.waves, self.units = Waves(), CtcUnits()
-        self.noises = [e.audio for e in train if e.task == "aac"]
-        self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(data / f"text.{lang}.txt")]
-        self.speakers: dict[str, list[Example]] = {}
-        for example in train:
-            if example.task == "tts" and example.speaker:
-                self.speakers.setdefault(example.speaker, []).append(example)
-
-    def answer(self, task: str, text: str) -> list[int]:
-        """The tokens of a text as the task writes them."""
-        return self.tokenizer.encode_letters(text) if TASKS[task].letters else self.tokenizer.encode(text)
-
-    def noisy(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        noise = [self.waves(self.noises[int(rng.integers(len(self.noises)))]) for _ in range(2)] if self.noises else []
-        return Noisifier([n for n in noise if np.abs(n).max() > 0]).noisy(clean, rng)
-
-    def heard(self, example: Example, rng: np.random.Generator, noise: float) -> np.ndarray:
-        """A recording as training hears it: louder or softer, faster or slower, sometimes noisy."""
-        wave = self.waves(example.audio)
-        if rng.random() < 0.6:
-            wave = change_speed(wave, float(rng.choice((0.85, 0.9, 0.95, 1.06, 1.12, 1.2))))
-        wave = gain(wave, rng.uniform(-9, 6)).clip(-1, 1)
-        return self.noisy(wave, rng) if rng.random() < noise else wave
-
-    def prompt(self, example: Example, rng: np.random.Generator) -> Example | None:
-        """Another utterance of the same speaker."""
-        others = self.speakers.get(example.speaker or "", [])
-        other = others[int(rng.integers(len(others)))] if len(others) > 1 else None
-        return other if other is not None and other.audio != example.audio else None
 
 
 def pad(waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -135,13 +99,13 @@ class ModelStage:
         return loss
 
     def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
+        """The layout of `target` after the frames (T, U) that spell `said`."""
         frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
         return layout(self.model.vocabulary, task, lang, self.corpus.answer(task, target), len(frames)), frames
 
     def phrase(self, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
         """Some words of the texts to be read from their spelling."""
-        lang, line = self.corpus.lines[int(rng.integers(len(self.corpus.lines)))]
-        spoken = _phrase(normalize(line, lang).split(), rng)
+        lang, spoken = self.corpus.phrase(rng)
         return self.reading("asr", lang, spoken, spoken, rng)
 
     def validate(self) -> dict[str, float]:
@@ -192,7 +156,7 @@ class GPTStage(ModelStage):
             if rng.random() < self.read:
                 rows.append(self.phrase(rng))
             else:
-                lang, line = self.corpus.lines[int(rng.integers(len(self.corpus.lines)))]
+                lang, line = self.corpus.sentence(rng)
                 rows.append((text_layout(vocabulary, lang, encode(line)[:64]), None))
         rows.sort(key=lambda row: row[1] is None)
         return {"layouts": [row[0] for row in rows], "spelled": [torch.from_numpy(row[1]) for row in rows if row[1] is not None]}
@@ -386,17 +350,6 @@ class CodecTraining(CodecStage):
         speech = [e for e in self.corpus.dev if e.task == "tts"][:16]
         waves = [torch.from_numpy(self.corpus.waves(e.audio)) for e in speech]
         return super().validate(waves) | {f"{k}_first": v for k, v in super().validate(waves, 1).items()}
-
-
-def _phrase(words: list[str], rng: np.random.Generator, most: int = 16) -> str:
-    """A few words in a row, few more often than many: what is short teaches the GPT to follow the frames, what is long to go on."""
-    count = min(len(words), 1 + int(most * rng.random() ** 3))
-    start = int(rng.integers(len(words) - count + 1))
-    return " ".join(words[start : start + count])
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
 STAGE_CLASSES = {"codec": CodecTraining, "encoder": EncoderStage, "gpt": GPTStage, "vocoder": VocoderStage, "laura": LauraStage}

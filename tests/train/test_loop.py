@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from lauragpt.model.laura import PRESETS, LauraModel
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop
+from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
-from lauragpt.train.stages import STAGE_CLASSES, Corpus
+from lauragpt.train.stages import STAGE_CLASSES
 
 CONFIG = StageConfig(
     steps=4, batch_seconds=8, warmup=2, noise=0.5, weights={"asr": 1, "mt": 1, "tts": 1, "se": 1, "aac": 1}, small_from=0.5
@@ -94,6 +95,7 @@ import sys, json, torch
 from pathlib import Path
 from accelerate import Accelerator
 from lauragpt.train import loop
+from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig
 
 class Slope(torch.nn.Module):

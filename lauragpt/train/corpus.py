@@ -1,0 +1,72 @@
+"""What the stages train on: a corpus's examples, recordings and sentences, and how training alters them.
+
+In: the manifests' examples and the folder that holds text.en.txt and text.de.txt. Out: waves (N,) float32 at 16 kHz, token ids, phrases.
+All chance comes from the generator that is passed in.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lauragpt.data.augment import Noisifier, change_speed, gain
+from lauragpt.data.loader import Waves
+from lauragpt.data.manifest import Example
+from lauragpt.tasks import TASKS
+from lauragpt.text import CtcUnits, Tokenizer, normalize
+
+
+class Corpus:
+    """What every stage reads from: examples by split, their recordings, noises, and each speaker's recordings."""
+
+    def __init__(self, train: Sequence[Example], dev: Sequence[Example], data: Path, tokenizer: Tokenizer | None):
+        self.train, self.dev, self.data, self.tokenizer = train, dev, data, tokenizer
+        self.waves, self.units = Waves(), CtcUnits()
+        self.noises = [e.audio for e in train if e.task == "aac"]
+        self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(data / f"text.{lang}.txt")]
+        self.speakers: dict[str, list[Example]] = {}
+        for example in train:
+            if example.task == "tts" and example.speaker:
+                self.speakers.setdefault(example.speaker, []).append(example)
+
+    def answer(self, task: str, text: str) -> list[int]:
+        """The tokens of a text as the task writes them."""
+        return self.tokenizer.encode_letters(text) if TASKS[task].letters else self.tokenizer.encode(text)
+
+    def sentence(self, rng: np.random.Generator) -> tuple[str, str]:
+        """(language, line) of the texts."""
+        return self.lines[int(rng.integers(len(self.lines)))]
+
+    def phrase(self, rng: np.random.Generator) -> tuple[str, str]:
+        """(language, some words of a sentence in spoken form)."""
+        lang, line = self.sentence(rng)
+        return lang, _phrase(normalize(line, lang).split(), rng)
+
+    def noisy(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        noise = [self.waves(self.noises[int(rng.integers(len(self.noises)))]) for _ in range(2)] if self.noises else []
+        return Noisifier([n for n in noise if np.abs(n).max() > 0]).noisy(clean, rng)
+
+    def heard(self, example: Example, rng: np.random.Generator, noise: float) -> np.ndarray:
+        """A recording as training hears it: louder or softer, faster or slower, sometimes noisy."""
+        wave = self.waves(example.audio)
+        if rng.random() < 0.6:
+            wave = change_speed(wave, float(rng.choice((0.85, 0.9, 0.95, 1.06, 1.12, 1.2))))
+        wave = gain(wave, rng.uniform(-9, 6)).clip(-1, 1)
+        return self.noisy(wave, rng) if rng.random() < noise else wave
+
+    def prompt(self, example: Example, rng: np.random.Generator) -> Example | None:
+        """Another utterance of the same speaker."""
+        others = self.speakers.get(example.speaker or "", [])
+        other = others[int(rng.integers(len(others)))] if len(others) > 1 else None
+        return other if other is not None and other.audio != example.audio else None
+
+
+def _phrase(words: list[str], rng: np.random.Generator, most: int = 16) -> str:
+    """A few words in a row, few more often than many: what is short teaches the GPT to follow the frames, what is long to go on."""
+    count = min(len(words), 1 + int(most * rng.random() ** 3))
+    start = int(rng.integers(len(words) - count + 1))
+    return " ".join(words[start : start + count])
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line]
