@@ -19,8 +19,8 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 
 @dataclass(frozen=True)
 class Task:
-    """A row of the table. `small`: the task belongs to the paper's second fine-tuning stage (the small-data tasks). `letters`: its
-    answer is written letter by letter, which a small model learns to read off sound long before it learns to in word pieces."""
+    """A row of the table. `small`: the task belongs to the paper's second fine-tuning stage (the small-data tasks). `letters`: what
+    is said is written letter by letter, which a small model learns to read off sound, and to pronounce, long before word pieces."""
 
     name: str
     verb: str
@@ -41,7 +41,7 @@ TASKS: dict[str, Task] = {
         Task("asr", "transcribe", "audio", "text", "WER", letters=True),
         Task("s2tt", "translate", "audio", "text", "chrF"),
         Task("mt", "translate", "text", "text", "chrF"),
-        Task("tts", "speak", "text", "audio", "WER", small=True),
+        Task("tts", "speak", "text", "audio", "WER", small=True, letters=True),
         Task("se", "enhance", "audio", "audio", "STOI", small=True),
         Task("aac", "caption", "audio", "text", "right sound", small=True),
         Task("ser", "emotion", "audio", "text", "UA", small=True),

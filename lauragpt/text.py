@@ -78,12 +78,11 @@ class Tokenizer:
     def size(self) -> int:
         return self._bpe.get_vocab_size()
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, letters: bool = False) -> list[int]:
+        """Ids of a text. `letters`: a letter (a space, a digit) at a time: longer, and read back by `decode` all the same."""
+        if letters:
+            return [i for letter in text for i in self.encode(letter)]
         return self._bpe.encode(text).ids
-
-    def encode_letters(self, text: str) -> list[int]:
-        """A letter (a space, a digit) at a time: longer, and read back by `decode` all the same."""
-        return [i for letter in text for i in self.encode(letter)]
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._bpe.decode([i for i in ids if i < self.size])

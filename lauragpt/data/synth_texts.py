@@ -198,7 +198,7 @@ SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
     "synth-books": (book_lines, {"hours": 3.0, "dev_hours": 0.1}),
     "synth-multi30k": (multi30k_lines("en"), {"hours": 2.0, "dev_hours": 0.15, "engines": {"flite": 1.0}}),
     "synth-slurp": (slurp_lines, {"hours": 10.0, "dev_hours": 0.3, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2}),
-    "synth-tts": (tts_lines, {"hours": 3.0, "engines": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
+    "synth-tts": (tts_lines, {"hours": 6.0, "engines": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
     "synth-multi30k-de": (multi30k_lines("de"), {"lang": "de", "hours": 0.7, "dev_hours": 0.1, "engines": {"espeak": 1.0}}),
 }
 

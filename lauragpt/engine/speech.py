@@ -17,6 +17,7 @@ from lauragpt.engine.texts import split_sentences
 from lauragpt.engine.voices import Voice
 from lauragpt.errors import LauraError
 from lauragpt.result import Result, Segment, confidence_of
+from lauragpt.tasks import TASKS
 from lauragpt.text import normalize
 
 TOKENS_A_SECOND = SAMPLE_RATE // HOP  # 25
@@ -117,7 +118,7 @@ def languages(core: Core, texts: list[str], langs: list[str | None]) -> list[str
     langs = list(langs)
     unknown = [index for index, lang in enumerate(langs) if lang is None]
     if unknown:
-        ids = [core.tokenizer.encode((texts[i].strip() or ".")[:300].lower()) + [core.vocabulary.task("tts")] for i in unknown]
+        ids = [core.tokenizer.encode((texts[i].strip() or ".")[:300].lower(), TASKS["tts"].letters) + [core.vocabulary.task("tts")] for i in unknown]
         # A row at a time in groups, so that one long text does not pad all.
         for start in range(0, len(unknown), 16):
             _, chosen = core.begin(None, ids[start : start + 16], [None] * len(ids[start : start + 16]))
@@ -131,12 +132,12 @@ def _say(core: Core, sayings: list[Saying], options: Options) -> None:
     vocabulary = core.vocabulary
     ids, spoken = [], []
     for saying in sayings:
-        text = core.tokenizer.encode(saying.text)
-        prompt_text = core.tokenizer.encode(saying.voice.spoken + " ") if saying.voice and saying.voice.spoken else []
+        before = saying.voice.spoken + " " if saying.voice and saying.voice.spoken else ""
+        written = core.tokenizer.encode(before + saying.text, TASKS["tts"].letters)
         prompt_codes = saying.voice.codes.tolist() if saying.voice else []
         audio = [code + vocabulary.text_size for code in prompt_codes]
-        ids.append([*prompt_text, *text, vocabulary.task("tts"), vocabulary.lang(saying.lang), *audio])
-        spoken.append(text)
+        ids.append([*written, vocabulary.task("tts"), vocabulary.lang(saying.lang), *audio])
+        spoken.append(core.tokenizer.encode(saying.text))
     session = core.backend.open(None, ids)
     rows = []
     for saying in sayings:

@@ -97,9 +97,10 @@ class Cache:
 class TorchSession:
     """Rows in progress. What the GPT needs: `gpt(embeddings (B, n, D), positions (B, n), cache) -> logits (B, n, V)`."""
 
-    def __init__(self, model: LauraModel, embeddings: list[Tensor]):
-        """embeddings: (length, D) each, frames first."""
+    def __init__(self, model: LauraModel, embeddings: list[Tensor], sounds: list[int]):
+        """embeddings: (length, D) each, frames first. sounds: the position where each row's audio tokens begin or would begin."""
         self.model, self.cache = model, Cache()
+        self._sounds = torch.tensor(sounds, device=embeddings[0].device)
         self._lengths = torch.tensor([len(row) for row in embeddings], device=embeddings[0].device)
         padded = pad_sequence(embeddings, batch_first=True)  # (B, S, D)
         B, S, _ = padded.shape
@@ -115,8 +116,11 @@ class TorchSession:
     def extend(self, ids: np.ndarray) -> np.ndarray:
         new = torch.as_tensor(np.asarray(ids), dtype=torch.long, device=self._lengths.device)  # (B, n)
         positions = self._lengths[:, None] + torch.arange(new.shape[1], device=new.device)
+        vocabulary = self.model.vocabulary
+        audio = (new >= vocabulary.text_size) & (new < vocabulary.text_size + vocabulary.audio_size)
+        times = torch.where(audio, positions - self._sounds[:, None], -1)
         with torch.inference_mode():
-            logits = _numpy(self.model.gpt(self.model.gpt.embed(new), positions, self.cache))
+            logits = _numpy(self.model.gpt(self.model.embed(new, times), positions, self.cache))
         self._lengths = self._lengths + new.shape[1]
         self.logits = logits[:, -1]
         return logits
@@ -127,7 +131,7 @@ class TorchSession:
     def select(self, rows: list[int]) -> None:
         kept = torch.tensor(rows, device=self._lengths.device)
         self.cache.select(kept)
-        self._lengths, self.logits = self._lengths[kept], self.logits[rows]
+        self._lengths, self._sounds, self.logits = self._lengths[kept], self._sounds[kept], self.logits[rows]
 
 
 class TorchBackend:
@@ -143,11 +147,16 @@ class TorchBackend:
 
     @torch.inference_mode()
     def open(self, encoded: Encoded | None, ids: list[list[int]]) -> TorchSession:
-        rows = [self.model.gpt.embed(torch.tensor(row, dtype=torch.long, device=self.device)) for row in ids]
+        known = [(torch.tensor(row), torch.tensor(self.model.vocabulary.times(row))) for row in ids]
+        rows = [self.model.embed(row.to(self.device), times.to(self.device)) for row, times in known]
+        first = self.model.vocabulary.text_size
+        audio = [[first <= i < first + self.model.vocabulary.audio_size for i in row] for row in ids]
+        sounds = [row.index(True) if any(row) else len(row) for row in audio]
         if encoded is not None:
             frames = [torch.from_numpy(e[:n]).to(self.device) for e, n in zip(encoded.embeddings, encoded.lengths)]
             rows = [torch.cat([frame, row]) for frame, row in zip(frames, rows)]
-        return TorchSession(self.model, rows)
+            sounds = [len(frame) + sound for frame, sound in zip(frames, sounds)]
+        return TorchSession(self.model, rows, sounds)
 
     @torch.inference_mode()
     def vocode(

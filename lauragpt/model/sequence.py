@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from lauragpt.errors import LauraError
 from lauragpt.tasks import LANGS, TASKS
 
+LETTER = 1.8  # audio tokens (40 ms) a spoken letter lasts, about: 14 letters a second
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -36,6 +38,23 @@ class Vocabulary:
 
     def lang(self, lang: str) -> int:
         return self._special(f"<{lang}>")
+
+    def times(self, ids: Sequence[int]) -> list[float]:
+        """When each id of a sequence sounds, in audio tokens from the start of the sound; -1 for what does not sound.
+
+        An audio token sounds after those before it. A letter to be spoken sounds at `LETTER` times its place, roughly: the GPT starts
+        from there when it learns which letter an audio token belongs to.
+        """
+        spoken = ids.index(self.task("tts")) if self.task("tts") in ids else 0
+        first, past = self.text_size, 0
+        found = []
+        for place, i in enumerate(ids):
+            if first <= i < first + self.audio_size:
+                found.append(float(past))
+                past += 1
+            else:
+                found.append(place * LETTER if place < spoken else -1.0)
+        return found
 
     def audio(self, codes: Sequence[int]) -> list[int]:
         """Codec tokens, counted from 0, as ids."""

@@ -29,9 +29,9 @@ class Corpus:
             if example.task == "tts" and example.speaker:
                 self.speakers.setdefault(example.speaker, []).append(example)
 
-    def answer(self, task: str, text: str) -> list[int]:
-        """The tokens of a text as the task writes them."""
-        return self.tokenizer.encode_letters(text) if TASKS[task].letters else self.tokenizer.encode(text)
+    def write(self, task: str, text: str) -> list[int]:
+        """The tokens of a text as the task writes it."""
+        return self.tokenizer.encode(text, TASKS[task].letters)
 
     def sentence(self, rng: np.random.Generator) -> tuple[str, str]:
         """(language, line) of the texts."""

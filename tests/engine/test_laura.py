@@ -102,6 +102,18 @@ def test_cached_decoding_equals_reading_everything_anew(laura):
         assert cached[row].ids == ids
 
 
+def test_cached_speech_equals_reading_everything_anew(laura):
+    """Audio tokens carry their time, whether they were given as a prompt, read back or just written."""
+    core, v = laura.core, laura.core.vocabulary
+    prompts = [[5, 6, 7, v.task("tts"), v.lang("en")], [8, v.task("tts"), v.lang("en"), *v.audio([3, 1, 4])]]
+    rows = [Row(maximum=20, minimum=20)] * 2
+    cached = decode(core.backend.open(None, prompts), rows, core.audio_mask, v.eos, Options(loop=None))
+    for prompt, decoded in zip(prompts, cached):
+        for n, token in enumerate(decoded.ids):
+            logits = core.backend.open(None, [prompt + decoded.ids[:n]]).logits[0]
+            assert token == int(np.where(core.audio_mask, logits, -np.inf).argmax())
+
+
 def test_session_extend_rollback_and_select_against_opening_anew(laura):
     core = laura.core
     encoded = core.backend.encode([WAVES[0], WAVES[1], WAVES[3]])

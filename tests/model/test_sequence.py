@@ -15,6 +15,15 @@ def test_ids_lie_text_audio_special():
     assert V.audio([0, 3]) == [10, 13]
 
 
+def test_audio_tokens_and_letters_to_be_spoken_have_a_time():
+    # three letters, <tts> <en>, two audio tokens, <eos>
+    assert V.times([1, 2, 1, 18, 23, 10, 13, 14]) == pytest.approx([0, 1.8, 3.6, -1, -1, 0, 1, -1])
+    # <se> <en>, audio tokens; nothing that sounds; nothing at all
+    assert V.times((19, 23, 12, 12, 14)) == [-1, -1, 0, 1, -1]
+    assert V.times((1, 2, 17, 24, 4, 14)) == [-1] * 6
+    assert V.times(()) == []
+
+
 @pytest.mark.parametrize("code", [-1, 4])
 def test_an_audio_token_out_of_range_is_refused(code):
     with pytest.raises(LauraError, match="0 to 3"):
