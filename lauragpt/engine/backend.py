@@ -45,8 +45,9 @@ class Session(Protocol):
 class Backend(Protocol):
     def encode(self, waves: list[np.ndarray]) -> Encoded: ...
 
-    def open(self, encoded: Encoded | None, ids: list[list[int]]) -> Session:
-        """Prefill: row b reads its audio frames, if any, then ids[b]; rows may be of uneven length, none may be empty."""
+    def open(self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None) -> Session:
+        """Prefill: row b reads its audio frames, if any, then ids[b]; rows may be of uneven length, none may be empty. paces: audio
+        tokens that each row's letters are to take, where it speaks (`Vocabulary.times`)."""
         ...
 
     def vocode(

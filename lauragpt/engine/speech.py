@@ -16,6 +16,7 @@ from lauragpt.engine.longform import HOP, batches, is_silent
 from lauragpt.engine.texts import split_sentences
 from lauragpt.engine.voices import Voice
 from lauragpt.errors import LauraError
+from lauragpt.model.sequence import PACE
 from lauragpt.result import Result, Segment, confidence_of
 from lauragpt.tasks import TASKS
 from lauragpt.text import normalize
@@ -23,7 +24,7 @@ from lauragpt.text import normalize
 TOKENS_A_SECOND = SAMPLE_RATE // HOP  # 25
 PAUSE = SAMPLE_RATE * 3 // 20  # samples between two sentences
 # Characters a second of the slowest and the fastest speech; a word in Chinese is a character or two.
-PACE = {"en": (6.0, 30.0), "de": (6.0, 30.0), "zh": (2.0, 8.0)}
+PACES = {"en": (6.0, 30.0), "de": (6.0, 30.0), "zh": (2.0, 8.0)}
 
 
 @dataclass
@@ -104,7 +105,7 @@ def sentences_of(text: str, lang: str) -> list[str]:
 
 def bounds(text: str, lang: str) -> tuple[int, int]:
     """(fewest, most) audio tokens that a text in spoken form may take, so that speech neither vanishes nor never ends."""
-    slowest, fastest = PACE[lang]
+    slowest, fastest = PACES[lang]
     return int(len(text) / fastest * TOKENS_A_SECOND), int((1.5 + len(text) / slowest) * TOKENS_A_SECOND)
 
 
@@ -130,15 +131,17 @@ def languages(core: Core, texts: list[str], langs: list[str | None]) -> list[str
 def _say(core: Core, sayings: list[Saying], options: Options) -> None:
     """Fills in one batch."""
     vocabulary = core.vocabulary
-    ids, spoken = [], []
+    ids, spoken, paces = [], [], []
     for saying in sayings:
         before = saying.voice.spoken + " " if saying.voice and saying.voice.spoken else ""
         written = core.tokenizer.encode(before + saying.text, TASKS["tts"].letters)
+        letters = len(core.tokenizer.encode(before, TASKS["tts"].letters))
         prompt_codes = saying.voice.codes.tolist() if saying.voice else []
         audio = [code + vocabulary.text_size for code in prompt_codes]
         ids.append([*written, vocabulary.task("tts"), vocabulary.lang(saying.lang), *audio])
         spoken.append(core.tokenizer.encode(saying.text))
-    session = core.backend.open(None, ids)
+        paces.append(len(prompt_codes) / letters if letters and prompt_codes else PACE)  # a voice goes on as fast as it began
+    session = core.backend.open(None, ids, paces)
     rows = []
     for saying in sayings:
         fewest, most = bounds(saying.text, saying.lang)

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lauragpt.engine.backend import Encoded
 from lauragpt.errors import LauraError
 from lauragpt.model.laura import LauraModel, load_checkpoint
-from lauragpt.model.sequence import Vocabulary
+from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.tasks import LANGS
 from lauragpt.text import Tokenizer
 
@@ -95,19 +95,23 @@ class Cache:
 
 
 class TorchSession:
-    """Rows in progress. What the GPT needs: `gpt(embeddings (B, n, D), positions (B, n), cache) -> logits (B, n, V)`."""
+    """Rows in progress. What the GPT needs: `gpt(embeddings (B, n, D), positions (B, n), cache, times (B, n)) -> logits (B, n, V)`."""
 
-    def __init__(self, model: LauraModel, embeddings: list[Tensor], sounds: list[int]):
-        """embeddings: (length, D) each, frames first. sounds: the position where each row's audio tokens begin or would begin."""
-        self.model, self.cache = model, Cache()
-        self._sounds = torch.tensor(sounds, device=embeddings[0].device)
-        self._lengths = torch.tensor([len(row) for row in embeddings], device=embeddings[0].device)
+    def __init__(self, model: LauraModel, rows: list[tuple[Tensor, list[int], float]]):
+        """rows: a row's frames (T, D), its ids, the pace of what it speaks."""
+        vocabulary, self.model, self.cache, device = model.vocabulary, model, Cache(), rows[0][0].device
+        embeddings = [torch.cat([frames, model.gpt.embed(torch.tensor(ids, device=device))]) for frames, ids, _ in rows]
+        times = [torch.tensor([*range(len(frames)), *vocabulary.times(ids, len(frames), pace)]) for frames, ids, pace in rows]
+        self._lengths = torch.tensor([len(row) for row in embeddings], device=device)
+        # What a next id's time is more than its position: of an audio token, and of any other.
+        self._audio = torch.tensor([[-len(f) - sum(not vocabulary.sounds(i) for i in ids)] for f, ids, _ in rows], device=device)
+        self._other = torch.tensor([[vocabulary.times([*ids, vocabulary.eos], len(f), p)[-1] - len(f) - len(ids)] for f, ids, p in rows], device=device)
         padded = pad_sequence(embeddings, batch_first=True)  # (B, S, D)
         B, S, _ = padded.shape
-        positions = torch.arange(S, device=padded.device).expand(B, S)
+        positions = torch.arange(S, device=device).expand(B, S)
         with torch.inference_mode():
-            logits = model.gpt(padded, positions, self.cache)
-        self.logits = _numpy(logits[torch.arange(B, device=logits.device), self._lengths - 1])
+            logits = model.gpt(padded, positions, self.cache, pad_sequence(times, batch_first=True).float().to(device))
+        self.logits = _numpy(logits[torch.arange(B, device=device), self._lengths - 1])
 
     @property
     def lengths(self) -> np.ndarray:
@@ -116,11 +120,9 @@ class TorchSession:
     def extend(self, ids: np.ndarray) -> np.ndarray:
         new = torch.as_tensor(np.asarray(ids), dtype=torch.long, device=self._lengths.device)  # (B, n)
         positions = self._lengths[:, None] + torch.arange(new.shape[1], device=new.device)
-        vocabulary = self.model.vocabulary
-        audio = (new >= vocabulary.text_size) & (new < vocabulary.text_size + vocabulary.audio_size)
-        times = torch.where(audio, positions - self._sounds[:, None], -1)
+        times = positions + torch.where(self.model.vocabulary.sounds(new), self._audio, self._other)
         with torch.inference_mode():
-            logits = _numpy(self.model.gpt(self.model.embed(new, times), positions, self.cache))
+            logits = _numpy(self.model.gpt(self.model.gpt.embed(new), positions, self.cache, times.float()))
         self._lengths = self._lengths + new.shape[1]
         self.logits = logits[:, -1]
         return logits
@@ -131,7 +133,8 @@ class TorchSession:
     def select(self, rows: list[int]) -> None:
         kept = torch.tensor(rows, device=self._lengths.device)
         self.cache.select(kept)
-        self._lengths, self._sounds, self.logits = self._lengths[kept], self._sounds[kept], self.logits[rows]
+        self._lengths, self.logits = self._lengths[kept], self.logits[rows]
+        self._audio, self._other = self._audio[kept], self._other[kept]
 
 
 class TorchBackend:
@@ -146,17 +149,12 @@ class TorchBackend:
         return Encoded(_numpy(heard.embeddings), heard.lengths.cpu().numpy(), _numpy(heard.ctc_log_probs))
 
     @torch.inference_mode()
-    def open(self, encoded: Encoded | None, ids: list[list[int]]) -> TorchSession:
-        known = [(torch.tensor(row), torch.tensor(self.model.vocabulary.times(row))) for row in ids]
-        rows = [self.model.embed(row.to(self.device), times.to(self.device)) for row, times in known]
-        first = self.model.vocabulary.text_size
-        audio = [[first <= i < first + self.model.vocabulary.audio_size for i in row] for row in ids]
-        sounds = [row.index(True) if any(row) else len(row) for row in audio]
-        if encoded is not None:
+    def open(self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None) -> TorchSession:
+        if encoded is None:
+            frames = [torch.zeros(0, self.model.config.gpt.width, device=self.device)] * len(ids)
+        else:
             frames = [torch.from_numpy(e[:n]).to(self.device) for e, n in zip(encoded.embeddings, encoded.lengths)]
-            rows = [torch.cat([frame, row]) for frame, row in zip(frames, rows)]
-            sounds = [len(frame) + sound for frame, sound in zip(frames, sounds)]
-        return TorchSession(self.model, rows, sounds)
+        return TorchSession(self.model, list(zip(frames, ids, paces or [PACE] * len(ids))))
 
     @torch.inference_mode()
     def vocode(

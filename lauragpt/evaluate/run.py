@@ -4,9 +4,11 @@ In: the folder that `laura prepare` wrote (SPLIT.jsonl, train.jsonl for the floo
 stdout, progress on stderr, and `out`/report.json and report.md. Two runs with one seed measure the same examples.
 """
 
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,12 @@ from lauragpt.data.augment import NoiseConfig, Noisifier
 from lauragpt.data.manifest import SPLITS, Example, read_manifest
 from lauragpt.engine.laura import Laura
 from lauragpt.errors import LauraError
-from lauragpt.evaluate.metrics import MissingPackage, Score
-from lauragpt.evaluate.report import Report, Row
-from lauragpt.evaluate.scorers import SCORERS, Bench, Group, digest, voice_names
+from lauragpt.evaluate.answers import Answers
+from lauragpt.evaluate.metrics import MissingPackage
+from lauragpt.evaluate.report import Report, Row, against
+from lauragpt.evaluate.scorers import SCORERS, Bench, Group, digest
+from lauragpt.evaluate.systems import PEERS, Checkpoint, Given, System, checkpoint_key, read_given
+from lauragpt.evaluate.tally import Score
 from lauragpt.tasks import TASKS
 
 SLOW = {"tts": 24, "se": 24}  # examples a corpus where no limit is given: these generate sound
@@ -38,24 +43,41 @@ NOTES = (
 
 
 def evaluate(
-    checkpoint: str | Path | Laura, data: Path, split: str = "dev", tasks: Iterable[str] | None = None, limit: int | None = None,
-    out: Path | None = None, seed: int = 0, show: bool = True,
+    checkpoint: str | Path | Laura = "mini", data: Path = Path("runs/data"), split: str = "dev", tasks: Iterable[str] | None = None,
+    limit: int | None = None, out: Path | None = None, seed: int = 0, show: bool = True, hyp: Path | None = None,
+    peers: Iterable[str] = (), other: str | Path | None = None, cache: Path | None = None,
 ) -> Report:  # fmt: skip
-    """Measures and, with `show`, prints. `limit`: examples a corpus, taken by hash of their id. LauraError for what cannot be measured."""
+    """Measures a checkpoint, or with `hyp` the answers in a file, and, with `show`, prints.
+
+    limit: examples a corpus, taken by hash of their id. peers: names of `systems.PEERS`, measured on the same files. other: a checkpoint
+    to compare with, example by example. cache: where answers are kept, so that none is asked for twice; None keeps nothing.
+    LauraError for what cannot be measured.
+    """
     wanted = check(Path(data), split, tasks, limit)
     examples = read_split(Path(data), split)
     groups = make_groups([e for e in examples if e.task in wanted], limit)
     if not groups:
         raise LauraError(f"{data} has no {split} examples of {', '.join(wanted)}: run `laura prepare` first, or choose other --tasks")
-    laura = checkpoint if isinstance(checkpoint, Laura) else Laura.load(checkpoint)
-    report = Report(laura.core.model, split, seed, notes=list(NOTES))
+    noise = noise_of(examples, seed)
+    if hyp is not None:
+        system = read_given(Path(hyp))
+        groups = answered_by(system, groups, hyp)
+    else:
+        system = open_checkpoint(checkpoint, noise, seed)
+    report = Report(system.name, split, seed, notes=list(NOTES))
     train = [] if split == "train" else floor_examples(Path(data), {group.task for group in groups})
-    with progress_bar(show) as bar:
-        total = bar.add_task("measuring", total=sum(work(laura, group) for group in groups))
-        bench = Bench(laura, train, noise_of(examples, seed), seed, lambda n: bar.advance(total, n), report.failures)
-        for group in groups:
-            bar.update(total, description=f"{group.task} {group.name}")
-            report.rows += score(bench, group)
+    bench = Bench(train, seed)
+    report.rows = measure(bench, system, groups, report, cache, show)
+    for name in peers:
+        rows = measure(bench, open_peer(name), groups, report, cache, show)
+        for row in report.rows:
+            twin = next((r for r in rows if (r.task, r.data) == (row.task, row.data)), None)
+            if twin is not None:
+                row.also |= {f"{name} {twin.metric}": twin.score.value, f"{name} x real time": twin.real_time_factor or math.nan}
+    if other is not None:
+        second = open_checkpoint(other, noise, seed)
+        report.notes.append(f"compared with {second.name} ({other}) by paired bootstrap over the examples")
+        against(report.rows, measure(bench, second, groups, report, cache, show), seed)
     if show:
         console = Console() if sys.stdout.isatty() else Console(width=240)  # a file or a pipe has no width to fit
         console.print(report.table())
@@ -64,6 +86,57 @@ def evaluate(
     if out is not None:
         report.save(Path(out))
     return report
+
+
+def open_checkpoint(checkpoint: str | Path | Laura, noise: Callable, seed: int) -> Checkpoint:
+    if isinstance(checkpoint, Laura):
+        return Checkpoint(checkpoint, noise, seed)  # its files are not known: nothing to keep its answers under
+    return Checkpoint(Laura.load(checkpoint), noise, seed, checkpoint_key(checkpoint, seed))
+
+
+def open_peer(name: str) -> System:
+    if name not in PEERS:
+        raise LauraError(f"unknown peer {name!r}: choose from {', '.join(PEERS)}")
+    return PEERS[name]()
+
+
+def answered_by(given: Given, groups: list[Group], path: Path) -> list[Group]:
+    """The groups of which a file answers anything. LauraError names ids that no example has."""
+    known = {example.id for group in groups for example in group.examples}
+    strange = [name for name in given.rows if name not in known]
+    if len(strange) == len(given.rows):
+        raise LauraError(f"{path}: none of its ids is measured here, the first is {strange[0]!r}: see --split, --tasks and --limit")
+    if strange:
+        raise LauraError(f"{path}: no example has the id {strange[0]!r} ({len(strange)} such ids): see --split, --tasks and --limit")
+    return [group for group in groups if any(example.id in given.rows for example in group.examples)]
+
+
+def measure(bench: Bench, system: System, groups: list[Group], report: Report, cache: Path | None, show: bool) -> list[Row]:
+    """Asks what has not been asked before, then scores."""
+    answers, rows = Answers(cache / system.key if cache is not None and system.key else None), []
+    with progress_bar(show) as bar:
+        total = bar.add_task(system.name, total=sum(len(group.examples) for group in groups))
+        for group in groups:
+            bar.update(total, description=f"{system.name}: {group.task} {group.name}")
+            why = system.refuses(group.task, group.lang)
+            if why:
+                bar.advance(total, len(group.examples))
+                if not isinstance(system, Checkpoint):
+                    report.failures += [f"{group.task} {group.name}: {why}"] if "missing" in why else []
+                    continue
+                report.failures.append(f"{group.task} {group.name}: {why}")
+                continue
+            unknown = [example for example in group.examples if answers.find(example) is None]
+            bar.advance(total, len(group.examples) - len(unknown))
+            for example, told in system.answer(unknown, answers) if unknown else ():
+                answers.add(example, told)
+                bar.advance(total)
+            found = [answers.find(example) for example in group.examples]
+            report.failures += [f"{e.id}: {a.failure}" for e, row in zip(group.examples, found) for a in row.values() if a.failure]
+            mine = replace(group, answers=found)
+            if any(mine.of(variant)[0] for variant in mine.variants()):
+                rows += score(bench, mine)
+    return rows
 
 
 def check(data: Path, split: str, tasks: Iterable[str] | None, limit: int | None) -> list[str]:
@@ -120,7 +193,7 @@ def score(bench: Bench, group: Group) -> list[Row]:
     try:
         return SCORERS[group.task](bench, group)
     except MissingPackage as error:
-        return [group.row(TASKS[group.task].metric, Score(float("nan")), also={"": str(error)})]
+        return [Row(group.task, group.name, 0, group.available, TASKS[group.task].metric, Score(math.nan), also={"": str(error)})]
 
 
 def noise_of(examples: list[Example], seed: int) -> Callable[[Example, np.ndarray], np.ndarray]:
@@ -134,11 +207,6 @@ def noise_of(examples: list[Example], seed: int) -> Callable[[Example, np.ndarra
         return Noisifier([load_audio(sounds[rng.integers(len(sounds))])], config=NOISE).noisy(clean, rng)
 
     return noisy
-
-
-def work(laura: Laura, group: Group) -> int:
-    """Steps of the progress bar."""
-    return len(group.examples) * (max(1, len(voice_names(laura, group.lang))) if group.task == "tts" else 1)
 
 
 def progress_bar(show: bool) -> Progress:

@@ -1,82 +1,61 @@
-"""One function a task: from its examples to its rows. Here is decided what is compared with what, and what the trivial floor is.
+"""One function a task: from its examples and what was answered to its rows. What is compared with what, and what the trivial floor is,
+is decided here; no model is run.
 
-In: a `Group` (examples of one task, corpus and language pair) and the `Bench` (the model, training examples for floors, noise for
-mixing). Out: `Row`s. `SCORERS[task](bench, group)`; a task's score lives in its function and nowhere else.
+In: a `Group` (examples of one task, corpus and pair of languages, each with its answers by variant) and the `Bench`. Out: `Row`s.
+`SCORERS[task](bench, group)`; a task's score lives in its function and nowhere else.
 """
 
 import hashlib
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 
-from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.data.manifest import Example
-from lauragpt.engine.laura import Laura
-from lauragpt.engine.longform import cut
-from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics
-from lauragpt.evaluate.ladder import ladder
+from lauragpt.evaluate.answers import Answer
+from lauragpt.evaluate.counts import calibration, cider_d, slu_f1
 from lauragpt.evaluate.report import Row
-from lauragpt.result import Result
-from lauragpt.text import CtcUnits
+from lauragpt.evaluate.systems import REAL
+from lauragpt.evaluate.tally import Tally, mean, ratio
 from lauragpt.tasks import TASKS, text_to_slu
 
-BATCH = 16  # items a call: small enough for a bar that moves, large enough to be quick
 CANDIDATES = 30  # constant sentences tried for the floor of translation
-Item = TypeVar("Item")
 
 
 @dataclass
 class Group:
-    """Examples of one corpus and one pair of languages: what a row is about."""
+    """Examples of one corpus and one pair of languages, and what was answered to them: what a row is about."""
 
     task: str
     name: str
     lang: str
     examples: list[Example]
     available: int  # before the limit
+    answers: list[dict[str, Answer]] = field(default_factory=list)  # by variant, one an example
 
-    def row(self, metric: str, score: metrics.Score, name: str | None = None, **more) -> Row:
-        return Row(self.task, name or self.name, score.n or len(self.examples), self.available, metric, score, **more)
+    def of(self, variant: str = "") -> tuple[list[Example], list[Answer]]:
+        """The examples that have an answer of this variant, and the answers."""
+        pairs = [(e, a[variant]) for e, a in zip(self.examples, self.answers) if variant in a and not a[variant].failure]
+        return [e for e, _ in pairs], [a for _, a in pairs]
+
+    def variants(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.answers for name, answer in row.items() if not answer.failure))
+
+    def row(self, metric: str, tally: Tally, bench: "Bench", variant: str = "", name: str | None = None, **more) -> Row:
+        examples, answers = self.of(variant)
+        seconds, audio = sum(a.seconds for a in answers), sum(a.audio_seconds for a in answers)
+        return Row(
+            self.task, name or self.name, len(tally), self.available, metric, tally.score(bench.seed), tally=tally, seconds=seconds,
+            audio_seconds=audio if seconds else 0.0, examples=examples, answers=answers, **more,
+        )  # fmt: skip
 
 
 @dataclass
 class Bench:
-    laura: Laura
     train: list[Example]  # of the tasks measured; floors come from these. [] when there is no train.jsonl
-    noise: Callable[[Example, np.ndarray], np.ndarray]  # clean (N,) -> noisy (N,), a function of the example's id
     seed: int = 0
-    advance: Callable[[int], None] = lambda n: None
-    failures: list[str] = field(default_factory=list)
-
-    def waves(self, examples: list[Example]) -> Iterator[tuple[Example, np.ndarray]]:
-        """Each example with its recording; one that cannot be read is a failure, and the others go on."""
-        for example in examples:
-            try:
-                yield example, load_audio(example.audio)
-            except LauraError as error:
-                self.failures.append(f"{example.id}: {error}")
-                self.advance(1)
-
-    def ask(self, items: list[Item], verb: Callable[[list[Item]], list[Result]]) -> tuple[list[Result], float]:
-        """The verb's answers in order, and the seconds they took, without reading files."""
-        results, seconds = [], 0.0
-        for at in range(0, len(items), BATCH):
-            batch, began = items[at : at + BATCH], time.perf_counter()
-            results += verb(batch)
-            seconds += time.perf_counter() - began
-            self.advance(len(batch))
-        return results, seconds
-
-    def listen(self, group: Group, verb: Callable[[list[np.ndarray]], list[Result]]) -> "Heard":
-        pairs = list(self.waves(group.examples))
-        waves = [wave for _, wave in pairs]
-        results, seconds = self.ask(waves, verb)
-        return Heard([e for e, _ in pairs], waves, [r.text or "" for r in results], seconds, sum(map(len, waves)) / SAMPLE_RATE)
 
     def commonest(self, group: Group) -> tuple[str, str]:
         """The most frequent answer of the corpus in training, and where it was counted."""
@@ -85,78 +64,56 @@ class Bench:
         return max(counts, key=lambda text: (counts[text], text)), "of train" if known else "of this split"
 
 
-@dataclass
-class Heard:
-    examples: list[Example]
-    waves: list[np.ndarray]
-    texts: list[str]
-    seconds: float
-    audio_seconds: float
-
-    @property
-    def time(self) -> dict[str, float]:
-        return {"seconds": self.seconds, "audio_seconds": self.audio_seconds}
-
-    @property
-    def targets(self) -> list[list[str]]:
-        return [example.targets for example in self.examples]
-
-
-def column(measure: Callable[[], metrics.Score]) -> float | str:
+def column(measure: Callable[[], Tally]) -> float | str:
     """A further column: its value, or how to get the package that it lacks."""
     try:
-        return measure().value
+        return measure().total
     except metrics.MissingPackage as error:
         return str(error)
 
 
+def loops(answers: Sequence[Answer]) -> float:
+    """The share of answers that went on until they were stopped, in per cent (the paper's loop ratio)."""
+    return mean([float(a.finish in ("length", "guard")) for a in answers], 100).total
+
+
+def sureness(answers: Sequence[Answer], right: Sequence[float]) -> dict[str, float | str]:
+    """Expected calibration error, where there are confidences."""
+    known = [(a.confidence, r) for a, r in zip(answers, right, strict=True) if a.confidence is not None]
+    return {"ECE %": calibration(*zip(*known)).total} if known else {}
+
+
 def asr(bench: Bench, group: Group) -> list[Row]:
-    """Word errors of the GPT's text, the language given. Where nothing is said, how often the model says nothing."""
-    heard = bench.listen(group, lambda waves: bench.laura.transcribe(waves, lang=group.lang))
-    if not any(text for several in heard.targets for text in several):
-        score = metrics.percent(metrics.mean([float(not text.strip()) for text in heard.texts], bench.seed))
-        return [group.row("stays silent %", score, floor=100.0, floor_name="always empty", **heard.time)]
-    also = {
-        "CER %": column(lambda: metrics.cer(heard.targets, heard.texts, group.lang)),
-        "CTC greedy WER %": column(lambda: metrics.wer(heard.targets, ctc_texts(bench.laura, heard.waves), group.lang)),
-    }
-    measure, name = (metrics.cer, "CER %") if group.lang == "zh" else (metrics.wer, "WER %")
-    score = measure(heard.targets, heard.texts, group.lang, bench.seed)
-    return [group.row(name, score, floor=100.0, floor_name="empty text", also=also, **heard.time)]
+    """Word errors of the text, the language given. Where nothing is said, how often nothing is answered."""
+    examples, answers = group.of()
+    targets, texts = [e.targets for e in examples], [a.text for a in answers]
+    if not any(text for several in targets for text in several):
+        silent = mean([float(not text.strip()) for text in texts], 100)
+        words = sum(len(text.split()) for text in texts) / max(1e-9, sum(a.audio_seconds for a in answers) / 60)
+        return [group.row("stays silent %", silent, bench, floor=100.0, floor_name="always empty", also={"words invented a minute": words})]
+    greedy = [a.texts.get("CTC greedy") for a in answers]
+    errors = metrics.wer(targets, texts, group.lang)
+    also: dict[str, float | str] = {"CER %": column(lambda: metrics.cer(targets, texts, group.lang))}
+    if answers and None not in greedy:
+        also["CTC greedy WER %"] = column(lambda: metrics.wer(targets, greedy, group.lang))
+    accuracy = [max(0.0, 1 - top / bottom) if bottom else 0.0 for top, bottom in errors.counts]
+    also |= {"loops %": loops(answers)} | sureness(answers, accuracy)
+    tally, name = (metrics.cer(targets, texts, group.lang), "CER %") if group.lang == "zh" else (errors, "WER %")
+    return [group.row(name, tally, bench, floor=100.0, floor_name="empty text", also=also, lower_is_better=True)]
 
 
-def ctc_texts(laura: Laura, waves: list[np.ndarray]) -> list[str]:
-    """What the encoder's CTC head alone would write, greedily. A column beside the answer, never the answer."""
-    units = CtcUnits()
-    texts = []
-    for wave in waves:
-        pieces = [wave[chunk.start : chunk.end] for chunk in cut(wave)]
-        encoded = [laura.core.backend.encode([piece]) for piece in pieces]
-        texts.append(" ".join(units.decode(e.ctc_log_probs[0, : e.lengths[0]].argmax(-1).tolist()) for e in encoded))
-    return texts
-
-
-def translate_text(bench: Bench, group: Group) -> list[Row]:
-    sources = [example.source for example in group.examples]
-    results, seconds = bench.ask(sources, lambda texts: bench.laura.translate(text=texts, to=group.lang))
-    return [_translation(bench, group, group.examples, [r.text or "" for r in results], seconds=seconds)]
-
-
-def translate_speech(bench: Bench, group: Group) -> list[Row]:
-    heard = bench.listen(group, lambda waves: bench.laura.translate(waves, to=group.lang))
-    return [_translation(bench, group, heard.examples, heard.texts, **heard.time)]
-
-
-def _translation(bench: Bench, group: Group, examples: list[Example], texts: list[str], **times: float) -> Row:
-    targets = [example.targets for example in examples]
-    score, signature = metrics.chrf(targets, texts, bench.seed)
-    also: dict[str, float | str] = {"BLEU": metrics.bleu(targets, texts, group.lang)[0].value}
-    if all(example.source for example in examples):
-        also["chrF of the copied source"] = metrics.chrf(targets, [example.source for example in examples])[0].value
-    also["chrF is"] = signature
+def translation(bench: Bench, group: Group) -> list[Row]:
+    examples, answers = group.of()
+    targets, texts = [e.targets for e in examples], [a.text for a in answers]
+    tally, signature = metrics.chrf(targets, texts)
+    blue, blue_signature = metrics.bleu(targets, texts, group.lang)
+    also: dict[str, float | str] = {"BLEU": blue.total, "loops %": loops(answers)}
+    if examples and all(example.source for example in examples):
+        also["chrF of the copied source"] = column(lambda: metrics.chrf(targets, [example.source for example in examples])[0])
+    also |= {"chrF is": signature, "BLEU is": blue_signature}
     constant = best_constant(bench, group, targets)
-    floor = metrics.chrf(targets, [constant] * len(targets))[0].value if targets else None
-    return group.row("chrF", score, floor=floor, floor_name="best constant sentence", also=also, **times)
+    floor = metrics.chrf(targets, [constant] * len(targets))[0].total if targets else None
+    return [group.row("chrF", tally, bench, floor=floor, floor_name="best constant sentence", also=also)]
 
 
 def best_constant(bench: Bench, group: Group, targets: list[list[str]]) -> str:
@@ -170,101 +127,109 @@ def best_constant(bench: Bench, group: Group, targets: list[list[str]]) -> str:
 
 
 def ser(bench: Bench, group: Group) -> list[Row]:
-    heard = bench.listen(group, lambda waves: bench.laura.emotion(waves))
-    truth = [example.targets[0] for example in heard.examples]
+    examples, answers = group.of()
+    truth, texts = [example.targets[0] for example in examples], [a.text for a in answers]
     label, where = bench.commonest(group)
-    also = {"WA %": metrics.wa(truth, heard.texts).value, "WF1 %": metrics.wf1(truth, heard.texts).value}
-    floor = metrics.ua(truth, [label] * len(truth)).value
-    score = metrics.ua(truth, heard.texts, bench.seed)
-    return [group.row("UA %", score, floor=floor, floor_name=f"always {label}, the commonest {where}", also=also, **heard.time)]
+    right = [float(t == text) for t, text in zip(truth, texts)]
+    shares = [Answer(confidence=max(a.scores.values()) if a.scores else a.confidence) for a in answers]
+    also = {"WA %": column(lambda: metrics.wa(truth, texts)), "WF1 %": column(lambda: metrics.wf1(truth, texts))} | sureness(shares, right)
+    floor = metrics.ua(truth, [label] * len(truth)).total
+    row = group.row("UA %", metrics.ua(truth, texts), bench, floor=floor, floor_name=f"always {label}, the commonest {where}", also=also)
+    row.confusion = metrics.confusion(truth, texts)
+    return [row]
 
 
 def aac(bench: Bench, group: Group) -> list[Row]:
-    heard = bench.listen(group, lambda waves: bench.laura.caption(waves))
-    also: dict[str, float | str] = {"chrF on our own wordings": column(lambda: metrics.chrf(heard.targets, heard.texts)[0])}
-    sounds = [example.extra.get("sound") for example in heard.examples]
+    examples, answers = group.of()
+    targets, texts = [e.targets for e in examples], [a.text for a in answers]
+    sounds = [example.extra.get("sound") for example in examples]
+    whose = " on our own wordings" if all(sounds) else ""
+    also: dict[str, float | str] = {
+        f"CIDEr-D{whose}": column(lambda: cider_d(targets, texts)), f"chrF{whose}": column(lambda: metrics.chrf(targets, texts)[0]),
+        "loops %": loops(answers), "SPICE, SPIDEr, FENSE": "not measured: they need Java or weights of their own",
+    }  # fmt: skip
     if not all(sounds):  # human captions: no class to name
-        return [group.row("chrF", metrics.chrf(heard.targets, heard.texts, bench.seed)[0], **heard.time)]
+        return [group.row("CIDEr-D", cider_d(targets, texts), bench, also=also)]
     known = [e.extra["sound"] for e in bench.train if e.task == "aac" and "sound" in e.extra]
     counts = Counter(known or sounds)
     label = max(counts, key=lambda sound: (counts[sound], sound))
-    floor = metrics.wa(sounds, [label] * len(sounds)).value
-    score = metrics.right_sound(sounds, heard.texts, bench.seed)
-    return [group.row("right sound %", score, floor=floor, floor_name=f"always {label}", also=also, **heard.time)]
+    floor = metrics.wa(sounds, [label] * len(sounds)).total
+    tally = metrics.right_sound(sounds, texts)
+    also |= sureness(answers, tally.counts[:, 0])
+    return [group.row("right sound %", tally, bench, floor=floor, floor_name=f"always {label}", also=also)]
 
 
 def slu(bench: Bench, group: Group) -> list[Row]:
-    # `text` of `understand` is what the GPT wrote: the line of tasks.slu_to_text
-    heard = bench.listen(group, lambda waves: bench.laura.understand(waves))
-    scores = metrics.slots(heard.targets, heard.texts, bench.seed)
+    # the text of an answer is what the GPT wrote: the line of tasks.slu_to_text
+    examples, answers = group.of()
+    targets, texts = [e.targets for e in examples], [a.text for a in answers]
+    scores = metrics.slots(targets, texts)
     line, where = bench.commonest(group)
-    constant = metrics.slots(heard.targets, [line] * len(heard.texts))
-    also = {"intent %": scores.intent.value, "slot F1 %": scores.f1.value, "slot F1 % of the floor": constant.f1.value}
+    constant = metrics.slots(targets, [line] * len(texts))
+    also: dict[str, float | str] = {
+        "intent %": column(lambda: scores.intent), "slot F1 %": column(lambda: scores.f1), "slot F1 % of the floor": column(lambda: constant.f1),
+        "SLU-F1 %": column(lambda: slu_f1([entities(e.targets[0], e) for e in examples], [entities(text) for text in texts])),
+        "loops %": loops(answers),
+    }  # fmt: skip
+    also |= sureness(answers, scores.exact.counts[:, 0])
     floor_name = f"always the commonest {where}: {text_to_slu(line)[0]} ..."
-    return [group.row("every slot right %", scores.exact, floor=constant.exact.value, floor_name=floor_name, also=also, **heard.time)]
+    floor = constant.exact.total
+    return [group.row("every slot right %", scores.exact, bench, floor=floor, floor_name=floor_name, also=also)]
+
+
+def entities(line: str, example: Example | None = None) -> list[tuple[str, str]]:
+    """(slot, value) pairs of a line; values that were joined by a comma apart again. An example may know them better."""
+    if example is not None and example.extra.get("entities"):
+        return [(name, value) for name, value in example.extra["entities"]]
+    return [(name, value) for name, joined in text_to_slu(line)[1].items() for value in joined.split(", ")]
 
 
 def se(bench: Bench, group: Group) -> list[Row]:
     """The ladder from noisy input to the codec's ceiling. The GPT's row must stand clear of the shuffled one, or its tokens do nothing."""
-    steps: dict[str, list] = {}
-    seconds = audio_seconds = 0.0
-    for example, clean in bench.waves(group.examples):
-        noisy = load_audio(example.noisy) if example.noisy else bench.noise(example, clean)
-        length = min(len(clean), len(noisy))
-        rungs, took = ladder(bench.laura, clean[:length], noisy[:length], bench.seed)
-        seconds, audio_seconds = seconds + took, audio_seconds + length / SAMPLE_RATE
-        for name, wave in rungs.items():
-            steps.setdefault(name, []).append((clean[:length], wave))
-        bench.advance(1)
     rows, floor = [], None
-    for name, pairs in steps.items():
-        score = _mean(metrics.stoi, pairs, bench.seed)
-        also = {"PESQ": column(lambda p=pairs: _mean(metrics.pesq, p)), "SI-SDR dB": _mean(metrics.si_sdr, pairs).value}
-        mine = name == "the GPT's tokens"
-        floor = score.value if floor is None else floor
-        given = {"floor": floor, "floor_name": "untouched", "seconds": seconds, "audio_seconds": audio_seconds} if mine else {}
-        rows.append(group.row("STOI", score, name=f"{group.name}: {name}", also=also, **given))
+    for variant in group.variants():
+        _, answers = group.of(variant)
+        tally = mean([a.scores["STOI"] for a in answers if "STOI" in a.scores])
+        also: dict[str, float | str] = {
+            name: mean([a.scores[name] for a in answers if name in a.scores]).total for name in ("PESQ", "SI-SDR dB")
+        }
+        floor = tally.total if variant == "noisy input" else floor
+        mine = {"floor": floor, "floor_name": "untouched"} if variant not in LADDER_ENDS and floor is not None else {}
+        rows.append(group.row("STOI", tally, bench, variant, name=f"{group.name}: {variant}", also=also, **mine))
     return rows
 
 
-def _mean(measure: Callable, pairs: list[tuple[np.ndarray, np.ndarray]], seed: int = 0) -> metrics.Score:
-    values = [value for clean, wave in pairs if (value := measure(clean, wave)) is not None]
-    return metrics.mean(values, seed)
+LADDER_ENDS = ("noisy input", "the GPT's tokens, shuffled", "the true tokens", "the codec's ceiling")
 
 
 def tts(bench: Bench, group: Group) -> list[Row]:
-    """What an outside recogniser hears of each shipped voice, beside what it hears of the real recordings of the same sentences."""
-    outside = group.lang == "en"
+    """What a recogniser hears of each voice, beside what it hears of the real recordings of the same sentences."""
+    outside, rows, floor = group.lang == "en", [], None
     judge = "pocketsphinx" if outside else "this model itself, for want of an outside recogniser"
-    hear = pocketsphinx_hears if outside else (lambda wave: bench.laura.transcribe(wave, lang=group.lang).text or "")
-    pairs = list(bench.waves(group.examples))
-    sources = [[example.source] for example, _ in pairs]
-    real = metrics.wer(sources, [hear(wave) for _, wave in pairs], group.lang, bench.seed)
-    rows = [group.row("WER %", real, name=f"{group.name}: the real recordings", also={"heard by": judge})]
-    for voice in voice_names(bench.laura, group.lang) or [None]:
-        speak = lambda texts, voice=voice: bench.laura.speak(texts, lang=group.lang, voice=voice, seed=bench.seed)  # noqa: E731
-        results, seconds = bench.ask([source for [source] in sources], speak)
-        score = metrics.wer(sources, [hear(r.audio) if len(r.audio) else "" for r in results], group.lang, bench.seed)
-        spoken = sum(len(r.audio) / r.sample_rate for r in results)
-        also = {"heard by": judge, "words heard right %": max(0.0, 100 - score.value)}
-        name = f"{group.name}: voice {voice or 'by default'}"
-        times = {"seconds": seconds, "audio_seconds": spoken}
-        rows.append(group.row("WER %", score, name=name, floor=real.value, floor_name="the real recordings", also=also, **times))
+    for variant in group.variants():
+        examples, answers = group.of(variant)
+        sources = [[example.source] for example in examples]
+        tally = metrics.wer(sources, [a.text for a in answers], group.lang)
+        value = tally.total
+        also: dict[str, float | str] = {"heard by": judge}
+        if outside and all("itself" in a.texts for a in answers):
+            also["WER % heard by itself"] = column(lambda a=answers, s=sources: metrics.wer(s, [x.texts["itself"] for x in a], group.lang))
+        more = {}
+        if variant == REAL:
+            floor = value
+        else:
+            real = [row[REAL].audio_seconds for row in group.answers if variant in row and REAL in row]
+            also |= {
+                "words heard right %": max(0.0, 100 - value), "length to the real one": column(lambda a=answers, r=real: _lengths(a, r)),
+                "never ended %": loops(answers),
+            }  # fmt: skip
+            more = {"floor": floor, "floor_name": REAL}
+        rows.append(group.row("WER %", tally, bench, variant, name=f"{group.name}: {variant}", also=also, lower_is_better=True, **more))
     return rows
 
 
-def voice_names(laura: Laura, lang: str) -> list[str]:
-    """The shipped voices of a language."""
-    return [name for name, card in laura.voices.cards.items() if card["lang"] == lang]
-
-
-def pocketsphinx_hears(wave: np.ndarray) -> str:
-    """The words that pocketsphinx (its own American English model) finds in a wave (N,) at 16 kHz."""
-    decoder = metrics.need("pocketsphinx").Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
-    decoder.start_utt()
-    decoder.process_raw((np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
-    decoder.end_utt()
-    return decoder.hyp().hypstr if decoder.hyp() else ""
+def _lengths(answers: list[Answer], real: list[float]) -> Tally:
+    return ratio([a.audio_seconds for a in answers], real)
 
 
 def digest(text: str) -> bytes:
@@ -273,6 +238,6 @@ def digest(text: str) -> bytes:
 
 
 SCORERS: dict[str, Callable[[Bench, Group], list[Row]]] = {
-    "asr": asr, "s2tt": translate_speech, "mt": translate_text, "tts": tts, "se": se, "aac": aac, "ser": ser, "slu": slu,
+    "asr": asr, "s2tt": translation, "mt": translation, "tts": tts, "se": se, "aac": aac, "ser": ser, "slu": slu,
 }  # fmt: skip
 assert SCORERS.keys() == TASKS.keys()

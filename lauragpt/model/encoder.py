@@ -29,12 +29,11 @@ class EncoderConfig:
     drop_layer: float = 0.0  # stochastic depth of the last layer; it grows linearly from 0 at the first
 
 
-def sinusoids(at: int | Tensor, width: int, device: torch.device | None = None) -> Tensor:
-    """Places (...,), or how many from 0 on -> (..., width): sine and cosine positions (arXiv 1706.03762, section 3.5)."""
-    at = torch.arange(at, device=device) if isinstance(at, int) else at
-    rate = torch.exp(torch.arange(0, width, 2, device=at.device) * (-math.log(10000.0) / width))
-    angle = at[..., None] * rate
-    return torch.cat([torch.sin(angle), torch.cos(angle)], -1)
+def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
+    """(length, width): sine and cosine positions (arXiv 1706.03762, section 3.5)."""
+    at = torch.arange(length, device=device)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10000.0) / width))
+    return torch.cat([torch.sin(at * rate), torch.cos(at * rate)], -1)
 
 
 class FeedForward(nn.Sequential):

@@ -38,7 +38,7 @@ class KVCache(Protocol):
 
 
 def rotate(x: Tensor, positions: Tensor, theta: float) -> Tensor:
-    """Rotary positions (arXiv 2104.09864), half-split as in Qwen: x (B, H, S, W), positions (B, S)."""
+    """Rotary positions (arXiv 2104.09864), half-split as in Qwen: x (B, H, S, W), positions (B, S), whole or not."""
     half = x.shape[-1] // 2
     rate = theta ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angle = positions[:, None, :, None].float() * rate
@@ -65,12 +65,12 @@ class SelfAttention(nn.Module):
         self.q_norm = HeadNorm(W, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = HeadNorm(W, config.norm_eps) if config.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, positions: Tensor, cache: KVCache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, times: Tensor, cache: KVCache | None, layer: int) -> Tensor:
         (B, S, _), W = x.shape, self.config.head_width
         q = self.q_norm(self.q_proj(x).view(B, S, -1, W)).transpose(1, 2)
         k = self.k_norm(self.k_proj(x).view(B, S, -1, W)).transpose(1, 2)
         v = self.v_proj(x).view(B, S, -1, W).transpose(1, 2)
-        q, k = rotate(q, positions, self.config.rope_theta), rotate(k, positions, self.config.rope_theta)
+        q, k = rotate(q, times, self.config.rope_theta), rotate(k, times, self.config.rope_theta)
         groups = self.config.heads // self.config.kv_heads
         if cache is None:
             earlier = torch.ones(S, S, dtype=torch.bool, device=x.device).tril()
@@ -105,8 +105,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.width, config.norm_eps)
         self.mlp = SwiGLU(config.width, config.ffn)
 
-    def forward(self, x: Tensor, positions: Tensor, cache: KVCache | None, layer: int) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), positions, cache, layer)
+    def forward(self, x: Tensor, positions: Tensor, times: Tensor, cache: KVCache | None, layer: int) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), positions, times, cache, layer)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -127,15 +127,24 @@ class GPT(nn.Module):
         """(..., S) -> (..., S, D)"""
         return self.embed_tokens(ids)
 
-    def forward(self, embeddings: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """(B, S, D) -> (B, S, V). Without positions: 0, 1, 2 ...; rows shorter than S are padded on the right."""
-        return self.logits(self.hidden(embeddings, positions, cache))
+    def forward(
+        self, embeddings: Tensor, positions: Tensor | None = None, cache: KVCache | None = None, times: Tensor | None = None
+    ) -> Tensor:
+        """(B, S, D) -> (B, S, V). Rows shorter than S are padded on the right.
 
-    def hidden(self, x: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        positions (B, S): places in the sequence, 0, 1, 2 ... when not given: what a position may look at is what stands before it.
+        times (B, S), float: where rotary attention takes each to be (`Vocabulary.times`); the positions when not given.
+        """
+        return self.logits(self.hidden(embeddings, positions, cache, times))
+
+    def hidden(
+        self, x: Tensor, positions: Tensor | None = None, cache: KVCache | None = None, times: Tensor | None = None
+    ) -> Tensor:
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
+        times = positions.float() if times is None else times
         for depth, layer in enumerate(self.layers):
-            x = layer(x, positions, cache, depth)
+            x = layer(x, positions, times, cache, depth)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ from lauragpt.model.sequence import Layout, Vocabulary
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 
 FORMAT = "lauragpt-1"
-TIMED = 0.1  # how loud the sinusoids of time are among the embeddings
 
 
 @dataclass(frozen=True)
@@ -123,13 +122,7 @@ class LauraModel(nn.Module):
     def spell(self, probabilities: Tensor) -> Tensor:
         """What the CTC head says of each frame (B, T, U), and where in the recording it says so -> (B, T, D)."""
         said = self.spelling(probabilities)
-        return said + TIMED * sinusoids(said.shape[1], said.shape[2], said.device).to(said.dtype)
-
-    def embed(self, ids: Tensor, times: Tensor) -> Tensor:
-        """Ids (..., S) and when they sound (..., S), -1 where they do not (`Vocabulary.times`) -> (..., S, D). Frames, audio tokens and
-        letters to be spoken carry their time alike, so that the GPT finds what belongs together."""
-        known = self.gpt.embed(ids)
-        return known + TIMED * (sinusoids(times, known.shape[-1]) * (times >= 0)[..., None]).to(known.dtype)
+        return said + 0.1 * sinusoids(said.shape[1], said.shape[2], said.device).to(said.dtype)
 
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
         """codes (B, T); text ids, prompt waves, noisy waves as (padded, lengths) or None -> embeddings (B, T, E).
@@ -148,8 +141,8 @@ class LauraModel(nn.Module):
     def loss(self, layouts: Sequence[Layout], heard: Tensor | None) -> Tensor:
         """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `heard` (B, T, D) in order."""
         device, rows, listening = self.gpt.embed_tokens.weight.device, [], 0
-        times = torch.tensor([t for row in layouts for t in self.vocabulary.times(row.ids)], device=device)
-        every = self.embed(torch.tensor([i for row in layouts for i in row.ids], device=device), times)
+        times = [[*range(row.frames), *self.vocabulary.times(row.ids, row.frames, row.pace)] for row in layouts]
+        every = self.gpt.embed(torch.tensor([i for row in layouts for i in row.ids], device=device))
         for row, ids in zip(layouts, every.split([len(row.ids) for row in layouts]), strict=True):
             if row.frames:
                 ids = torch.cat([heard[listening, : row.frames].to(ids.dtype), ids])
@@ -157,7 +150,8 @@ class LauraModel(nn.Module):
             rows.append(ids)
         said: list[Tensor] = [torch.empty(0)] * len(rows)
         for group in _alike([len(row) for row in rows]):
-            hidden = self.gpt.hidden(pad_sequence([rows[i] for i in group], batch_first=True))
+            at = pad_sequence([torch.tensor(times[i], dtype=torch.float32, device=device) for i in group], batch_first=True)
+            hidden = self.gpt.hidden(pad_sequence([rows[i] for i in group], batch_first=True), times=at)
             for i, row in zip(group, hidden, strict=True):
                 # The output at a position is said by the position before it.
                 at = [layouts[i].frames + k - 1 for k, counted in enumerate(layouts[i].targets) if counted]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lauragpt.errors import LauraError
 from lauragpt.tasks import LANGS, TASKS
 
-LETTER = 1.8  # audio tokens (40 ms) a spoken letter lasts, about: 14 letters a second
+PACE = 1.8  # audio tokens (40 ms) that a spoken letter takes, about: 14 letters a second
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,25 @@ class Vocabulary:
     def lang(self, lang: str) -> int:
         return self._special(f"<{lang}>")
 
-    def times(self, ids: Sequence[int]) -> list[float]:
-        """When each id of a sequence sounds, in audio tokens from the start of the sound; -1 for what does not sound.
+    def sounds(self, i):
+        """Whether an id (or a tensor of them) is an audio token."""
+        return (i >= self.text_size) & (i < self.text_size + self.audio_size)
 
-        An audio token sounds after those before it. A letter to be spoken sounds at `LETTER` times its place, roughly: the GPT starts
-        from there when it learns which letter an audio token belongs to.
+    def times(self, ids: Sequence[int], frames: int = 0, pace: float = PACE) -> list[float]:
+        """The rotary position of each id behind `frames` frames: its place, except for what sounds, which stands at its time.
+
+        Audio tokens count from 0 as the frames do, and a letter to be spoken stands at `pace` times its place, so that what sounds
+        together stands together: an audio token finds its frame, or roughly its letter, where it is itself.
         """
-        spoken = ids.index(self.task("tts")) if self.task("tts") in ids else 0
-        first, past = self.text_size, 0
-        found = []
+        task = self.task("tts")
+        spoken = ids.index(task) if task in ids else 0
+        past, found = 0, []
         for place, i in enumerate(ids):
-            if first <= i < first + self.audio_size:
+            if self.sounds(i):
                 found.append(float(past))
                 past += 1
             else:
-                found.append(place * LETTER if place < spoken else -1.0)
+                found.append(frames + (place * pace if place < spoken else place + spoken * (pace - 1)))
         return found
 
     def audio(self, codes: Sequence[int]) -> list[int]:
@@ -65,11 +69,13 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Layout:
-    """One sequence: `frames` encoder frames, then `ids`. `targets[i]`: whether ids[i] is an output, which the loss counts."""
+    """One sequence: `frames` encoder frames, then `ids`. `targets[i]`: whether ids[i] is an output, which the loss counts. `pace`: audio
+    tokens a letter of what is spoken, a wish in use, what it took in training."""
 
     frames: int
     ids: tuple[int, ...]
     targets: tuple[bool, ...]
+    pace: float = PACE
 
     @property
     def length(self) -> int:
@@ -80,7 +86,8 @@ def layout(vocabulary: Vocabulary, task: str, lang: str, output: Sequence[int], 
     """A training example. Input and task ID carry no loss; `<lang>`, the output and `<eos>` do (paper, section 3.2)."""
     asked = (*source, vocabulary.task(task))
     answer = (vocabulary.lang(lang), *output, vocabulary.eos)
-    return Layout(frames, (*asked, *answer), (False,) * len(asked) + (True,) * len(answer))
+    pace = len(output) / len(source) if task == "tts" and source else PACE
+    return Layout(frames, (*asked, *answer), (False,) * len(asked) + (True,) * len(answer), pace)
 
 
 def text_layout(vocabulary: Vocabulary, lang: str, text: Sequence[int]) -> Layout:

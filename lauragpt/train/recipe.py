@@ -24,6 +24,7 @@ class StageConfig:
     noise: float = 0.3  # chance that a recording is made noisy
     mask: bool = True  # SpecAugment (arXiv 1904.08779) on what the encoder hears
     ctc: float = 0.3  # weight of the CTC term beside the cross-entropy
+    phrases: float = 1.0  # gpt, laura: phrases of the texts beside each example, most of them read from what the CTC head might spell
     compile: bool = False  # gpt, laura: the GPT's layers fused (torch.compile): half as fast again, a minute to begin, needs a C++ compiler
     adversarial_from: int = 1_000_000  # codec: the step at which the discriminator joins
     quantize_from: int = 300  # codec: the step at which codebooks start
@@ -39,6 +40,7 @@ class Recipe:
     corpora: str = "../shared/data"  # the published sets, for `laura prepare` and `laura synth`
     data: str = "runs/data"  # the prepared manifests
     out: str = "runs/mini"  # checkpoints of the stages, and the finished folder in out/export
+    init: str = ""  # a checkpoint's folder whose weights training starts from, instead of from nothing
     seed: int = 0
     synth_hours: float = 1.0  # a multiplier on the synthetic sets; 0 makes none
     voices: tuple[dict, ...] = ()  # named voices: name, lang, id of the example that is the prompt

@@ -13,7 +13,7 @@ from lauragpt.data.corpora import CORPORA, prepare
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.data.synth import synthesize
 from lauragpt.errors import LauraError
-from lauragpt.model.laura import PRESETS, LauraModel
+from lauragpt.model.laura import PRESETS, LauraModel, load_checkpoint
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop
 from lauragpt.train.corpus import Corpus
@@ -88,6 +88,11 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
     if recipe.preset not in PRESETS:
         raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
     model = LauraModel(PRESETS[recipe.preset])
+    if recipe.init:
+        start = load_checkpoint(Path(recipe.init))
+        if start.config != model.config:
+            raise LauraError(f"init: {recipe.init} is not of the sizes of preset {recipe.preset!r}: choose a checkpoint of that preset")
+        model.load_state_dict(start.state_dict())
     for name in STAGES[: STAGES.index(up_to)] if up_to else STAGES:
         path = Path(recipe.out) / name / "model.safetensors"
         if path.exists():

@@ -72,6 +72,7 @@ class ModelStage:
         groups = [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
         self.optimizers = {"model": torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)}
         self.plan = self.make_plan(config.weights)
+        self.known: dict[str, np.ndarray] = {}  # tokens by recording
         for layer in model.gpt.layers if config.compile and "gpt" in self.trained else ():
             layer.compile(dynamic=True)
 
@@ -113,6 +114,23 @@ class ModelStage:
         frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
         return layout(self.model.vocabulary, task, lang, self.corpus.write(task, target), len(frames)), frames
 
+    def speech(self, example: Example, rng: np.random.Generator) -> Layout:
+        """A text to be spoken, now and then behind another utterance of the speaker, which goes on in the same voice."""
+        prompt = self.corpus.prompt(example, rng) if rng.random() < 0.3 else None
+        said = [e for e in (prompt, example) if e is not None]
+        source = self.corpus.write("tts", " ".join(normalize(e.source, e.lang) for e in said))
+        codes = [code for e in said for code in self.codes(e)]
+        return layout(self.model.vocabulary, "tts", example.lang, self.model.vocabulary.audio(codes), source=source)
+
+    @torch.no_grad()
+    def codes(self, example: Example) -> list[int]:
+        """The tokens of a recording as it is, made once: the codec is frozen."""
+        if example.audio not in self.known:
+            self.model.codec.eval()
+            wave = torch.from_numpy(self.corpus.waves(example.audio))[None].to(self.device)
+            self.known[example.audio] = self.model.codec.encode(wave, n_quantizers=1)[0, 0].short().cpu().numpy()
+        return self.known[example.audio].tolist()
+
     def phrase(self, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
         """Some words of the texts to be read from their spelling."""
         lang, spoken = self.corpus.phrase(rng)
@@ -151,10 +169,10 @@ class EncoderStage(ModelStage):
 
 
 class GPTStage(ModelStage):
-    """Text pre-training: plain sentences, translation, and reading what the CTC head might spell (data/spelling.py), with no sound."""
+    """All that needs no ear: plain sentences, translation, speaking, and reading what the CTC head might spell (data/spelling.py)."""
 
     name, trained = "gpt", ("gpt", "spelling")
-    sentences, read = 4.0, 0.95  # sentences beside each example of the plan; the share of them that is read from its spelling
+    read = 0.95  # the share of the phrases that is read from its spelling; the others are sentences to go on with
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
         return super().make_plan({"mt": 1.0} | weights)
@@ -162,7 +180,7 @@ class GPTStage(ModelStage):
     def batch(self, step: int) -> dict:
         rng, encode, vocabulary = self.rng(step), self.corpus.tokenizer.encode, self.model.vocabulary
         rows = [self.row(self.corpus.train[i], rng) for i in self.plan[step]]
-        for _ in range(round(self.sentences * len(rows))):
+        for _ in range(round(self.config.phrases * len(rows))):
             if rng.random() < self.read:
                 rows.append(self.phrase(rng))
             else:
@@ -172,6 +190,8 @@ class GPTStage(ModelStage):
         return {"layouts": [row[0] for row in rows], "spelled": [torch.from_numpy(row[1]) for row in rows if row[1] is not None]}
 
     def row(self, example: Example, rng: np.random.Generator) -> tuple[Layout, np.ndarray | None]:
+        if example.task == "tts":
+            return self.speech(example, rng), None
         target = example.targets[int(rng.integers(len(example.targets)))]
         if example.task != "mt":
             said = normalize(example.extra["transcript"], example.source_lang or example.lang) if "transcript" in example.extra else target
@@ -180,23 +200,23 @@ class GPTStage(ModelStage):
         return layout(self.model.vocabulary, "mt", example.lang, encode(target), source=encode(example.source)), None
 
     def step(self, batch: dict, update: Update) -> dict[str, float]:
-        rows = batch["spelled"]
-        losses = self.model.loss(batch["layouts"], self.spell(rows) if rows else None)
-        read = sum(sum(row.targets) for row in batch["layouts"][: len(rows)])
-        loss = losses.mean()
+        layouts, rows = batch["layouts"], batch["spelled"]
+        losses = self.model.loss(layouts, self.spell(rows) if rows else None)
+        loss = (losses * torch.tensor(shares_of(layouts), device=self.device)).sum()
         update("model", loss)
-        parts = {"read": losses[:read].detach(), "text": losses[read:].detach()}
-        return {"loss": loss.item()} | {name: float(part.mean()) for name, part in parts.items() if len(part)}
+        names, spoken, report = ["text"] * len(layouts), self.model.vocabulary.task("tts"), {}
+        names[: len(rows)] = ["read"] * len(rows)
+        for name, row, part in zip(names, layouts, losses.detach().split([sum(row.targets) for row in layouts]), strict=True):
+            report.setdefault("tts" if spoken in row.ids else name, []).append(part.mean())
+        return {"loss": loss.item()} | {name: float(torch.stack(parts).mean()) for name, parts in report.items()}
 
 
 class LauraStage(ModelStage):
     """Every task at once: cross-entropy over output tokens, and the CTC term where there are words. GPT and encoder train jointly."""
 
     name, trained = "laura", ("encoder", "spelling", "gpt")
-    phrases = 4  # read from their spelling, beside each batch
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
-        self.known: dict[str, np.ndarray] = {}  # tokens by recording
         small = {key: value for key, value in weights.items() if TASKS[key.partition("/")[0]].small}
         self.small_plan = super().make_plan(small) if small and self.config.small_from < self.config.small_until else None
         return super().make_plan(weights)
@@ -207,7 +227,7 @@ class LauraStage(ModelStage):
         rows = [self.row(self.corpus.train[i], rng) for i in (self.small_plan if small else self.plan)[step]]
         rows.sort(key=lambda row: row["wave"] is None)  # those that listen first, so that frames and rows keep one order
         waves = [row["wave"] for row in rows if row["wave"] is not None]
-        read = [self.phrase(rng) for _ in range(self.phrases)]
+        read = [self.phrase(rng) for _ in range(max(1, round(self.config.phrases * len(rows))))]
         spelled = {"layouts": [row[0] for row in read], "spelled": [torch.from_numpy(row[1]) for row in read]}
         return {"rows": rows, "waves": pad(waves) if waves else None} | spelled
 
@@ -216,11 +236,8 @@ class LauraStage(ModelStage):
         task, encode, words = TASKS[example.task], self.corpus.tokenizer.encode, None
         wave, source, output = None, [], []
         if task.name == "tts":
-            prompt = self.corpus.prompt(example, rng) if rng.random() < 0.5 else None
-            said = [e for e in (prompt, example) if e is not None]
-            source = self.corpus.write("tts", " ".join(normalize(e.source, e.lang) for e in said))
-            output = [code for e in said for code in self.codes(e)]
-        elif task.name == "se":
+            return {"wave": None, "words": None, "task": "tts", "layout": self.speech(example, rng)}
+        if task.name == "se":
             clean = self.corpus.waves(example.audio)
             wave, output = self.corpus.noisy(clean, rng), self.codes(example)
         elif task.name == "aac":
@@ -254,15 +271,6 @@ class LauraStage(ModelStage):
                     if np.abs(wave).max() > 0 and np.abs(second).max() > 0:
                         return mix_sounds(wave, second, rng)[: len(wave)], join_captions(text, other.targets[0])
         return gain(wave, rng.uniform(-9, 6)).clip(-1, 1), text
-
-    @torch.no_grad()
-    def codes(self, example: Example) -> list[int]:
-        """The tokens of a recording as it is, made once: the codec is frozen."""
-        if example.audio not in self.known:
-            self.model.codec.eval()
-            wave = torch.from_numpy(self.corpus.waves(example.audio))[None].to(self.device)
-            self.known[example.audio] = self.model.codec.encode(wave, n_quantizers=1)[0, 0].short().cpu().numpy()
-        return self.known[example.audio].tolist()
 
     def step(self, batch: dict, update: Update) -> dict[str, float]:
         rows = batch["rows"]

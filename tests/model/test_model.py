@@ -44,30 +44,18 @@ def mixed(model: LauraModel, lengths: list[int]) -> list:
     ]
 
 
-def timed(model: LauraModel, ids: tuple[int, ...], place: int) -> torch.Tensor:
-    """What the GPT reads at a place: the id's embedding, and a tenth of the sinusoids of the time at which it sounds."""
-    v, width, known = model.vocabulary, model.config.gpt.width, model.gpt.embed_tokens.weight[ids[place]]
-    if v.text_size <= ids[place] < v.text_size + v.audio_size:
-        time = sum(v.text_size <= i < v.text_size + v.audio_size for i in ids[:place])
-    elif v.task("tts") in ids[place + 1 :]:
-        time = 1.8 * place
-    else:
-        return known
-    angle = time * 10000.0 ** -(torch.arange(0, width, 2) / width)
-    return known + 0.1 * torch.cat([angle.sin(), angle.cos()])
-
-
 @torch.no_grad()
 def test_loss_is_a_plain_loop(model):
     model.eval()
     heard = heard_of(model)
     layouts, clip, wanted = mixed(model, heard.lengths.tolist()), 0, []
     for row in layouts:
-        given = torch.stack([timed(model, row.ids, place) for place in range(len(row.ids))])
+        given = model.gpt.embed(torch.tensor(row.ids))
         if row.frames:
             given = torch.cat([heard.embeddings[clip, : heard.lengths[clip]], given])
             clip += 1
-        log_probs = model.gpt(given[None])[0].log_softmax(-1)
+        times = torch.tensor([[*range(row.frames), *model.vocabulary.times(row.ids, row.frames, row.pace)]])
+        log_probs = model.gpt(given[None], times=times)[0].log_softmax(-1)
         first_id = len(given) - len(row.ids)
         wanted += [-log_probs[first_id + i - 1, token] for i, token in enumerate(row.ids) if row.targets[i]]
     torch.testing.assert_close(model.loss(layouts, heard.embeddings), torch.stack(wanted), atol=1e-4, rtol=1e-4)

@@ -3,7 +3,7 @@
 import pytest
 
 from lauragpt.errors import LauraError
-from lauragpt.model.sequence import Layout, Vocabulary, layout, text_layout
+from lauragpt.model.sequence import PACE, Layout, Vocabulary, layout, text_layout
 
 V = Vocabulary(10, 4)  # text 0-9, audio 10-13, <eos> 14, tasks 15-22, languages 23-25
 
@@ -15,13 +15,18 @@ def test_ids_lie_text_audio_special():
     assert V.audio([0, 3]) == [10, 13]
 
 
-def test_audio_tokens_and_letters_to_be_spoken_have_a_time():
-    # three letters, <tts> <en>, two audio tokens, <eos>
-    assert V.times([1, 2, 1, 18, 23, 10, 13, 14]) == pytest.approx([0, 1.8, 3.6, -1, -1, 0, 1, -1])
-    # <se> <en>, audio tokens; nothing that sounds; nothing at all
-    assert V.times((19, 23, 12, 12, 14)) == [-1, -1, 0, 1, -1]
-    assert V.times((1, 2, 17, 24, 4, 14)) == [-1] * 6
+def test_what_sounds_together_stands_together():
+    # three letters of two tokens each, <tts> <en> after them, audio tokens from the start, <eos> where it is
+    assert V.times([1, 2, 1, 18, 23, 10, 13, 14], pace=2) == [0, 2, 4, 6, 7, 0, 1, 10]
+    # frames 0 1 2, <se> <en>, the audio tokens of the frames, <eos>
+    assert V.times((19, 23, 12, 12, 12, 14), frames=3) == [3, 4, 0, 1, 2, 8]
+    # what does not sound stands where it is
+    assert V.times((1, 2, 17, 24, 4, 14)) == [0, 1, 2, 3, 4, 5]
+    assert V.times((15, 23, 7, 14), frames=9) == [9, 10, 11, 12]
     assert V.times(()) == []
+    # in training the pace is what the text took
+    assert layout(V, "tts", "en", V.audio([1, 2, 3]), source=[9, 8]).pace == 1.5
+    assert layout(V, "asr", "en", [7], frames=4).pace == layout(V, "tts", "en", [], source=[]).pace == PACE
 
 
 @pytest.mark.parametrize("code", [-1, 4])
@@ -40,7 +45,7 @@ def test_layouts_and_what_the_loss_counts():
     # text to text
     assert layout(V, "mt", "de", [4], source=[1, 2]) == Layout(0, (1, 2, 17, 24, 4, 14), (False, False, False, True, True, True))
     # text to audio tokens
-    assert layout(V, "tts", "en", V.audio([1]), source=[9]) == Layout(0, (9, 18, 23, 11, 14), (False, False, True, True, True))
+    assert layout(V, "tts", "en", V.audio([1]), source=[9]) == Layout(0, (9, 18, 23, 11, 14), (False, False, True, True, True), 1.0)
     # text alone: the language is given
     assert text_layout(V, "en", [1, 2]) == Layout(0, (23, 1, 2, 14), (False, True, True, True))
     assert layout(V, "asr", "en", [7, 8], frames=5).length == 10

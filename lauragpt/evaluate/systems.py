@@ -1,0 +1,277 @@
+"""Who is asked: a checkpoint, a peer (pocketsphinx), or a file of anyone's answers. In: examples. Out: `Answer`s, an example at a time.
+
+A system has a name and a key (what its answers depend on beside the example: they are kept under it), says which groups it can answer,
+and answers them in batches. Adding a peer is adding a class here.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from lauragpt import __version__
+from lauragpt.audio import SAMPLE_RATE, load_audio
+from lauragpt.data.manifest import Example
+from lauragpt.engine.laura import Laura, find_checkpoint
+from lauragpt.engine.longform import cut
+from lauragpt.errors import LauraError
+from lauragpt.evaluate import metrics
+from lauragpt.evaluate.answers import Answer, Answers
+from lauragpt.evaluate.ladder import ladder
+from lauragpt.result import Result
+from lauragpt.text import CtcUnits
+
+BATCH = 16  # items a call: small enough for a bar that moves, large enough to be quick
+REAL = "the real recordings"
+Answered = Iterator[tuple[Example, list[Answer]]]
+
+
+class System(Protocol):
+    name: str
+    key: str
+
+    def refuses(self, task: str, lang: str) -> str:
+        """Why it cannot answer such examples; "" when it can."""
+
+    def answer(self, examples: list[Example], answers: Answers) -> Answered:
+        """Examples of one task and language, in any order; sounds go to `answers.keep`."""
+
+
+@dataclass
+class Checkpoint:
+    """A model of ours. `noise`: clean (N,) -> noisy (N,), a function of the example's id, for enhancement without given pairs."""
+
+    laura: Laura
+    noise: Callable[[Example, np.ndarray], np.ndarray]
+    seed: int = 0
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.laura.name
+
+    def refuses(self, task: str, lang: str) -> str:
+        return "" if lang in self.laura.core.langs else f"{self.name} was not trained on {lang}"
+
+    def answer(self, examples: list[Example], answers: Answers) -> Answered:
+        task, lang = examples[0].task, examples[0].lang
+        if task == "mt":
+            for batch in batches(examples):
+                sources = [example.source for example in batch]
+                yield from zip(batch, self._ask(lambda sources=sources: self.laura.translate(text=sources, to=lang), sources))
+            return
+        for batch in batches(sorted(examples, key=lambda e: e.duration)):
+            pairs = []
+            for example in batch:
+                try:
+                    pairs.append((example, load_audio(example.audio)))
+                except LauraError as error:
+                    yield example, [Answer(failure=str(error))]
+            if pairs:
+                told = {"tts": self._speak, "se": self._enhance}.get(task, self._listen)(task, lang, *zip(*pairs), answers)
+                yield from zip([example for example, _ in pairs], told)
+
+    def _ask(self, verb: Callable[[], list[Result]], items: list, sizes: list[int] | None = None) -> list[list[Answer]]:
+        """One answer an item. The time of a batch is shared among its members by their sizes."""
+        began = time.perf_counter()
+        results, took = verb(), time.perf_counter() - began
+        sizes = sizes or [1] * len(items)
+        return [
+            [Answer(text=r.text or "", confidence=r.confidence, finish=r.receipt["finish"], scores=r.scores,
+                    seconds=took * size / sum(sizes), audio_seconds=r.receipt["seconds_read"])]
+            for r, size in zip(results, sizes, strict=True)
+        ]  # fmt: skip
+
+    def _listen(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
+        waves = list(waves)
+        verb = {
+            "asr": lambda: self.laura.transcribe(waves, lang=lang), "s2tt": lambda: self.laura.translate(waves, to=lang),
+            "aac": lambda: self.laura.caption(waves), "ser": lambda: self.laura.emotion(waves), "slu": lambda: self.laura.understand(waves),
+        }[task]  # fmt: skip
+        told = self._ask(verb, waves, [len(wave) for wave in waves])
+        if task == "asr":
+            for [answer], wave in zip(told, waves):
+                answer.texts["CTC greedy"] = ctc_text(self.laura, wave)
+        return told
+
+    def _enhance(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
+        """A rung of the ladder a variant."""
+        told = []
+        for example, clean in zip(examples, waves):
+            noisy = load_audio(example.noisy) if example.noisy else self.noise(example, clean)
+            length = min(len(clean), len(noisy))
+            rungs, took = ladder(self.laura, clean[:length], noisy[:length], self.seed)
+            told.append([
+                Answer(variant, sound=answers.keep(example, variant, wave), audio_seconds=length / SAMPLE_RATE,
+                       seconds=took if variant == "the GPT's tokens" else 0.0, scores=qualities(clean[:length], wave))
+                for variant, wave in rungs.items()
+            ])  # fmt: skip
+        return told
+
+    def _speak(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
+        """The real recording and a voice a variant; `text` is what the outside recogniser heard, `texts["itself"]` what this model did."""
+        told = [[Answer(REAL, audio_seconds=len(wave) / SAMPLE_RATE)] for wave in waves]
+        sounds = [[wave] for wave in waves]
+        for voice in voice_names(self.laura, lang) or [None]:
+            began = time.perf_counter()
+            results = self.laura.speak([e.source for e in examples], lang=lang, voice=voice, seed=self.seed)
+            took, total = time.perf_counter() - began, sum(len(r.audio) for r in results) or 1
+            for example, row, wave, r in zip(examples, told, sounds, results, strict=True):
+                name = f"voice {voice or 'by default'}"
+                row.append(Answer(name, sound=answers.keep(example, name, r.audio), confidence=r.confidence, finish=r.receipt["finish"],
+                                  seconds=took * len(r.audio) / total, audio_seconds=len(r.audio) / SAMPLE_RATE))  # fmt: skip
+                wave.append(r.audio)
+        for row, said in zip(told, sounds):
+            heard = self.laura.transcribe(said, lang=lang)
+            for answer, wave, r in zip(row, said, heard):
+                answer.texts["itself"] = r.text or ""
+                answer.text = pocketsphinx_hears(wave) if lang == "en" else answer.texts["itself"]
+        return told
+
+
+@dataclass
+class Pocketsphinx:
+    """The offline recogniser of like size (its own American English model)."""
+
+    name: str = "pocketsphinx"
+    key: str = "pocketsphinx"
+
+    def refuses(self, task: str, lang: str) -> str:
+        if task != "asr" or lang != "en":
+            return "pocketsphinx recognises English speech and nothing else"
+        try:
+            metrics.need("pocketsphinx")
+        except metrics.MissingPackage as error:
+            return str(error)
+        return ""
+
+    def answer(self, examples: list[Example], answers: Answers) -> Answered:
+        for example in examples:
+            try:
+                wave = load_audio(example.audio)
+            except LauraError as error:
+                yield example, [Answer(failure=str(error))]
+                continue
+            began = time.perf_counter()
+            text = pocketsphinx_hears(wave)
+            yield example, [Answer(text=text, seconds=time.perf_counter() - began, audio_seconds=len(wave) / SAMPLE_RATE)]
+
+
+PEERS: dict[str, Callable[[], System]] = {"pocketsphinx": Pocketsphinx}
+
+
+@dataclass
+class Given:
+    """Anyone's answers from a JSONL file: {"id": ..., "text": ...}, or {"id": ..., "audio": FILE} where the answer is sound."""
+
+    name: str
+    rows: dict[str, dict]
+    folder: Path
+    key: str = ""
+
+    def refuses(self, task: str, lang: str) -> str:
+        return ""
+
+    def answer(self, examples: list[Example], answers: Answers) -> Answered:
+        for example in examples:
+            row = self.rows.get(example.id)
+            if row is None:
+                yield example, [Answer(failure=f"{self.name} holds no answer to it")]
+            elif example.task in ("tts", "se"):
+                yield example, self._sound(example, row, answers)
+            else:
+                yield example, [Answer(text=row["text"], confidence=row.get("confidence"))]
+
+    def _sound(self, example: Example, row: dict, answers: Answers) -> list[Answer]:
+        try:
+            wave, real = load_audio(self.folder / row["audio"]), load_audio(example.audio)
+        except LauraError as error:
+            return [Answer(failure=str(error))]
+        if example.task == "se":
+            noisy = [Answer("noisy input", scores=qualities(real, load_audio(example.noisy)))] if example.noisy else []
+            return [*noisy, Answer(self.name, sound=answers.keep(example, self.name, wave), scores=qualities(real, wave))]
+        hear = pocketsphinx_hears if example.lang == "en" else lambda wave: ""
+        return [
+            Answer(REAL, text=hear(real), audio_seconds=len(real) / SAMPLE_RATE),
+            Answer(self.name, text=hear(wave), sound=answers.keep(example, self.name, wave), audio_seconds=len(wave) / SAMPLE_RATE),
+        ]
+
+
+def read_given(path: Path) -> Given:
+    """A file of answers. LauraError names the line that is wrong, and an id that comes twice."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LauraError(f"{path} cannot be read as text: {getattr(error, 'strerror', None) or error}") from None
+    rows: dict[str, dict] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            raise LauraError(f"{path}:{number}: not JSON: a line is {{\"id\": ..., \"text\": ...}}") from None
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("text", row.get("audio")), str):
+            raise LauraError(f'{path}:{number}: a line is {{"id": ..., "text": ...}} or {{"id": ..., "audio": FILE}}, all of them text')
+        if row["id"] in rows:
+            raise LauraError(f"{path}:{number}: the id {row['id']!r} comes a second time: leave one answer an example")
+        rows[row["id"]] = row
+    if not rows:
+        raise LauraError(f"{path} holds no answers")
+    return Given(path.stem, rows, path.parent)
+
+
+def checkpoint_key(name_or_path: str | Path, seed: int) -> str:
+    """What a checkpoint's answers depend on: its files, the seed, this package's version."""
+    folder, digest = find_checkpoint(name_or_path), hashlib.sha256(f"{__version__}/{seed}".encode())
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".wav")):
+        digest.update(path.read_bytes())
+    return f"{folder.name}-{digest.hexdigest()[:12]}"
+
+
+def qualities(clean: np.ndarray, heard: np.ndarray) -> dict[str, float]:
+    """STOI, PESQ and SI-SDR of a sound against the clean one; what cannot be said, or needs a package that is missing, is left out."""
+    length, found = min(len(clean), len(heard)), {}
+    for name, measure in (("STOI", metrics.stoi), ("PESQ", metrics.pesq), ("SI-SDR dB", metrics.si_sdr)):
+        try:
+            value = measure(clean[:length], heard[:length])
+        except metrics.MissingPackage:
+            continue
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def ctc_text(laura: Laura, wave: np.ndarray) -> str:
+    """What the encoder's CTC head alone would write, greedily. A column beside the answer, never the answer."""
+    units, texts = CtcUnits(), []
+    for chunk in cut(wave):
+        encoded = laura.core.backend.encode([wave[chunk.start : chunk.end]])
+        texts.append(units.decode(encoded.ctc_log_probs[0, : encoded.lengths[0]].argmax(-1).tolist()))
+    return " ".join(text for text in texts if text)
+
+
+def voice_names(laura: Laura, lang: str) -> list[str]:
+    """The shipped voices of a language."""
+    return [name for name, card in laura.voices.cards.items() if card["lang"] == lang]
+
+
+def pocketsphinx_hears(wave: np.ndarray) -> str:
+    """The words that pocketsphinx (its own American English model) finds in a wave (N,) at 16 kHz."""
+    if not len(wave):
+        return ""
+    decoder = metrics.need("pocketsphinx").Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
+    decoder.start_utt()
+    decoder.process_raw((np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
+    decoder.end_utt()
+    return decoder.hyp().hypstr if decoder.hyp() else ""
+
+
+def batches(items: list) -> Iterator[list]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

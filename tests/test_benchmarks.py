@@ -1,0 +1,178 @@
+"""The benchmark runs as its README says and its report is whole. No time is ever looked at: a test must not depend on the machine."""
+
+import json
+import math
+import subprocess
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture()
+def speed(monkeypatch):
+    """The module; its folder is on the path, also of the processes that it starts."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import speed
+
+    return speed
+
+
+@pytest.fixture(scope="module")
+def ran(debug_checkpoint, tmp_path_factory):
+    """The command as a person types it: (process, the folder it wrote)."""
+    out = tmp_path_factory.mktemp("speed") / "new" / "folder"
+    command = [sys.executable, str(BENCHMARKS / "speed.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(out)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=600), out
+
+
+@pytest.fixture(scope="module")
+def report(ran):
+    process, out = ran
+    assert process.returncode == 0, process.stderr
+    return json.loads((out / "speed.json").read_text(encoding="utf-8"))
+
+
+def positive(value) -> bool:
+    return isinstance(value, float) and math.isfinite(value) and value > 0
+
+
+def test_every_verb_is_measured_alone_and_in_a_batch(report):
+    verbs = ["transcribe", "translate speech", "translate text", "speak", "enhance", "caption", "emotion", "understand"]
+    assert [(row["verb"], row["batch"]) for row in report["verbs"]] == [(verb, batch) for verb in verbs for batch in (1, 8)]
+    for alone, together in zip(report["verbs"][::2], report["verbs"][1::2], strict=True):
+        assert alone["speed_up"] == 1 and alone["audio_seconds"] == together["audio_seconds"]  # the same work, and the same answers
+        for row in (alone, together):
+            assert positive(row["seconds"]) and positive(row["speed_up"])
+            assert row["seconds_a_call"] == pytest.approx(row["seconds"] * row["batch"] / 8)
+            if row["verb"] == "translate text":
+                assert row["audio_seconds"] is None and row["real_time_factor"] is None
+            else:
+                assert row["real_time_factor"] == pytest.approx(row["seconds"] / row["audio_seconds"])
+            if row["verb"] not in ("translate text", "speak"):
+                assert row["audio_seconds"] == 8  # eight of a second
+
+
+def test_growth_has_every_length_with_memory_and_the_peer(report):
+    assert [(row["verb"], row["audio_seconds"]) for row in report["growth"]] == [(v, s) for v in ("transcribe", "enhance") for s in (1, 2)]
+    for row in report["growth"]:
+        assert positive(row["seconds"]) and row["real_time_factor"] == pytest.approx(row["seconds"] / row["audio_seconds"])
+        assert row["peak_mib"] >= row["loaded_mib"] > 1
+        if row["verb"] == "transcribe":
+            assert row["times_peer"] == pytest.approx(row["seconds"] / row["peer_seconds"])
+        else:
+            assert row["peer_seconds"] is None and row["times_peer"] is None
+
+
+def test_the_report_says_where_it_was_measured(report):
+    import torch
+
+    assert report["checkpoint"] == "debug" and report["quick"] is True and report["notes"] == []
+    where = report["machine"]
+    assert where["cpu"] and where["cores"] >= 1 and where["threads"] >= 1 and where["device"]
+    assert where["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0] and set(where["packages"]) >= {"lauragpt", "pocketsphinx"}
+
+
+def test_the_table_and_the_plot_hold_what_the_report_holds(ran, report):
+    process, out = ran
+    assert sorted(path.name for path in out.iterdir()) == ["speed.json", "speed.md", "speed.png"]
+    assert (out / "speed.png").read_bytes().startswith(PNG)
+    text = (out / "speed.md").read_text(encoding="utf-8")
+    assert report["machine"]["cpu"] in text and "threads" in text and "the quick form" in text
+    rows = [line for line in text.splitlines() if line.startswith(("| transcribe |", "| enhance |"))]
+    assert len(rows) == 8  # both verbs stand in both tables
+    assert "Growth with length" in process.stdout and str(out) in process.stdout
+
+
+def test_material_is_real_sound_of_the_asked_length_and_the_same_each_time(speed):
+    for kind in ("speech", "noisy speech", "sound", "voice", "order"):
+        waves = speed.material(kind, 1.5, 8)
+        assert [wave.shape for wave in waves] == [(24000,)] * 8 and all(np.isfinite(wave).all() for wave in waves)
+        assert any(np.abs(wave).max() > 0.01 for wave in waves)
+        np.testing.assert_array_equal(waves, speed.material(kind, 1.5, 8))
+    clean, noisy = speed.recordings()["speech"], speed.recordings()["noisy speech"]
+    assert len(clean) == len(noisy) and not np.array_equal(clean, noisy)
+    np.testing.assert_array_equal(speed.material("speech", 100, 1)[0][len(clean) : 2 * len(clean)], clean)  # repeated without a gap
+    assert len(speed.material("text", 0, 8)) == 8
+
+
+def test_the_median_counts_and_the_warm_up_does_not(speed, monkeypatch):
+    clock = iter([0.0, 5.0, 10.0, 11.0, 20.0, 22.0])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    calls = []
+    assert speed.timed(3, True, calls.append, "x") == (2.0, None) and calls == ["x"] * 4
+
+
+def test_a_missing_peer_says_how_to_get_it_and_the_rest_goes_on(speed, debug_checkpoint, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    peer, notes = speed.open_peer(), []
+    assert "pip install pocketsphinx" in peer
+    rows = speed.measure_growth(str(debug_checkpoint), speed.Plan(1.0, (1,), 1), peer, lambda name: None, notes)
+    assert [row["verb"] for row in rows] == ["transcribe", "enhance"] and not notes
+    assert rows[0]["times_peer"] == peer and rows[0]["peer_seconds"] is None and rows[1]["times_peer"] is None
+    assert all(positive(row["seconds"]) for row in rows)
+
+
+def test_without_matplotlib_there_is_a_note_and_no_plot(speed, debug_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(speed, "measure_verbs", lambda *given: [])
+    monkeypatch.setattr(speed, "measure_growth", lambda *given: [])
+    report = speed.benchmark(str(debug_checkpoint), tmp_path, quick=True)
+    assert "pip install matplotlib" in report["notes"][0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["speed.json", "speed.md"]
+
+
+def test_a_verb_that_cannot_be_asked_is_a_note_and_the_others_are_measured(speed, debug_checkpoint, monkeypatch):
+    laura, notes = speed.Laura.load(debug_checkpoint), []
+
+    def refuse(*given, **named):
+        raise speed.LauraError("no captions today")
+
+    monkeypatch.setattr(laura, "caption", refuse)
+    monkeypatch.setattr(speed, "VERBS", {verb: speed.VERBS[verb] for verb in ("caption", "emotion")})
+    rows = speed.measure_verbs(laura, speed.QUICK, lambda name: None, notes)
+    assert {row["verb"] for row in rows} == {"emotion"} and len(notes) == 2 and "no captions today" in notes[0]
+
+
+@pytest.mark.parametrize("wrong", ["checkpoint", "out"])
+def test_what_is_wrong_is_one_line_and_nothing_is_measured(speed, debug_checkpoint, tmp_path, capsys, monkeypatch, wrong):
+    monkeypatch.setattr(speed, "measure_verbs", lambda *given: pytest.fail("it measured"))
+    (tmp_path / "file").write_text("")
+    checkpoint = "no-such-model" if wrong == "checkpoint" else str(debug_checkpoint)
+    out = tmp_path / "file" / "under" if wrong == "out" else tmp_path / "out"
+    assert speed.main(["--quick", "--checkpoint", checkpoint, "--out", str(out)]) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1 and told.err.startswith("speed: ")
+    assert ("no checkpoint 'no-such-model'" if wrong == "checkpoint" else "choose another --out") in told.err
+
+
+def test_a_process_that_is_killed_is_a_note_and_the_next_verb_is_measured(speed, monkeypatch):
+    class Pool:
+        def __init__(self, *given):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *given):
+            pass
+
+        def submit(self, grow, checkpoint, verb, length, runs, warm):
+            future = Future()
+            if verb == "transcribe" and length > 60:
+                future.set_exception(speed.BrokenProcessPool())
+            else:
+                future.set_result((length / 10, 200.0, 100.0))
+            return future
+
+    monkeypatch.setattr(speed, "ProcessPoolExecutor", Pool)
+    notes = []
+    rows = speed.measure_growth("any", speed.FULL, "no peer", lambda name: None, notes)
+    assert [row["audio_seconds"] for row in rows] == [1, 5, 20, 60, 1, 5, 20, 60, 300, 600]
+    assert [row["runs"] for row in rows if row["audio_seconds"] > 60] == [1, 1]
+    assert len(notes) == 1 and "transcribe was not measured from 300 s on" in notes[0]
