@@ -320,23 +320,38 @@ def train(
 
 @app.command(name="eval")
 def evaluate(
+    checkpoint: Annotated[str | None, typer.Argument(help="A checkpoint folder, or the name of one that ships: mini.", show_default=False)] = None,
+    *,
     data: Annotated[Path, typer.Option(help="Folder of the manifests that `laura prepare` wrote.", show_default=False)],
     split: Annotated[Split, typer.Option(help="Which part to measure on.")] = Split.dev,
     tasks: Annotated[str | None, typer.Option(help="Only these, as in asr,ser.", show_default=False)] = None,
     limit: Annotated[int | None, typer.Option(help="So many examples a corpus.", min=1, show_default=False)] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the report as files.", show_default=False)] = None,
-    model: Model = "mini",
+    hyp: Annotated[Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="Measure this too, on the same files: pocketsphinx.", show_default=False)] = None,
+    against: Annotated[str | None, typer.Option(help="Compare with this checkpoint, example by example.", show_default=False)] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything anew, keep nothing: else answers are kept and found again.")] = False,
+    model: Annotated[str, typer.Option(help="The same as CHECKPOINT.")] = "mini",
     device: Device = None,
 ):
-    """Measure a checkpoint: one metric a task, beside the trivial floor.
+    """Measure a checkpoint, or anyone's answers: one metric a task, with its 95 % interval, beside the trivial floor.
 
-    laura eval --data data/ --split dev
+    laura eval mini --data data/ --split dev
 
-    laura eval --data data/ --tasks asr,ser --limit 20
+    laura eval runs/mini/export --data data/ --tasks asr,ser --limit 20 --against mini -o report/
+
+    laura eval --data data/ --hyp answers.jsonl
     """
-    from lauragpt.commands import load, one_line, usage
+    from lauragpt.commands import one_line, usage
+    from lauragpt.evaluate.answers import default_folder
+    from lauragpt.evaluate.systems import PEERS
     from lauragpt.tasks import TASKS
 
+    for name in peer or []:
+        if name not in PEERS:
+            usage(f"unknown peer {name!r}: choose from {', '.join(PEERS)}")
+    if hyp is not None and (checkpoint or against):
+        usage("--hyp scores a file of answers: leave CHECKPOINT and --against out")
     wanted = [task.strip() for task in tasks.split(",")] if tasks else None
     for task in wanted or []:
         if task not in TASKS:
@@ -346,7 +361,10 @@ def evaluate(
 
         if not data.is_dir():
             raise LauraError(f"{data} is not a folder: give the folder that `laura prepare` wrote")
-        run(load(model, device), data, split=split.value, tasks=wanted, limit=limit, out=out)
+        run(
+            checkpoint or model, data, split=split.value, tasks=wanted, limit=limit, out=out, hyp=hyp, peers=peer or [], other=against,
+            cache=None if fresh else default_folder(), device=device,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

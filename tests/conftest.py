@@ -14,6 +14,14 @@ LINES = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kept_answers(tmp_path_factory):
+    """Evaluations keep their answers here, not in the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAURA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def debug_checkpoint(tmp_path_factory):
     """The folder of a checkpoint of the `debug` preset, with one named voice."""

@@ -46,6 +46,7 @@ def evaluate(
     checkpoint: str | Path | Laura = "mini", data: Path = Path("runs/data"), split: str = "dev", tasks: Iterable[str] | None = None,
     limit: int | None = None, out: Path | None = None, seed: int = 0, show: bool = True, hyp: Path | None = None,
     peers: Iterable[str] = (), other: str | Path | None = None, cache: Path | None = None,
+    device: str | None = None,
 ) -> Report:  # fmt: skip
     """Measures a checkpoint, or with `hyp` the answers in a file, and, with `show`, prints.
 
@@ -63,7 +64,7 @@ def evaluate(
         system = read_given(Path(hyp))
         groups = answered_by(system, groups, hyp)
     else:
-        system = open_checkpoint(checkpoint, noise, seed)
+        system = open_checkpoint(checkpoint, noise, seed, device)
     report = Report(system.name, split, seed, notes=list(NOTES))
     train = [] if split == "train" else floor_examples(Path(data), {group.task for group in groups})
     bench = Bench(train, seed)
@@ -75,7 +76,7 @@ def evaluate(
             if twin is not None:
                 row.also |= {f"{name} {twin.metric}": twin.score.value, f"{name} x real time": twin.real_time_factor or math.nan}
     if other is not None:
-        second = open_checkpoint(other, noise, seed)
+        second = open_checkpoint(other, noise, seed, device)
         report.notes.append(f"compared with {second.name} ({other}) by paired bootstrap over the examples")
         against(report.rows, measure(bench, second, groups, report, cache, show), seed)
     if show:
@@ -88,10 +89,10 @@ def evaluate(
     return report
 
 
-def open_checkpoint(checkpoint: str | Path | Laura, noise: Callable, seed: int) -> Checkpoint:
+def open_checkpoint(checkpoint: str | Path | Laura, noise: Callable, seed: int, device: str | None) -> Checkpoint:
     if isinstance(checkpoint, Laura):
         return Checkpoint(checkpoint, noise, seed)  # its files are not known: nothing to keep its answers under
-    return Checkpoint(Laura.load(checkpoint), noise, seed, checkpoint_key(checkpoint, seed))
+    return Checkpoint(Laura.load(checkpoint, device), noise, seed, checkpoint_key(checkpoint, seed))
 
 
 def open_peer(name: str) -> System:

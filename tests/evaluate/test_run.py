@@ -2,22 +2,28 @@
 with the debug checkpoint on the recordings that ship with the package."""
 
 import json
+import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lauragpt.audio import load_audio
+from lauragpt.data.captions import CAPTIONS
 from lauragpt.data.manifest import Example, write_manifest
 from lauragpt.demo import RECORDINGS
 from lauragpt.engine.laura import Laura
 from lauragpt.errors import LauraError
+from lauragpt.evaluate import systems
+from lauragpt.evaluate.answers import Answer, key_of
 from lauragpt.evaluate.ladder import Overheard, ladder, overhear
 from lauragpt.evaluate.metrics import MissingPackage
-from lauragpt.evaluate.report import Report, Row
+from lauragpt.evaluate.report import Report, Row, against
 from lauragpt.evaluate.run import check, evaluate, floor_examples, make_groups, noise_of, read_split, score
 from lauragpt.evaluate.scorers import SCORERS, Bench, best_constant
-from lauragpt.evaluate.systems import pocketsphinx_hears
-from lauragpt.evaluate.tally import Score
+from lauragpt.evaluate.systems import checkpoint_key, pocketsphinx_hears
+from lauragpt.evaluate.tally import Score, mean
 from lauragpt.tasks import TASKS, slu_to_text
 
 
@@ -197,3 +203,139 @@ def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_measured(la
     report = evaluate(laura, tmp_path, tasks=["ser"], show=False)
     assert [row.n for row in report.rows] == [2]
     assert len(report.failures) == 1 and report.failures[0].startswith(broken.id)
+
+
+def test_nothing_is_asked_twice(laura, debug_checkpoint, data, tmp_path, monkeypatch):
+    first = evaluate(debug_checkpoint, data, tasks=["ser", "se"], limit=1, show=False, cache=tmp_path)
+    for verb in ("emotion", "enhance"):
+        monkeypatch.setattr(Laura, verb, lambda *given, **more: pytest.fail("asked again"))
+    again = evaluate(debug_checkpoint, data, tasks=["ser", "se"], limit=1, show=False, cache=tmp_path)
+    assert again.to_json() == first.to_json() and len(again.rows) == 6
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(debug_checkpoint, data, tmp_path, monkeypatch):
+    whole = evaluate(debug_checkpoint, data, tasks=["asr"], show=False, cache=tmp_path / "whole")
+    monkeypatch.setattr(systems, "BATCH", 2)
+    real, asked = Laura.transcribe, []
+
+    def stop_at_the_third(self, waves, lang=None):
+        asked.append(len(waves))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return real(self, waves, lang)
+
+    monkeypatch.setattr(Laura, "transcribe", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(debug_checkpoint, data, tasks=["asr"], show=False, cache=tmp_path / "cut")
+    [folder] = (tmp_path / "cut").iterdir()
+    kept = (folder / "asr.jsonl").read_text().splitlines()
+    (folder / "asr.jsonl").write_text("\n".join(kept) + '\n{"key": "cut sho')  # and the last line was cut short
+    rest = evaluate(debug_checkpoint, data, tasks=["asr"], show=False, cache=tmp_path / "cut")
+    assert 0 < len(kept) < sum(row.n for row in whole.rows) and sum(asked[3:]) == sum(row.n for row in whole.rows) - len(kept)
+    assert [row.score for row in rest.rows] == [row.score for row in whole.rows]
+
+
+def test_another_checkpoint_other_input_and_another_seed_are_asked_anew(debug_checkpoint, data, tmp_path):
+    examples = read_split(data, "dev")
+    assert len({key_of(e) for e in examples}) == len(examples)
+    one = next(e for e in examples if e.task == "asr")
+    assert key_of(one) == key_of(replace(one, targets=["other words"])) != key_of(replace(one, lang="de"))
+    copy = tmp_path / "debug"
+    shutil.copytree(debug_checkpoint, copy)
+    before = checkpoint_key(copy, 0)
+    assert before == checkpoint_key(debug_checkpoint, 0) != checkpoint_key(copy, 1)
+    (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
+    assert checkpoint_key(copy, 0) != before
+
+
+def test_anyones_answers_are_scored(data, tmp_path):
+    """Perfect answers have perfect scores; no model is loaded."""
+    lines, speech = [], tmp_path / "said"
+    speech.mkdir()
+    for e in read_split(data, "dev"):
+        if e.task in ("tts", "se"):
+            shutil.copy(e.audio, speech / f"{len(lines)}.opus")
+            lines.append({"id": e.id, "audio": f"said/{len(lines)}.opus"})
+        elif e.task == "aac":
+            lines.append({"id": e.id, "text": CAPTIONS[e.extra["sound"]][0]})
+        else:
+            lines.append({"id": e.id, "text": e.targets[0]})
+    path = tmp_path / "theirs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = evaluate("no such checkpoint", data, hyp=path, show=False)
+    by = {(row.task, row.data): row.score.value for row in report.rows}
+    assert {row.task for row in report.rows} == set(TASKS) and report.model == "theirs" and not report.failures
+    assert by["asr", "kathleen"] == 0 and by["ser", "ravdess"] == by["slu", "barista"] == by["aac", "esc50"] == by["asr", "nospeech"] == 100
+    assert by["mt", "set en-de"] == 100 and by["se", "kathleen: theirs"] > 0.999
+    assert by["tts", "kathleen: theirs"] == by["tts", "kathleen: the real recordings"] < 100
+
+
+@pytest.mark.parametrize(
+    "lines, said",
+    [
+        (['{"id": "asr/x", "text": "a"}', '{"id": "asr/x", "text": "b"}'], ":2: the id 'asr/x' comes a second time"),
+        (['{"id": "asr/x", "text": "a"}'], "none of its ids"),
+        (['{"id": "asr/x"}'], ":1: a line is"),
+        (['{"id": "asr/x", "text": null}'], ":1: a line is"),
+        (["[1]"], ":1: a line is"),
+        (["{"], ":1: not JSON"),
+        ([""], "holds no answers"),
+    ],
+)
+def test_answers_that_make_no_sense_are_refused(data, tmp_path, lines, said):
+    path = tmp_path / "theirs.jsonl"
+    path.write_text("\n".join(lines))
+    with pytest.raises(LauraError, match=re.escape(said)):
+        evaluate(data=data, hyp=path, show=False)
+    with pytest.raises(LauraError, match="cannot be read"):
+        evaluate(data=data, hyp=tmp_path / "none.jsonl", show=False)
+
+
+def test_missing_and_foreign_answers_are_named(data, tmp_path):
+    known = [e for e in read_split(data, "dev") if e.task == "ser"]
+    path = tmp_path / "theirs.jsonl"
+    path.write_text(json.dumps({"id": known[0].id, "text": "calm"}) + "\n")
+    report = evaluate(data=data, hyp=path, tasks=["ser"], show=False)
+    assert report.rows[0].n == 1 and len(report.failures) == len(known) - 1 and "no answer" in report.failures[0]
+    path.write_text(path.read_text() + json.dumps({"id": "ser/unknown", "text": "calm"}) + "\n")
+    with pytest.raises(LauraError, match="no example has the id 'ser/unknown'"):
+        evaluate(data=data, hyp=path, tasks=["ser"], show=False)
+
+
+def test_a_peer_is_measured_on_the_same_files(laura, data):
+    report = evaluate(laura, data, tasks=["asr"], peers=["pocketsphinx"], show=False)
+    by = {row.data: row for row in report.rows}
+    assert by["kathleen"].also["pocketsphinx WER %"] < 60 and by["kathleen"].also["pocketsphinx x real time"] > 0
+    assert "pocketsphinx WER %" not in by["kerstin"].also  # it knows no German
+    assert "pocketsphinx stays silent %" in by["nospeech"].also
+    with pytest.raises(LauraError, match="unknown peer 'x': choose from pocketsphinx"):
+        evaluate(laura, data, tasks=["asr"], peers=["x"], show=False)
+
+
+def test_two_checkpoints_are_compared_example_by_example(laura, debug_checkpoint, data):
+    report = evaluate(laura, data, tasks=["asr"], other=debug_checkpoint, show=False)
+    assert all(row.verdict.word == "cannot tell" and row.verdict.difference == 0 for row in report.rows)
+    assert "cannot tell which is better" in report.markdown()
+
+
+def test_rows_are_paired_by_id_whatever_their_order():
+    def row(values: dict[str, float]) -> Row:
+        examples = [example("asr", 0, targets=["x"]) for _ in values]
+        for e, name in zip(examples, values):
+            e.id = name
+        tally = mean(list(values.values()))
+        return Row("asr", "set", len(values), len(values), "WER %", tally.score(), tally=tally, examples=examples, lower_is_better=True)
+
+    mine, other = row({f"{n}": n / 30 for n in range(30)}), row({f"{n}": n / 30 + 0.01 + n / 10000 for n in (7, *range(29, 7, -1), 99)})
+    against([mine], [other])
+    assert mine.verdict.word == "better" and mine.verdict.n == 23 and mine.verdict.difference == pytest.approx(-0.01 - 0.0018)
+
+
+def test_parts_and_the_worst(laura, data):
+    examples = [example("asr", n, speaker=f"s{n % 2}", duration=float(n)) for n in range(12)]
+    tally = mean([n % 2 for n in range(12)], 100)
+    row = Row("asr", "set", 12, 12, "WER %", tally.score(), tally=tally, examples=examples, answers=[Answer()] * 12, lower_is_better=True)
+    parts = dict(row.parts())
+    assert parts["speaker s0"].value == 0 and parts["speaker s1"].value == 100
+    assert [parts[f"{part} third"].n for part in ("shortest", "middle", "longest")] == [4, 4, 4]
+    assert all(value == 100 for _, _, value in row.worst(6)) and row.worst(7)[-1][2] == 0
