@@ -324,7 +324,7 @@ def evaluate(
     *,
     data: Annotated[Path, typer.Option(help="Folder of the manifests that `laura prepare` wrote.", show_default=False)],
     split: Annotated[Split, typer.Option(help="Which part to measure on.")] = Split.dev,
-    tasks: Annotated[str | None, typer.Option(help="Only these, as in asr,ser.", show_default=False)] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only these, as in asr,ser; the codec is one of them.", show_default=False)] = None,
     limit: Annotated[int | None, typer.Option(help="So many examples a corpus.", min=1, show_default=False)] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the report as files.", show_default=False)] = None,
     hyp: Annotated[Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)] = None,
@@ -344,8 +344,8 @@ def evaluate(
     """
     from lauragpt.commands import one_line, usage
     from lauragpt.evaluate.answers import default_folder
+    from lauragpt.evaluate.scorers import SCORERS
     from lauragpt.evaluate.systems import PEERS
-    from lauragpt.tasks import TASKS
 
     for name in peer or []:
         if name not in PEERS:
@@ -354,8 +354,8 @@ def evaluate(
         usage("--hyp scores a file of answers: leave CHECKPOINT and --against out")
     wanted = [task.strip() for task in tasks.split(",")] if tasks else None
     for task in wanted or []:
-        if task not in TASKS:
-            usage(f"unknown task {task!r}: choose from {', '.join(TASKS)}")
+        if task not in SCORERS:
+            usage(f"unknown task {task!r}: choose from {', '.join(SCORERS)}")
     with one_line():
         from lauragpt.evaluate.run import evaluate as run
 

@@ -28,7 +28,7 @@ from lauragpt.evaluate.systems import PEERS, Checkpoint, Given, System, checkpoi
 from lauragpt.evaluate.tally import Score
 from lauragpt.tasks import TASKS
 
-SLOW = {"tts": 24, "se": 24}  # examples a corpus where no limit is given: these generate sound
+SLOW = {"tts": 24, "se": 24, "codec": 24}  # examples a corpus where no limit is given: these make and measure sound
 # Enhancement's clean recordings get one recorded sound each, nothing else, so that the rungs compare one thing.
 NOISE = NoiseConfig(snr_db=(0.0, 10.0), recorded=1.0, coloured=0.0, babble=0.0, hum=0.0, second=0.0, reverb=0.0, clipped=0.0)
 NOTES = (
@@ -56,6 +56,8 @@ def evaluate(
     """
     wanted = check(Path(data), split, tasks, limit)
     examples = read_split(Path(data), split)
+    if "codec" in wanted:
+        examples += [replace(e, task="codec", id=f"codec/{e.id}") for e in examples if e.task == "tts"]
     groups = make_groups([e for e in examples if e.task in wanted], limit)
     if not groups:
         raise LauraError(f"{data} has no {split} examples of {', '.join(wanted)}: run `laura prepare` first, or choose other --tasks")
@@ -148,11 +150,11 @@ def check(data: Path, split: str, tasks: Iterable[str] | None, limit: int | None
         raise LauraError(f"{data} is not a folder: give the folder that `laura prepare` wrote")
     if limit is not None and limit < 1:
         raise LauraError(f"limit is {limit}: give 1 or more examples a corpus, or leave it out")
-    asked = list(tasks) if tasks is not None else list(TASKS)
+    asked = list(tasks) if tasks is not None else list(SCORERS)
     for task in asked:
-        if task not in TASKS:
-            raise LauraError(f"unknown task {task!r}: choose from {', '.join(TASKS)}")
-    return [task for task in TASKS if task in asked]
+        if task not in SCORERS:
+            raise LauraError(f"unknown task {task!r}: choose from {', '.join(SCORERS)}")
+    return [task for task in SCORERS if task in asked]
 
 
 def read_split(data: Path, split: str) -> list[Example]:
@@ -182,7 +184,7 @@ def make_groups(examples: list[Example], limit: int | None) -> list[Group]:
         pair = f" {example.source_lang}-{example.lang}" if example.source_lang and example.source_lang != example.lang else ""
         sorted_out[example.task, example.corpus + pair, example.lang].append(example)
     groups = []
-    for (task, name, lang), members in sorted(sorted_out.items(), key=lambda entry: (list(TASKS).index(entry[0][0]), entry[0][1:])):
+    for (task, name, lang), members in sorted(sorted_out.items(), key=lambda entry: (list(SCORERS).index(entry[0][0]), entry[0][1:])):
         most = limit or SLOW.get(task, len(members))
         chosen = {e.id for e in sorted(members, key=lambda e: digest(e.id))[:most]}
         groups.append(Group(task, name, lang, [e for e in members if e.id in chosen], len(members)))
@@ -194,7 +196,7 @@ def score(bench: Bench, group: Group) -> list[Row]:
     try:
         return SCORERS[group.task](bench, group)
     except MissingPackage as error:
-        return [Row(group.task, group.name, 0, group.available, TASKS[group.task].metric, Score(math.nan), also={"": str(error)})]
+        return [Row(group.task, group.name, 0, group.available, TASKS[group.task].metric if group.task in TASKS else "STOI", Score(math.nan), also={"": str(error)})]
 
 
 def noise_of(examples: list[Example], seed: int) -> Callable[[Example, np.ndarray], np.ndarray]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+import numpy as np
+
 from lauragpt.data.manifest import Example
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer
@@ -189,13 +191,10 @@ def se(bench: Bench, group: Group) -> list[Row]:
     rows, floor = [], None
     for variant in group.variants():
         _, answers = group.of(variant)
-        tally = mean([a.scores["STOI"] for a in answers if "STOI" in a.scores])
-        also: dict[str, float | str] = {
-            name: mean([a.scores[name] for a in answers if name in a.scores]).total for name in ("PESQ", "SI-SDR dB")
-        }
+        tally = _quality(answers, "STOI")
         floor = tally.total if variant == "noisy input" else floor
         mine = {"floor": floor, "floor_name": "untouched"} if variant not in LADDER_ENDS and floor is not None else {}
-        rows.append(group.row("STOI", tally, bench, variant, name=f"{group.name}: {variant}", also=also, **mine))
+        rows.append(group.row("STOI", tally, bench, variant, name=f"{group.name}: {variant}", also=_qualities(answers), **mine))
     return rows
 
 
@@ -232,6 +231,26 @@ def _lengths(answers: list[Answer], real: list[float]) -> Tally:
     return ratio([a.audio_seconds for a in answers], real)
 
 
+def codec(bench: Bench, group: Group) -> list[Row]:
+    """The sound after so many quantizers, and how many of the 1024 codes of the last of them these recordings use."""
+    rows = []
+    for variant in group.variants():
+        _, answers = group.of(variant)
+        rows.append(group.row("STOI", _quality(answers, "STOI"), bench, variant, name=f"{group.name}: {variant}", also=_qualities(answers)))
+        used = Counter(code for a in answers for code in a.text.split())
+        share = np.array(list(used.values())) / max(1, sum(used.values()))
+        rows[-1].also |= {"codes used": float(len(used)), "perplexity": float(np.exp(-(share * np.log(share)).sum()))}
+    return rows
+
+
+def _quality(answers: Sequence[Answer], name: str) -> Tally:
+    return mean([a.scores[name] for a in answers if name in a.scores])
+
+
+def _qualities(answers: Sequence[Answer]) -> dict[str, float | str]:
+    return {name: _quality(answers, name).total for name in ("PESQ", "SI-SDR dB")}
+
+
 def digest(text: str) -> bytes:
     """The order in which a limit takes examples: by hash, the same on every machine."""
     return hashlib.sha256(text.encode()).digest()
@@ -239,5 +258,6 @@ def digest(text: str) -> bytes:
 
 SCORERS: dict[str, Callable[[Bench, Group], list[Row]]] = {
     "asr": asr, "s2tt": translation, "mt": translation, "tts": tts, "se": se, "aac": aac, "ser": ser, "slu": slu,
+    "codec": codec,
 }  # fmt: skip
-assert SCORERS.keys() == TASKS.keys()
+assert SCORERS.keys() == {*TASKS, "codec"}

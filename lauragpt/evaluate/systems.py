@@ -28,6 +28,7 @@ from lauragpt.text import CtcUnits
 
 BATCH = 16  # items a call: small enough for a bar that moves, large enough to be quick
 REAL = "the real recordings"
+LEVELS = (1, 2, 4, 8, 16, 32)  # numbers of quantizers that the codec is measured with
 Answered = Iterator[tuple[Example, list[Answer]]]
 
 
@@ -66,14 +67,14 @@ class Checkpoint:
                 yield from zip(batch, self._ask(lambda sources=sources: self.laura.translate(text=sources, to=lang), sources))
             return
         for batch in batches(sorted(examples, key=lambda e: e.duration)):
-            pairs = []
+            pairs: list[tuple[Example, np.ndarray]] = []
             for example in batch:
                 try:
                     pairs.append((example, load_audio(example.audio)))
                 except LauraError as error:
                     yield example, [Answer(failure=str(error))]
             if pairs:
-                told = {"tts": self._speak, "se": self._enhance}.get(task, self._listen)(task, lang, *zip(*pairs), answers)
+                told = {"tts": self._speak, "se": self._enhance, "codec": self._encode}.get(task, self._listen)(task, lang, *zip(*pairs), answers)
                 yield from zip([example for example, _ in pairs], told)
 
     def _ask(self, verb: Callable[[], list[Result]], items: list, sizes: list[int] | None = None) -> list[list[Answer]]:
@@ -110,6 +111,18 @@ class Checkpoint:
                 Answer(variant, sound=answers.keep(example, variant, wave), audio_seconds=length / SAMPLE_RATE,
                        seconds=took if variant == "the GPT's tokens" else 0.0, scores=qualities(clean[:length], wave))
                 for variant, wave in rungs.items()
+            ])  # fmt: skip
+        return told
+
+    def _encode(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
+        """A number of quantizers a variant; `text` holds the codes of the last of them."""
+        told = []
+        for wave, codes in zip(waves, self.laura.core.backend.codec_encode(list(waves))):
+            levels = [n for n in LEVELS if n <= len(codes)]
+            sounds = [self.laura.core.backend.codec_decode([codes[:n]])[0] for n in levels]
+            told.append([
+                Answer(f"{n} quantizers", text=" ".join(map(str, codes[n - 1])), scores=qualities(wave, sound))
+                for n, sound in zip(levels, sounds)
             ])  # fmt: skip
         return told
 
