@@ -34,6 +34,10 @@ class Task:
     def token(self) -> str:
         return f"<{self.name}>"
 
+    @property
+    def without_sound(self) -> bool:
+        return self.input == self.output == "text"
+
 
 TASKS: dict[str, Task] = {
     task.name: task

@@ -9,7 +9,6 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from io import StringIO
 
 import numpy as np
@@ -30,7 +29,7 @@ LONGEST = 30  # characters of a label
 STYLE = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 9, "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": LINE,
     "axes.spines.top": False, "axes.spines.right": False, "xtick.color": SOFT, "ytick.color": INK, "ytick.left": False,
-    "xtick.color": SOFT, "grid.color": LINE, "axes.facecolor": "none", "figure.facecolor": "none", "lines.solid_capstyle": "round",
+    "lines.solid_capstyle": "butt", "grid.color": LINE, "axes.facecolor": "none", "figure.facecolor": "none",
 }  # fmt: skip
 
 
@@ -213,7 +212,7 @@ def picture(paint: Callable, height: float) -> str:
     from matplotlib.figure import Figure
 
     file = StringIO()
-    with rc_context(STYLE | {"svg.hashsalt": "lauragpt"}), warnings.catch_warnings():
+    with rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that matplotlib's own font lacks: the page's font will have it
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         paint(figure.subplots())
@@ -227,19 +226,14 @@ def _patch(corner: tuple[float, float], alpha: float):
     return Rectangle(corner, 1, 1, color=ACCENT, alpha=alpha, linewidth=0)
 
 
-_drawn = 0
-
-
 def _inherit(svg: str) -> str:
-    """The element without its prolog; its ids made its own, since a page holds several."""
-    global _drawn
-    _drawn += 1
+    """The element alone, without the prolog and what would reach out of it: its style sheet, its background, ids that nothing refers to."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg class="plot" viewBox="\1" xmlns:xlink="http://www.w3.org/1999/xlink">', svg, count=1)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', svg))
-    svg = re.sub(r' id="([\w.-]+)"', lambda m: f' id="{m[1]}-{_drawn}"' if m[1] in used else "", svg)
-    svg = re.sub(r'((?:href="|url\()#[\w-]+)', rf"\1-{_drawn}", svg)
-    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in used else "", svg)
+    svg = re.sub(r"font-family: [^;\"]*; ", "", svg)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, variable)
-    return svg
+    return re.sub(r"\s*\n\s*", "\n", svg)

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-import numpy as np
-
 from lauragpt.data.manifest import Example
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer

@@ -24,6 +24,7 @@ class StageConfig:
     noise: float = 0.3  # chance that a recording is made noisy
     mask: bool = True  # SpecAugment (arXiv 1904.08779) on what the encoder hears
     ctc: float = 0.3  # weight of the CTC term beside the cross-entropy
+    text_seconds: float = 0.0  # laura: of text that is translated, beside each batch of what is listened to or spoken; 0 mixes all by weight
     phrases: float = 1.0  # gpt, laura: phrases of the texts beside each example, most of them read from what the CTC head might spell
     compile: bool = False  # gpt, laura: the GPT's layers fused (torch.compile): half as fast again, a minute to begin, needs a C++ compiler
     adversarial_from: int = 1_000_000  # codec: the step at which the discriminator joins

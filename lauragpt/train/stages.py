@@ -63,6 +63,7 @@ class ModelStage:
     name = ""
     trained: tuple[str, ...] = ()
     small_plan: Plan | None = None  # of the small tasks alone
+    text_plan: Plan | None = None  # of the tasks without sound
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: StageConfig, seed: int = 0, rank: int = 0):
         self.model, self.corpus, self.config, self.seed, self.rank = model, corpus, config, seed, rank
@@ -138,9 +139,9 @@ class ModelStage:
 
     def validate(self) -> dict[str, float]:
         """Mean losses over some fixed dev batches."""
-        examples, kept, small = self.corpus.train, self.plan, self.small_plan
+        examples, plans = self.corpus.train, (self.plan, self.small_plan, self.text_plan)
         total: dict[str, list[float]] = {}
-        self.corpus.train, self.small_plan = self.corpus.dev, None
+        self.corpus.train, self.small_plan, self.text_plan = self.corpus.dev, None, None
         try:
             self.plan = Plan(self.corpus.dev, self.config.weights, self.config.batch_seconds, seed=99)
             with torch.no_grad():
@@ -148,7 +149,7 @@ class ModelStage:
                     for name, value in self.step(self.batch(step) | {"step": step}, lambda name, loss: None).items():
                         total.setdefault(name, []).append(value)
         finally:
-            self.corpus.train, self.plan, self.small_plan = examples, kept, small
+            self.corpus.train, (self.plan, self.small_plan, self.text_plan) = examples, plans
         return {name: float(np.mean(values)) for name, values in total.items()}
 
 
@@ -219,12 +220,17 @@ class LauraStage(ModelStage):
     def make_plan(self, weights: dict[str, float]) -> Plan:
         small = {key: value for key, value in weights.items() if TASKS[key.partition("/")[0]].small}
         self.small_plan = super().make_plan(small) if small and self.config.small_from < self.config.small_until else None
-        return super().make_plan(weights)
+        texts = {key: value for key, value in weights.items() if TASKS[key.partition("/")[0]].without_sound}
+        if not texts or not self.config.text_seconds:
+            return super().make_plan(weights)
+        self.text_plan = Plan(self.corpus.train, texts, self.config.text_seconds, self.seed, self.rank)
+        return super().make_plan({key: value for key, value in weights.items() if key not in texts})
 
     def batch(self, step: int) -> dict:
         config, rng = self.config, self.rng(step)
         small = self.small_plan is not None and config.small_from <= step / config.steps < config.small_until
-        rows = [self.row(self.corpus.train[i], rng) for i in (self.small_plan if small else self.plan)[step]]
+        drawn = (self.small_plan if small else self.plan)[step] + (self.text_plan[step] if self.text_plan else [])
+        rows = [self.row(self.corpus.train[i], rng) for i in drawn]
         rows.sort(key=lambda row: row["wave"] is None)  # those that listen first, so that frames and rows keep one order
         waves = [row["wave"] for row in rows if row["wave"] is not None]
         read = [self.phrase(rng) for _ in range(max(1, round(self.config.phrases * len(rows))))]

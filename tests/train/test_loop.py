@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,12 +15,13 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from lauragpt.model.laura import PRESETS, LauraModel
+from lauragpt.model.sequence import Layout
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
-from lauragpt.train.stages import STAGE_CLASSES
+from lauragpt.train.stages import STAGE_CLASSES, shares_of
 
 CONFIG = StageConfig(
     steps=4, batch_seconds=8, warmup=2, noise=0.5, weights={"asr": 1, "mt": 1, "tts": 1, "se": 1, "aac": 1}, small_from=0.5
@@ -139,3 +141,22 @@ def test_two_processes_share_their_gradients_and_stop_together(tmp_path):
         finished, weight = json.loads((out / f"rank{rank}.json").read_text())
         assert not finished and weight == pytest.approx([-0.04, -0.1, 0.0])
     assert done.stderr.count("dev asked 0.0") == 1 and "dev asked 1.0" not in done.stderr
+
+
+def test_texts_come_beside_what_sounds(corpus):
+    """With text_seconds each batch has its share of translation, drawn by itself, and none among the others."""
+    torch.manual_seed(0)
+    config = replace(CONFIG, text_seconds=3, small_until=0.5)
+    stage = STAGE_CLASSES["laura"](LauraModel(PRESETS["debug"]), corpus, config)
+    tasks = [[row["task"] for row in stage.batch(step)["rows"]] for step in range(6)]
+    assert all("mt" in names and len(set(names)) > 1 for names in tasks)
+    drawn = [corpus.train[i].task for step in range(6) for i in stage.plan[step]]
+    assert "mt" not in drawn and {"asr", "tts", "se", "aac"} >= set(drawn)
+    assert {corpus.train[i].task for step in range(6) for i in stage.text_plan[step]} == {"mt"}
+
+
+def test_a_long_answer_does_not_drown_a_short_one():
+    rows = [Layout(0, (0,) * 5, (True,) * n + (False,) * (5 - n)) for n in (1, 4, 4)]
+    shares = shares_of(rows)
+    assert len(shares) == 9 and sum(shares) == pytest.approx(1)
+    assert shares[0] == pytest.approx(1 / 5) and sum(shares[1:5]) == pytest.approx(2 / 5)

@@ -8,6 +8,7 @@ import pytest
 from lauragpt.audio import load_audio
 from lauragpt.engine.laura import Laura
 from lauragpt.errors import LauraError
+from lauragpt.model.laura import load_checkpoint
 from lauragpt.train.recipe import load_recipe
 from lauragpt.train.run import assemble, read_data, train
 
@@ -68,3 +69,13 @@ def test_a_stage_that_the_recipe_lacks(trained, tmp_path):
     (tmp_path / "one.yaml").write_text("stages: {gpt: {steps: 1}}")
     with pytest.raises(LauraError, match="no stage 'laura'.*gpt"):
         train(tmp_path / "one.yaml", stage="laura")
+
+
+def test_training_starts_from_a_checkpoint(trained, tmp_path):
+    recipe, overrides, out = trained
+    start = load_checkpoint(out / "export").state_dict()
+    begun = load_recipe(recipe, [*overrides, f"out={tmp_path}", f"init={out / 'export'}"])
+    assert all(start[key].equal(value) for key, value in assemble(begun).state_dict().items())
+    (tmp_path / "other.yaml").write_text(f"preset: mini\ninit: {out / 'export'}\nstages: {{gpt: {{steps: 1}}}}")
+    with pytest.raises(LauraError, match="not of the sizes of preset 'mini'"):
+        assemble(load_recipe(tmp_path / "other.yaml", []))

@@ -1,0 +1,162 @@
+"""The worst answers of each task, with players: what was asked, what is right, what was answered.
+
+In: a report's rows and where an answer's sound is found. Out: a block of HTML a row, by task. Sounds become Ogg Opus in data: URIs, as
+long as they fit into the `Budget`: the worst of every row first, so that no task fills it alone.
+"""
+
+import io
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import soundfile
+
+from lauragpt.audio import SAMPLE_RATE, check_wave, load_audio
+from lauragpt.data.manifest import Example
+from lauragpt.demo_page import _uri, compare, spectrogram
+from lauragpt.errors import LauraError
+from lauragpt.evaluate.answers import Answer
+from lauragpt.evaluate.plots import answers_of_its_own, by_corpus, confidence
+from lauragpt.evaluate.report import Row, number
+
+WORST = 10  # examples a row
+TARGETS = 3  # of several right answers, so many are shown
+BLOCK = 16000  # samples a write: some versions of libsndfile overflow their stack on a long Ogg in one piece
+Sound = Callable[[Answer], np.ndarray | None]
+
+
+@dataclass
+class Budget:
+    """How much of the page sound may take."""
+
+    limit: int = 10_000_000  # characters, as encoded
+    spent: int = 0
+    left_out: int = 0  # players
+
+    def take(self, html: str) -> bool:
+        if self.spent + len(html) > self.limit:
+            self.left_out += 1
+            return False
+        self.spent += len(html)
+        return True
+
+
+def worst_sections(rows: Sequence[Row], sound: Sound, budget: Budget) -> dict[str, list[str]]:
+    """By task, a block a row that has answers of its own."""
+    mine = [row for row in rows if answers_of_its_own(row)]
+    worst = [row.worst(WORST) for row in mine]
+    noisy = noisy_answers(rows)
+    cards: dict[int, list[str]] = defaultdict(list)
+    for rank in range(WORST):
+        for place, (row, found) in enumerate(zip(mine, worst)):
+            if rank < len(found):
+                example, answer, value = found[rank]
+                cards[place].append(card(row, example, answer, value, noisy.get((row.data.split(": ")[0], example.id)), sound, budget))
+    blocks: dict[str, list[str]] = defaultdict(list)
+    for place, row in enumerate(mine):
+        if cards[place]:
+            title = f"{escape(row.data)}: the {len(cards[place])} worst of {row.n} by {escape(row.metric)}"
+            blocks[row.task].append(f'<details class="worst"><summary>{title}</summary><div class="cards">{"".join(cards[place])}</div></details>')
+    return blocks
+
+
+def noisy_answers(rows: Sequence[Row]) -> dict[tuple[str, str], Answer]:
+    """(corpus, id) -> what enhancement was given: the lowest rung of its ladder."""
+    return {
+        (corpus, example.id): answer
+        for corpus, group in by_corpus([row for row in rows if row.task == "se"]).items()
+        for row in group
+        for example, answer in zip(row.examples, row.answers)
+        if answer.variant == "noisy input"
+    }
+
+
+def card(row: Row, example: Example, answer: Answer, value: float, noisy: Answer | None, sound: Sound, budget: Budget) -> str:
+    parts = {"tts": spoken, "se": enhanced}.get(row.task, written)(row, example, answer, noisy, sound, budget)
+    notes = [] if answer.finish in ("", "eos") else [f"ended by {answer.finish}"]
+    sure = confidence(answer) if row.task != "se" else None
+    if sure is not None:
+        notes.insert(0, f"confidence {sure:.0%}")
+    footer = f"<footer>{escape('; '.join(notes))}</footer>" if notes else ""
+    return f"<article><header><h3>{escape(example.id)}</h3><b>{escape(judged(row, value))}</b></header>{''.join(parts)}{footer}</article>"
+
+
+def judged(row: Row, value: float) -> str:
+    if row.metric.endswith("%") and not row.lower_is_better and value in (0, 100):
+        return "right" if value else "wrong"
+    return f"{row.metric} {number(value)}"
+
+
+# --- what a card shows, by the kind of task ------------------------------------------------------------------------------------
+
+
+def written(row: Row, example: Example, answer: Answer, noisy: Answer | None, sound: Sound, budget: Budget) -> list[str]:
+    """Text answers; in transcripts the words that the other side lacks are marked."""
+    parts = [text("input", example.source)] if example.source else []
+    if example.audio:
+        parts.append(player("input", lambda: load_audio(example.audio), budget))
+    if row.task == "asr":
+        heard, right = compare(answer.text, example.targets[0] if example.targets else "", example.lang)
+        return [*parts, line("reference", marked(right)), line("answer", marked(heard), "answer")]
+    parts += [text("reference", target) for target in example.targets[:TARGETS]]
+    shares = sorted(((n, s) for n, s in answer.scores.items() if math.isfinite(s)), key=lambda pair: -pair[1])[:3]
+    scores = [text("shares", ", ".join(f"{name} {share:.0%}" for name, share in shares))] if shares else []
+    return [*parts, text("answer", answer.text, "answer"), *scores]
+
+
+def spoken(row: Row, example: Example, answer: Answer, noisy: Answer | None, sound: Sound, budget: Budget) -> list[str]:
+    heard, right = compare(answer.text, example.source or "", example.lang)
+    return [
+        line("text", marked(right)), line("heard", marked(heard), "answer"), player("spoken", lambda: sound(answer), budget),
+        player("a person", lambda: load_audio(example.audio), budget),
+    ]  # fmt: skip
+
+
+def enhanced(row: Row, example: Example, answer: Answer, noisy: Answer | None, sound: Sound, budget: Budget) -> list[str]:
+    given = (lambda: load_audio(example.noisy)) if example.noisy else (lambda: sound(noisy) if noisy else None)
+    measures = ", ".join(f"{name} {number(value)}" for name, value in answer.scores.items() if math.isfinite(value))
+    return [
+        player("noisy", given, budget), player("answer", lambda: sound(answer), budget),
+        player("clean", lambda: load_audio(example.audio), budget), text("measures", measures),
+    ]  # fmt: skip
+
+
+def marked(words: list[tuple[str, bool]]) -> str:
+    """Words, each with whether the other side has it."""
+    return " ".join(f"<span{'' if ok else ' class="off"'}>{escape(word)}</span>" for word, ok in words)
+
+
+def text(label: str, what: str, kind: str = "") -> str:
+    return line(label, escape(what), kind)
+
+
+def line(label: str, html: str, kind: str = "") -> str:
+    html = html or '<span class="soft">(nothing)</span>'
+    return f'<div class="io"><span class="tag">{label}</span><p class="text {kind}">{html}</p></div>'
+
+
+def player(label: str, read: Callable[[], np.ndarray | None], budget: Budget) -> str:
+    """A player above its spectrogram; a line of text where there is no sound to be had, or no room."""
+    try:
+        wave = read()
+        if wave is None or not len(wave):
+            return line(label, '<span class="soft">no sound</span>')
+        wave = check_wave(wave)
+    except (LauraError, KeyError, OSError) as error:
+        return line(label, f'<span class="failed">cannot be played: {escape(str(error))}</span>')
+    picture = f'<img alt="spectrogram, {len(wave) / SAMPLE_RATE:.1f} s" src="{_uri("image/png", spectrogram(wave, 320, 56))}">'
+    html = f'<div class="io"><span class="tag">{label}</span><div><audio controls preload="none" src="{encoded(wave)}"></audio>{picture}</div></div>'
+    return html if budget.take(html) else line(label, '<span class="soft">left out: the page is full</span>')
+
+
+def encoded(wave: np.ndarray) -> str:
+    """(N,) as a data: URI of Ogg Opus; FLAC where libsndfile is too old for it."""
+    opus, file = "OPUS" in soundfile.available_subtypes("OGG"), io.BytesIO()
+    kind = {"format": "OGG", "subtype": "OPUS"} if opus else {"format": "FLAC", "subtype": "PCM_16"}
+    with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, **kind) as target:
+        for start in range(0, len(wave), BLOCK):
+            target.write(np.clip(wave[start : start + BLOCK], -1, 1))
+    return _uri("audio/ogg" if opus else "audio/flac", file.getvalue())
