@@ -54,6 +54,19 @@ TASKS: dict[str, Task] = {
 }
 
 
+BUILT_IN = tuple(TASKS)
+
+
+def add_task(task: Task) -> None:
+    """Adds a row for tasks of one's own (docs/new-task.md), before a model is made or loaded. Its token comes after all others, so that
+    checkpoints that do not know it stay what they are. LauraError for a name that is taken or a task that gives sound."""
+    if task.name in TASKS and TASKS[task.name] != task:
+        raise LauraError(f"there is a task {task.name!r} already: choose another name")
+    if (task.input, task.output) != ("audio", "text"):
+        raise LauraError(f"task {task.name!r}: a task that is added listens and writes, audio to text, not {task.input} to {task.output}")
+    TASKS[task.name] = task
+
+
 def check_lang(lang: str) -> str:
     """The language code itself, or LauraError when the model has no token for it."""
     if lang not in LANGS:

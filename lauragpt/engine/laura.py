@@ -18,6 +18,7 @@ from lauragpt.engine.texts import split_sentences
 from lauragpt.engine.voices import Voice, Voices, make_voice, prompt_clip
 from lauragpt.errors import LauraError
 from lauragpt.result import Result, Segment, confidence_of
+from lauragpt.tasks import TASKS
 
 Audio = str | Path | bytes | np.ndarray
 MT_BATCH = 2048  # padded tokens
@@ -68,6 +69,13 @@ class Laura:
     def understand(self, audio: Audio | list[Audio], lang: str | None = None) -> Result | list[Result]:
         """A spoken order as `intent` and `slots`; `text` is the line the GPT wrote."""
         return self._listen("slu", audio, lang)
+
+    def ask(self, task: str, audio: Audio | list[Audio], lang: str | None = None) -> Result | list[Result]:
+        """Any task that listens and writes, by its name: those above, and those that were added (`tasks.add_task`)."""
+        if task not in TASKS or (TASKS[task].input, TASKS[task].output) != ("audio", "text"):
+            names = ", ".join(name for name, row in TASKS.items() if (row.input, row.output) == ("audio", "text"))
+            raise LauraError(f"{task!r} is no task that listens and writes: choose from {names}")
+        return self._listen(task, audio, lang)
 
     def enhance(self, audio: Audio | list[Audio]) -> Result | list[Result]:
         """The recording without its noise, exactly as long as it was."""

@@ -85,7 +85,7 @@ def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
         for piece, row in zip(pieces, shares / shares.sum(axis=1, keepdims=True)):
             piece.scores, piece.decoded = row, Decoded(finish="eos")
         return
-    a_second, more = LIMITS[task]
+    a_second, more = LIMITS.get(task, (2, 96))
     rows = [Row(maximum=math.ceil(a_second * piece.seconds) + more) for piece in pieces]
     for piece, decoded in zip(pieces, decode(session, rows, core.text_mask, core.vocabulary.eos)):
         piece.decoded, piece.text = decoded, core.tokenizer.decode(decoded.ids).strip()

@@ -19,7 +19,7 @@ from lauragpt.evaluate.counts import calibration, cider_d, slu_f1
 from lauragpt.evaluate.report import Row
 from lauragpt.evaluate.systems import REAL
 from lauragpt.evaluate.tally import Tally, mean, ratio
-from lauragpt.tasks import TASKS, text_to_slu
+from lauragpt.tasks import BUILT_IN, text_to_slu
 
 CANDIDATES = 30  # constant sentences tried for the floor of translation
 
@@ -258,4 +258,4 @@ SCORERS: dict[str, Callable[[Bench, Group], list[Row]]] = {
     "asr": asr, "s2tt": translation, "mt": translation, "tts": tts, "se": se, "aac": aac, "ser": ser, "slu": slu,
     "codec": codec,
 }  # fmt: skip
-assert SCORERS.keys() == {*TASKS, "codec"}
+assert SCORERS.keys() == {*BUILT_IN, "codec"}

@@ -90,11 +90,8 @@ class Checkpoint:
 
     def _listen(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
         waves = list(waves)
-        verb = {
-            "asr": lambda: self.laura.transcribe(waves, lang=lang), "s2tt": lambda: self.laura.translate(waves, to=lang),
-            "aac": lambda: self.laura.caption(waves), "ser": lambda: self.laura.emotion(waves), "slu": lambda: self.laura.understand(waves),
-        }[task]  # fmt: skip
-        told = self._ask(verb, waves, [len(wave) for wave in waves])
+        given = lang if task in ("asr", "s2tt") else None  # the language is asked for where the task is about it
+        told = self._ask(lambda: self.laura.ask(task, waves, given), waves, [len(wave) for wave in waves])
         if task == "asr":
             for [answer], wave in zip(told, waves):
                 answer.texts["CTC greedy"] = ctc_text(self.laura, wave)

@@ -96,6 +96,8 @@ PRESETS: dict[str, LauraConfig] = {
 class LauraModel(nn.Module):
     def __init__(self, config: LauraConfig):
         super().__init__()
+        size = max(config.gpt.vocabulary, config.vocabulary.size)  # larger where a task was added since
+        config = replace(config, gpt=replace(config.gpt, vocabulary=size))
         self.config, self.vocabulary = config, config.vocabulary
         self.features = Features(config.features)
         self.condition = Features(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
@@ -193,5 +195,15 @@ def load_checkpoint(folder: Path) -> LauraModel:
     with safe_open(folder / "model.safetensors", "pt"):  # a damaged file is told before anything is built
         pass
     model = LauraModel(LauraConfig.from_dict(config["model"]))
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()})
+    if model.config.gpt.vocabulary > model.vocabulary.size:
+        raise LauraError(f"{folder} knows more tasks than were added here: add them in the same order before it is loaded (tasks.add_task)")
+    state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()}
+    model.load_state_dict(with_new_rows(state, model))
     return model.eval()
+
+
+def with_new_rows(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The state dict with the model's own rows of the vocabulary behind those it has: the tokens of tasks that were added since."""
+    own = model.state_dict()
+    short = [k for k in state if k.endswith(("embed_tokens.weight", "lm_head.weight")) and len(state[k]) < len(own[k])]
+    return state | {key: torch.cat([state[key], own[key][len(state[key]) :].to(state[key])]) for key in short}

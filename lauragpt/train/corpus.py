@@ -69,4 +69,4 @@ def _phrase(words: list[str], rng: np.random.Generator, most: int = 16) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line] if path.exists() else []

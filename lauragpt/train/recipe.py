@@ -41,7 +41,7 @@ class Recipe:
     corpora: str = "../shared/data"  # the published sets, for `laura prepare` and `laura synth`
     data: str = "runs/data"  # the prepared manifests
     out: str = "runs/mini"  # checkpoints of the stages, and the finished folder in out/export
-    init: str = ""  # a checkpoint's folder whose weights training starts from, instead of from nothing
+    init: str = ""  # a checkpoint (a folder, or mini) whose weights and tokenizer training starts from, instead of from nothing
     seed: int = 0
     synth_hours: float = 1.0  # a multiplier on the synthetic sets; 0 makes none
     voices: tuple[dict, ...] = ()  # named voices: name, lang, id of the example that is the prompt

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from lauragpt.data.corpora import CORPORA, prepare
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.data.synth import synthesize
+from lauragpt.engine.laura import find_checkpoint
 from lauragpt.errors import LauraError
-from lauragpt.model.laura import PRESETS, LauraModel, load_checkpoint
+from lauragpt.model.laura import PRESETS, LauraModel, load_checkpoint, with_new_rows
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop
 from lauragpt.train.corpus import Corpus
@@ -73,6 +74,9 @@ def read_data(folder: Path) -> tuple[list[Example], list[Example]]:
 
 def ensure_tokenizer(recipe: Recipe, examples: list[Example]) -> Tokenizer:
     path = Path(recipe.out) / "tokenizer.json"
+    if not path.exists() and recipe.init:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Tokenizer.load(find_checkpoint(recipe.init) / "tokenizer.json").save(path)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         texts = [text for e in examples if e.task in ("ser", "slu", "aac") for text in e.targets]
@@ -89,7 +93,7 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
         raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
     model = LauraModel(PRESETS[recipe.preset])
     if recipe.init:
-        start = load_checkpoint(Path(recipe.init))
+        start = load_checkpoint(find_checkpoint(recipe.init))
         if start.config != model.config:
             raise LauraError(f"init: {recipe.init} is not of the sizes of preset {recipe.preset!r}: choose a checkpoint of that preset")
         model.load_state_dict(start.state_dict())
@@ -99,7 +103,7 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
             state = load_file(path)
             for part in {key.partition(".")[0] for key in state} & {"codec", "encoder", "spelling", "gpt", "vocoder"}:
                 own = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{part}.")}
-                getattr(model, part).load_state_dict(own)
+                getattr(model, part).load_state_dict(with_new_rows(own, getattr(model, part)))
     return model
 
 

@@ -233,7 +233,7 @@ class LauraStage(ModelStage):
         rows = [self.row(self.corpus.train[i], rng) for i in drawn]
         rows.sort(key=lambda row: row["wave"] is None)  # those that listen first, so that frames and rows keep one order
         waves = [row["wave"] for row in rows if row["wave"] is not None]
-        read = [self.phrase(rng) for _ in range(max(1, round(self.config.phrases * len(rows))))]
+        read = [self.phrase(rng) for _ in range(max(1, round(self.config.phrases * len(rows))) if self.corpus.lines else 0)]
         spelled = {"layouts": [row[0] for row in read], "spelled": [torch.from_numpy(row[1]) for row in read]}
         return {"rows": rows, "waves": pad(waves) if waves else None} | spelled
 
@@ -282,10 +282,10 @@ class LauraStage(ModelStage):
         rows = batch["rows"]
         heard = self.hear(*batch["waves"]) if batch["waves"] is not None else None
         layouts = [row["layout"] for row in rows]
-        spelled = self.model.loss(batch["layouts"], self.spell(batch["spelled"]))
+        spelled = self.model.loss(batch["layouts"], self.spell(batch["spelled"])) if batch["layouts"] else torch.zeros(0, device=self.device)
         losses = self.model.loss(layouts, heard.embeddings if heard else None)
         shares = torch.tensor(shares_of(layouts + batch["layouts"]), device=self.device)
-        loss, report, at = (torch.cat([losses, spelled]) * shares).sum(), {"read": [spelled.detach().mean()]}, 0
+        loss, report, at = (torch.cat([losses, spelled]) * shares).sum(), {"read": [spelled.detach().mean()]} if len(spelled) else {}, 0
         for row in rows:
             count = sum(row["layout"].targets)
             report.setdefault(row["task"], []).append(losses[at : at + count].detach().mean())

@@ -1,0 +1,254 @@
+"""The page of an evaluation: all rows, whatever their names and texts hold; players that decode; plots, or how to get them."""
+
+import base64
+import io
+import json
+import math
+import re
+from html import unescape
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import soundfile
+
+from lauragpt.audio import SAMPLE_RATE, load_audio
+from lauragpt.data.manifest import Example, write_manifest
+from lauragpt.demo import RECORDINGS
+from lauragpt.engine.laura import Laura
+from lauragpt.evaluate import examples as worst_examples
+from lauragpt.evaluate import metrics
+from lauragpt.evaluate.answers import Answer
+from lauragpt.evaluate.examples import Budget, encoded, player
+from lauragpt.evaluate.metrics import MissingPackage, confusion, ua, wer
+from lauragpt.evaluate.page import PAPER, TITLES, bar, clears_floor, page
+from lauragpt.evaluate.plots import draw, right_or_wrong
+from lauragpt.evaluate.report import Report, Row
+from lauragpt.evaluate.run import evaluate
+from lauragpt.evaluate.tally import Score, Verdict, mean
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+KATHLEEN = str(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
+HOSTILE = '<script>alert("x")</script> & $x$ #010203'
+
+
+class Outline(HTMLParser):
+    """Checks that what is opened is closed, in order; keeps the tags, their attributes and the text."""
+
+    def __init__(self, document: str):
+        super().__init__()
+        self.open, self.tags, self.links, self.ids, self.texts, self.cells = [], [], [], [], [], []
+        self.feed(document)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.texts.append(data)
+        if {"td", "text", "footer", "article"} & set(self.open):
+            self.cells.append(data)
+
+
+def sounds_of(document: str) -> list[bytes]:
+    return [base64.b64decode(data) for data in re.findall(r'src="data:audio/\w+;base64,([^"]+)"', document)]
+
+
+def nothing(answer: Answer) -> None:
+    return None
+
+
+@pytest.fixture(scope="module")
+def report(debug_checkpoint, tmp_path_factory):
+    """All eight tasks, measured for real on the package's recordings; answers are kept in a folder, as `laura eval` does."""
+    rows = json.loads((RECORDINGS / "index.json").read_text(encoding="utf-8"))
+    shown: list[Example] = []
+
+    def add(task: str, row: dict, **more) -> None:
+        about = {"audio": str(RECORDINGS / row["file"]), "duration": row["duration"], "corpus": row["corpus"], "lang": row["lang"]}
+        shown.append(Example(id=f"{task}/{len(shown)}", task=task, split="dev", **about | more))
+
+    for row in rows:
+        if row["task"] in ("asr", "ser", "slu"):
+            add(row["task"], row, targets=[row["reference"]])
+        if row["task"] == "aac":
+            add("aac", row, targets=["a sound is heard"], extra={"sound": row["reference"]})
+        if row["corpus"] == "kathleen":
+            add("tts", row, source=row["reference"], source_lang="en")
+            add("se", row)
+            add("s2tt", row, targets=["die nacht war ruhig"], lang="de", source_lang="en")
+            add("mt", row, audio=None, duration=0.0, source="Two dogs run.", source_lang="en", lang="de", targets=["Zwei Hunde laufen."])
+    folder = tmp_path_factory.mktemp("data")
+    write_manifest(folder / "dev.jsonl", shown)
+    return evaluate(Laura.load(debug_checkpoint), folder, limit=2, show=False)
+
+
+@pytest.fixture(scope="module")
+def sound():
+    """In place of the kept sounds: one length a variant, so that a player can be told from another."""
+    lengths = {"noisy input": 3.0, "the GPT's tokens": 2.0}
+    return lambda answer: 0.1 * np.sin(np.arange(int(lengths.get(answer.variant, 1.5) * SAMPLE_RATE)) / 9) if answer.sound else None
+
+
+@pytest.fixture(scope="module")
+def document(report, sound):
+    return page(report, sound)
+
+
+def test_the_document_is_whole_and_fetches_nothing(document):
+    outline = Outline(document)
+    assert all(link.startswith(("data:", "#")) for link in outline.links)
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
+    assert "url(http" not in document and "@import" not in document and len(document) < 15e6
+
+
+def test_all_rows_are_there_and_no_cell_is_nan(report, document):
+    outline = Outline(document)
+    texts = " ".join(outline.texts)
+    assert {row.task for row in report.rows} == set(TITLES)
+    for row in report.rows:
+        assert row.data in texts and row.metric in texts and TITLES[row.task] in texts
+    assert outline.tags.count("tr") == 1 + len(TITLES) + len(report.rows)
+    assert not [cell for cell in outline.cells if re.search(r"\b(nan|inf)\b", cell, re.IGNORECASE)]
+    assert "`" not in texts and "dev chooses between" in re.sub(r"\s+", " ", texts).replace(" dev  ", "dev ")
+
+
+def test_the_paper_stands_beside_its_tasks_and_can_be_left_out(report, sound, document):
+    assert "LibriSpeech clean WER % 4.4" in document and "orientation, not for comparison" in document
+    assert PAPER.keys() <= TITLES.keys()
+    assert "orientation" not in page(report, sound, {})
+    assert "the paper: mine WER % 1.0" in page(report, sound, {"asr": (("mine", "WER %", "1.0"),)})
+
+
+def test_players_hold_the_recordings_and_the_answers(report, document):
+    lengths = sorted(round(soundfile.info(io.BytesIO(data)).duration, 1) for data in sounds_of(document))
+    asked = [example.duration for row in report.rows if row.task in ("asr", "s2tt", "aac", "ser", "slu") for example in row.examples]
+    kathleen = len(load_audio(KATHLEEN)) / SAMPLE_RATE
+    voices = sum(row.task == "tts" for row in report.rows) - 1
+    told = [*asked, 3.0, 2.0, kathleen, *[kathleen, 1.5] * voices]  # se: noisy, answer, clean; tts: the person's and the voice's
+    np.testing.assert_allclose(lengths, sorted(told), atol=0.15)
+
+
+def test_an_encoded_sound_is_the_sound():
+    wave = load_audio(KATHLEEN)
+    data = base64.b64decode(encoded(wave).split(",")[1])
+    back, rate = soundfile.read(io.BytesIO(data))
+    assert len(back) == len(wave) and rate == SAMPLE_RATE and len(data) < len(wave)
+    assert np.corrcoef(wave, back)[0, 1] > 0.9
+
+
+def test_what_comes_from_data_is_escaped():
+    bad = Example(HOSTILE, "asr", "dev", "en", HOSTILE, targets=[HOSTILE], source=HOSTILE, speaker=HOSTILE)
+    other = Example("b", "asr", "dev", "en", HOSTILE, targets=["b"], speaker="b")
+    answers = [Answer(text=HOSTILE, finish=HOSTILE, confidence=math.nan, scores={HOSTILE: 0.5}), Answer(text="b")]
+    score, verdict = Score(50.0, 40.0, 60.0, 2), Verdict(1.0, 0.5, 1.5, 2, "better")
+    truth, texts = ["a", HOSTILE], [HOSTILE, HOSTILE]
+    row = Row("asr", HOSTILE, 2, 2, "WER %", score, 100.0, HOSTILE, {HOSTILE: 1.0, "why": HOSTILE}, 1.0, 2.0, True, mean([0, 1]), [bad, other], answers)
+    emotion = Row("ser", HOSTILE, 2, 2, HOSTILE, score, tally=mean([0, 1]), examples=[bad, other], answers=answers, confusion=confusion(truth, texts))
+    row.verdict = verdict
+    told = page(Report(HOSTILE, HOSTILE, 0, [row, emotion], [HOSTILE], [HOSTILE]), nothing, {"asr": ((HOSTILE, HOSTILE, HOSTILE),)})
+    outline = Outline(told)
+    assert outline.tags.count("script") == 1 and "alert(" in "".join(outline.texts)
+    assert "better than the other by" in unescape(told)
+
+
+def test_a_recording_that_cannot_be_read_is_a_line_of_text(tmp_path):
+    broken = tmp_path / "broken.opus"
+    broken.write_bytes(b"OggS")
+    example = Example("a", "asr", "dev", "en", "set", audio=str(broken), duration=1.0, targets=["a"])
+    row = Row("asr", "set", 1, 1, "WER %", Score(0.0, n=1), tally=mean([0]), examples=[example], answers=[Answer(text="a")])
+    told = page(Report("m", "dev", 0, [row]), nothing)
+    assert "cannot be played" in told and "<audio" not in told
+    assert "no sound" in player("answer", lambda: None, Budget())
+    assert "cannot be played" in player("answer", lambda: {}["gone"], Budget())
+    assert "cannot be played" in player("answer", lambda: np.full(10, np.nan), Budget())
+
+
+def test_the_budget_gives_each_row_its_worst_first(report, sound, monkeypatch):
+    wave = np.zeros(SAMPLE_RATE)
+    one = len(player("input", lambda: wave, Budget()))
+    budget = Budget(2 * one)
+    told = [player("input", lambda: wave, budget) for _ in range(3)]
+    assert ["<audio" in html for html in told] == [True, True, False] and "left out" in told[2] and budget.left_out == 1
+    monkeypatch.setattr(worst_examples.Budget, "__init__", lambda self: self.__dict__.update(limit=120_000, spent=0, left_out=0))
+    small = page(report, sound)
+    assert "players were left out" in small and 0 < len(sounds_of(small)) < len(sounds_of(page_of_all(report, sound, monkeypatch)))
+    assert sum(map(len, re.findall(r"data:audio[^\"]+", small))) <= 120_000
+    Outline(small)
+
+
+def page_of_all(report, sound, monkeypatch) -> str:
+    monkeypatch.undo()
+    return page(report, sound)
+
+
+def test_without_matplotlib_the_page_says_how_to_get_it(report, sound, monkeypatch):
+    def need(package):
+        if package == "matplotlib":
+            raise MissingPackage("not measured: matplotlib is missing")
+        return real(package)
+
+    real = metrics.need
+    monkeypatch.setattr(metrics, "need", need)
+    told = page(report, sound)
+    assert "pip install lauragpt[eval]" in told and '<svg class="plot"' not in told
+    assert len(sounds_of(told)) == len(sounds_of(page_of_all(report, sound, monkeypatch)))
+
+
+def spoken_by(n: int) -> list[Example]:
+    return [Example(f"{i}", "asr", "dev", "en", "set", speaker=f"s{i % 3}", duration=float(i), targets=["a b"]) for i in range(n)]
+
+
+def test_every_kind_of_plot_is_drawn_where_there_is_enough_for_it(report):
+    titles = {(plot.task, plot.title) for plot in draw(report.rows)}
+    assert ("se", "kathleen: the ladder of enhancement") in titles
+    assert ("tts", "kathleen: each voice beside the real recordings") in titles
+    assert any("what is taken for what" in title for _, title in titles)
+    assert any("when it is sure" in title for task, title in titles if task == "ser")
+    tally = wer([["a b"]] * 12, ["a"] * 12, "en")
+    row = Row("asr", "set", 12, 12, "WER %", tally.score(), 100.0, "empty", tally=tally, examples=spoken_by(12), answers=[Answer("a")] * 12)
+    by = {plot.title: plot.svg for plot in draw([row])}
+    assert by.keys() == {"WER % by set", "set: by part"}
+    assert "speaker s2 (4)" in by["set: by part"] and "longest third (4)" in by["set: by part"]
+    assert not re.search("#0[1-9a]0", "".join(by.values())), "a stand-in colour was not exchanged for the page's"
+
+
+def test_only_answers_that_are_right_or_wrong_can_be_calibrated():
+    answers = [Answer(text=text, confidence=0.5, scores={"sad": 0.7, "calm": 0.3}) for text in ("sad", "calm")]
+    row = Row("ser", "set", 2, 2, "UA %", Score(50.0), tally=ua(["sad", "sad"], ["sad", "calm"]), answers=answers)
+    assert right_or_wrong(row) == ([0.7, 0.7], [1, 0])
+    assert right_or_wrong(Row("se", "set", 2, 2, "STOI", Score(0.5), tally=mean([0, 1]), answers=answers)) == ([], [])
+    assert right_or_wrong(Row("asr", "set", 2, 2, "WER %", Score(5.0), lower_is_better=True, tally=mean([0, 1], 100), answers=answers)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "score, floor, lower, clears",
+    [
+        (Score(60, 50, 70, 9), 100, True, True), (Score(98, 90, 105, 9), 100, True, False), (Score(60, 50, 70, 9), 40, False, True),
+        (Score(60, 50, 70, 9), 55, False, False), (Score(60, n=1), 40, False, False), (Score(60, 50, 70, 9), None, False, None),
+        (Score(100, 100, 100, 9), 100, False, None), (Score(math.nan), 40, False, None),
+    ],
+)  # fmt: skip
+def test_a_score_is_clear_of_its_floor_only_by_its_whole_interval(score, floor, lower, clears):
+    assert clears_floor(Row("asr", "set", 9, 9, "any %", score, floor, lower_is_better=lower)) is clears
+
+
+def test_the_bar_stays_on_its_scale():
+    wide = bar(Row("asr", "set", 9, 9, "WER %", Score(150, 120, 200, 9), 100))
+    places = [float(number) for number in re.findall(r"(?:left|width):([\d.-]+)%", wide)]
+    assert places == [60.0, 40.0, 50.0, 75.0]
+    below = bar(Row("x", "set", 9, 9, "SI-SDR dB", Score(-5, -10, 0, 9)))
+    assert all(0 <= float(number) <= 100 for number in re.findall(r"left:([\d.-]+)%", below))
