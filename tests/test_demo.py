@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from lauragpt.demo import CHAIN, RECORDINGS, plan, read_clips, run_demo
-from lauragpt.demo_page import COLOURS, compare, png, spectrogram
+from lauragpt.pages import COLOURS, compare, png, spectrogram
 from lauragpt.engine.laura import Laura
 from lauragpt.errors import LauraError
 

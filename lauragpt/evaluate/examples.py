@@ -16,11 +16,11 @@ import soundfile
 
 from lauragpt.audio import SAMPLE_RATE, check_wave, load_audio
 from lauragpt.data.manifest import Example
-from lauragpt.demo_page import _uri, compare, spectrogram
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.plots import answers_of_its_own, by_corpus, confidence
 from lauragpt.evaluate.report import Row, number
+from lauragpt.pages import compare, data_uri, spectrogram
 
 WORST = 10  # examples a row
 TARGETS = 3  # of several right answers, so many are shown
@@ -97,7 +97,7 @@ def written(row: Row, example: Example, answer: Answer, noisy: Answer | None, so
     """Text answers; in transcripts the words that the other side lacks are marked."""
     parts = [text("input", example.source)] if example.source else []
     if example.audio:
-        parts.append(player("input", lambda: load_audio(example.audio), budget))
+        parts.append(player("input", lambda: recording(example.audio), budget))
     if row.task == "asr":
         heard, right = compare(answer.text, example.targets[0] if example.targets else "", example.lang)
         return [*parts, line("reference", marked(right)), line("answer", marked(heard), "answer")]
@@ -110,23 +110,23 @@ def written(row: Row, example: Example, answer: Answer, noisy: Answer | None, so
 def spoken(row: Row, example: Example, answer: Answer, noisy: Answer | None, sound: Sound, budget: Budget) -> list[str]:
     heard, right = compare(answer.text, example.source or "", example.lang)
     return [
-        line("text", marked(right)), line("heard", marked(heard), "answer"), player("spoken", lambda: sound(answer), budget),
-        player("a person", lambda: load_audio(example.audio), budget),
+        line("text", marked(right)), line("heard", marked(heard), "answer"), player("spoken", lambda: answered(sound, answer), budget),
+        player("a person", lambda: recording(example.audio), budget),
     ]  # fmt: skip
 
 
 def enhanced(row: Row, example: Example, answer: Answer, noisy: Answer | None, sound: Sound, budget: Budget) -> list[str]:
-    given = (lambda: load_audio(example.noisy)) if example.noisy else (lambda: sound(noisy) if noisy else None)
+    given = (lambda: recording(example.noisy)) if example.noisy else (lambda: answered(sound, noisy))
     measures = ", ".join(f"{name} {number(value)}" for name, value in answer.scores.items() if math.isfinite(value))
     return [
-        player("noisy", given, budget), player("answer", lambda: sound(answer), budget),
-        player("clean", lambda: load_audio(example.audio), budget), text("measures", measures),
+        player("noisy", given, budget), player("answer", lambda: answered(sound, answer), budget),
+        player("clean", lambda: recording(example.audio), budget), text("measures", measures),
     ]  # fmt: skip
 
 
 def marked(words: list[tuple[str, bool]]) -> str:
     """Words, each with whether the other side has it."""
-    return " ".join(f"<span{'' if ok else ' class="off"'}>{escape(word)}</span>" for word, ok in words)
+    return " ".join(escape(word) if ok else f'<span class="off">{escape(word)}</span>' for word, ok in words)
 
 
 def text(label: str, what: str, kind: str = "") -> str:
@@ -147,9 +147,17 @@ def player(label: str, read: Callable[[], np.ndarray | None], budget: Budget) ->
         wave = check_wave(wave)
     except (LauraError, KeyError, OSError) as error:
         return line(label, f'<span class="failed">cannot be played: {escape(str(error))}</span>')
-    picture = f'<img alt="spectrogram, {len(wave) / SAMPLE_RATE:.1f} s" src="{_uri("image/png", spectrogram(wave, 320, 56))}">'
-    html = f'<div class="io"><span class="tag">{label}</span><div><audio controls preload="none" src="{encoded(wave)}"></audio>{picture}</div></div>'
+    picture = f'<img alt="spectrogram, {len(wave) / SAMPLE_RATE:.1f} s" src="{data_uri("image/png", spectrogram(wave, 320, 56))}">'
+    html = f'<div class="io"><span class="tag">{label}</span><div><audio controls preload="metadata" src="{encoded(wave)}"></audio>{picture}</div></div>'
     return html if budget.take(html) else line(label, '<span class="soft">left out: the page is full</span>')
+
+
+def recording(path: str | None) -> np.ndarray | None:
+    return load_audio(path) if path else None
+
+
+def answered(sound: Sound, answer: Answer | None) -> np.ndarray | None:
+    return sound(answer) if answer is not None and answer.sound else None
 
 
 def encoded(wave: np.ndarray) -> str:
@@ -159,4 +167,4 @@ def encoded(wave: np.ndarray) -> str:
     with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, **kind) as target:
         for start in range(0, len(wave), BLOCK):
             target.write(np.clip(wave[start : start + BLOCK], -1, 1))
-    return _uri("audio/ogg" if opus else "audio/flac", file.getvalue())
+    return data_uri("audio/ogg" if opus else "audio/flac", file.getvalue())

@@ -23,7 +23,7 @@ from lauragpt.tasks import TASKS
 
 TITLES = {
     "asr": "Speech recognition", "s2tt": "Speech translation", "mt": "Text translation", "tts": "Speech synthesis", "se": "Speech enhancement",
-    "aac": "Audio captioning", "ser": "Emotion recognition", "slu": "Spoken orders",
+    "aac": "Audio captioning", "ser": "Emotion recognition", "slu": "Spoken orders", "codec": "The codec alone",
 }  # fmt: skip
 
 # LauraGPT's published results: task -> (the paper's data set, measure, value). tts is LauraTTS, the part of it that was made public
@@ -46,7 +46,7 @@ PAPER_NOTE = (
 def page(report: Report, sound: Callable[[Answer], np.ndarray | None], paper: dict | None = None) -> str:
     """The whole page. `sound`: the wave (N,) at 16 kHz of an answer that has one. `paper`: other numbers in place of `PAPER`, {} for none."""
     paper = PAPER if paper is None else paper
-    tasks = [task for task in TITLES if any(row.task == task for row in report.rows)]
+    tasks = list(dict.fromkeys(row.task for row in report.rows))
     try:
         plots, hint = draw(report.rows, report.seed), ""
     except MissingPackage:
@@ -58,12 +58,20 @@ def page(report: Report, sound: Callable[[Answer], np.ndarray | None], paper: di
     template = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         model=escape(report.model), split=escape(report.split), rule=prose(SPLIT_RULE), date=f"Written {date.today().isoformat()}", seed=report.seed,
-        links=" ".join(f'<a href="#{task}">{TITLES[task]}</a>' for task in tasks), lead=lead(report, budget),
+        links=" ".join(map(link, tasks)), lead=lead(report, budget),
         table="\n".join(group(task, [row for row in report.rows if row.task == task], paper.get(task, ())) for task in tasks), paper=cited,
         notes="".join(f"<li>{prose(note)}</li>" for note in report.notes),
         failures=f'<details class="small failed"><summary>Not measured: {len(report.failures)}</summary><ul>{failures}</ul></details>' if failures else "",
         plots_hint=hint, sections="\n".join(section(task, [p for p in plots if p.task == task], worst.get(task, [])) for task in tasks),
     )  # fmt: skip
+
+
+def link(task: str) -> str:
+    return f'<a href="#{escape(task)}">{title(task)}</a>'
+
+
+def title(task: str) -> str:
+    return escape(TITLES.get(task, task))  # a task that was added goes by its own name
 
 
 def prose(text: str) -> str:
@@ -102,7 +110,7 @@ def group(task: str, rows: list[Row], published: tuple) -> str:
     """A task's rows under its name."""
     quoted = ", ".join(f"{name} {measure} {value}".strip() for name, measure, value in published)
     cited = f' <span class="soft small">the paper: {escape(quoted)}</span>' if quoted else ""
-    head = f'<tr class="task"><th colspan="7" scope="rowgroup"><a href="#{task}">{TITLES[task]}</a>{cited}</th></tr>'
+    head = f'<tr class="task"><th colspan="7" scope="rowgroup">{link(task)}{cited}</th></tr>'
     return f"<tbody>{head}{''.join(map(table_row, rows))}</tbody>"
 
 
@@ -116,8 +124,8 @@ def table_row(row: Row) -> str:
     floor = "" if row.floor is None or not math.isfinite(row.floor) else f"{number(row.floor)} <span class='soft small'>{escape(row.floor_name)}</span>"
     factor = "" if row.real_time_factor is None else f"{row.real_time_factor:.2f}"
     cells = (
-        ("name", "data", escape(row.data)), ("num", "n", count), ("", "metric", f'<span title="{better}">{escape(row.metric)} {arrow(row)}</span>'),
-        ("score", "score", score), ("floor", "trivial floor", floor), ("", "also", also(row)), ("num", "x real time", factor),
+        ("name", "data", escape(row.data)), ("num", "n", count), ("metric", "metric", f'<span title="{better}">{escape(row.metric)}&nbsp;{arrow(row)}</span>'),
+        ("score", "score", score), ("floor", "trivial floor", floor), ("more", "also", also(row)), ("num", "x real time", factor),
     )  # fmt: skip
     return "<tr>" + "".join(f'<td class="{kind}" data-label="{name}">{cell}</td>' for kind, name, cell in cells) + "</tr>"
 
@@ -153,7 +161,7 @@ def also(row: Row) -> str:
     told = "".join(f"<li>{escape(name)} {escape(text)}</li>" for name, text in words.items())
     shown = "".join(f"<li>{escape(name)} <b>{number(value)}</b></li>" for name, value in numbers.items())
     if told and numbers:
-        told = f"<li><details><summary>{len(words)} more</summary><ul>{told}</ul></details></li>"
+        told = f"<li><details><summary>remarks</summary><ul>{told}</ul></details></li>"
     return f'<ul class="also">{shown}{told}</ul>' if shown or told else ""
 
 
@@ -161,12 +169,9 @@ def also(row: Row) -> str:
 
 
 def section(task: str, plots: list[Plot], worst: list[str]) -> str:
-    about = TASKS[task]
+    about = f": {TASKS[task].input} to {TASKS[task].output}" if task in TASKS else ""
     figures = "".join(
         f'<figure><figcaption><h3>{escape(p.title)}</h3><span class="soft small">{escape(p.note)}</span></figcaption>{p.svg}</figure>' for p in plots
     )
     body = (f'<div class="plots">{figures}</div>' if figures else "") + "".join(worst)
-    return f'<section id="{task}"><h2>{TITLES[task]}</h2><p class="what"><code>{task}</code>: {about.input} to {about.output}</p>{body}</section>'
-
-
-assert TITLES.keys() == TASKS.keys()
+    return f'<section id="{escape(task)}"><h2>{title(task)}</h2><p class="what"><code>{escape(task)}</code>{about}</p>{body}</section>'

@@ -32,6 +32,12 @@ STYLE = {
     "lines.solid_capstyle": "butt", "grid.color": LINE, "axes.facecolor": "none", "figure.facecolor": "none",
 }  # fmt: skip
 
+TITLES = {  # of tasks whose rows are variants of one answer
+    "se": ("the ladder of enhancement", "If the GPT's tokens stand no higher than the shuffled ones, they do nothing."),
+    "tts": ("each voice beside the real recordings", "What a recogniser mishears of a person is its own share of the errors: the rest is the voice's."),
+    "codec": ("how much each quantizer adds", "What the codec alone loses: no answer that it decodes can be better."),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -47,7 +53,7 @@ def draw(rows: Sequence[Row], seed: int = 0) -> list[Plot]:
     plots = []
     for task in dict.fromkeys(row.task for row in rows):
         mine = [row for row in rows if row.task == task and math.isfinite(row.score.value)]
-        if task in ("se", "tts"):
+        if task in TITLES:
             plots += [variants(corpus, group) for corpus, group in by_corpus(mine).items() if len(group) > 1]
         elif mine:
             plots += [scores(metric, [r for r in mine if r.metric == metric]) for metric in dict.fromkeys(r.metric for r in mine)]
@@ -60,7 +66,7 @@ def draw(rows: Sequence[Row], seed: int = 0) -> list[Plot]:
 def answers_of_its_own(row: Row) -> bool:
     """Not a row of comparison: of the ladder of enhancement and of the spoken sentences, only what the system itself made."""
     variant = row.answers[0].variant if row.answers else ""
-    return variant not in LADDER_ENDS and variant != REAL
+    return variant not in LADDER_ENDS and variant != REAL and row.task != "codec"
 
 
 def by_corpus(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -82,7 +88,9 @@ def scores(metric: str, rows: Sequence[Row]) -> Plot:
         for place, row in enumerate(rows):
             if row.floor is not None and math.isfinite(row.floor):
                 axes.plot([row.floor] * 2, [place - 0.3, place + 0.3], color=SOFT, linewidth=1.5, linestyle=(0, (2, 1.5)))
-        axes.set_xlabel(axis_name(rows[0]))
+        low, high = axes.get_xlim()
+        whole = 103 if metric.endswith("%") or metric == "chrF" else high  # the scale of a share, however far the scores spread
+        axes.set(xlim=(min(low, -0.03 * whole), max(high, whole)), xlabel=axis_name(rows[0]))
 
     note = "Dot: the score; bar: its 95 % interval; dashed: the trivial floor."
     return Plot(rows[0].task, f"{metric} by set", note, picture(paint, 0.75 + 0.3 * len(rows)))
@@ -93,8 +101,8 @@ def variants(corpus: str, rows: Sequence[Row]) -> Plot:
 
     def paint(axes) -> None:
         for place, row in enumerate(rows):
-            value, mine = row.score.value, answers_of_its_own(row)
-            axes.barh(place, value, height=0.6, color=ACCENT if mine else SOFT, alpha=0.85 if mine else 0.4, linewidth=0)
+            value, mine = row.score.value, answers_of_its_own(row) or row.task == "codec"
+            axes.barh(place, value, height=0.6, color=ACCENT if mine else SOFT, alpha=0.6 if mine else 0.4, linewidth=0)
             if math.isfinite(row.score.low):
                 axes.plot([row.score.low, row.score.high], [place] * 2, color=INK, linewidth=1.2)
             end = max(value, row.score.high) if math.isfinite(row.score.high) else value
@@ -103,11 +111,8 @@ def variants(corpus: str, rows: Sequence[Row]) -> Plot:
         axes.set_xlim(right=1.12 * axes.get_xlim()[1])  # room for the last number
         axes.set_xlabel(axis_name(rows[0]))
 
-    title = f"{corpus}: the ladder of enhancement" if rows[0].task == "se" else f"{corpus}: each voice beside the real recordings"
-    note = "If the GPT's tokens stand no higher than the shuffled ones, they do nothing." if rows[0].task == "se" else (
-        "What a recogniser mishears of a person is its own share of the errors: the rest is the voice's."
-    )  # fmt: skip
-    return Plot(rows[0].task, title, f"{note} Line: the 95 % interval.", picture(paint, 0.75 + 0.3 * len(rows)))
+    title, note = TITLES[rows[0].task]
+    return Plot(rows[0].task, f"{corpus}: {title}", f"{note} Line: the 95 % interval.", picture(paint, 0.75 + 0.3 * len(rows)))
 
 
 def breakdown(row: Row, parts: Sequence[tuple[str, Score]]) -> Plot:

@@ -1,7 +1,7 @@
 """`laura eval`: a checkpoint and a folder of manifests -> one row a task and corpus, each beside its trivial floor.
 
 In: the folder that `laura prepare` wrote (SPLIT.jsonl, train.jsonl for the floors) with any synth*.jsonl beside it. Out: a table on
-stdout, progress on stderr, and `out`/report.json and report.md. Two runs with one seed measure the same examples.
+stdout, progress on stderr, and `out`/report.json, report.md and report.html. Two runs with one seed measure the same examples.
 """
 
 import math
@@ -22,7 +22,8 @@ from lauragpt.engine.laura import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.answers import Answers
 from lauragpt.evaluate.metrics import MissingPackage
-from lauragpt.evaluate.report import Report, Row, against
+from lauragpt.evaluate.page import page
+from lauragpt.evaluate.report import Report, Row, against, write_whole
 from lauragpt.evaluate.scorers import SCORERS, Bench, Group, digest
 from lauragpt.evaluate.systems import PEERS, Checkpoint, Given, System, checkpoint_key, read_given
 from lauragpt.evaluate.tally import Score
@@ -70,9 +71,10 @@ def evaluate(
     report = Report(system.name, split, seed, notes=list(NOTES))
     train = [] if split == "train" else floor_examples(Path(data), {group.task for group in groups})
     bench = Bench(train, seed)
-    report.rows = measure(bench, system, groups, report, cache, show)
+    answers = Answers(cache / system.key if cache is not None and system.key else None)
+    report.rows = measure(bench, system, groups, report, answers, show)
     for name in peers:
-        rows = measure(bench, open_peer(name), groups, report, cache, show)
+        rows = measure(bench, open_peer(name), groups, report, Answers(cache / name if cache is not None else None), show)
         for row in report.rows:
             twin = next((r for r in rows if (r.task, r.data) == (row.task, row.data)), None)
             if twin is not None:
@@ -80,7 +82,8 @@ def evaluate(
     if other is not None:
         second = open_checkpoint(other, noise, seed, device)
         report.notes.append(f"compared with {second.name} ({other}) by paired bootstrap over the examples")
-        against(report.rows, measure(bench, second, groups, report, cache, show), seed)
+        theirs = Answers(cache / second.key if cache is not None and second.key else None)
+        against(report.rows, measure(bench, second, groups, report, theirs, show), seed)
     if show:
         console = Console() if sys.stdout.isatty() else Console(width=240)  # a file or a pipe has no width to fit
         console.print(report.table())
@@ -88,6 +91,7 @@ def evaluate(
             Console(stderr=True).print(f"[red]not measured:[/] {line}", highlight=False)
     if out is not None:
         report.save(Path(out))
+        write_whole(Path(out) / "report.html", page(report, answers.wave))
     return report
 
 
@@ -114,9 +118,9 @@ def answered_by(given: Given, groups: list[Group], path: Path) -> list[Group]:
     return [group for group in groups if any(example.id in given.rows for example in group.examples)]
 
 
-def measure(bench: Bench, system: System, groups: list[Group], report: Report, cache: Path | None, show: bool) -> list[Row]:
+def measure(bench: Bench, system: System, groups: list[Group], report: Report, answers: Answers, show: bool) -> list[Row]:
     """Asks what has not been asked before, then scores."""
-    answers, rows = Answers(cache / system.key if cache is not None and system.key else None), []
+    rows = []
     with progress_bar(show) as bar:
         total = bar.add_task(system.name, total=sum(len(group.examples) for group in groups))
         for group in groups:

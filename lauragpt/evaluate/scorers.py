@@ -220,6 +220,8 @@ def tts(bench: Bench, group: Group) -> list[Row]:
                 "words heard right %": max(0.0, 100 - value), "length to the real one": column(lambda a=answers, r=real: _lengths(a, r)),
                 "never ended %": loops(answers),
             }  # fmt: skip
+            if any("similarity" in a.scores for a in answers):
+                also["similarity to the voice"] = _quality(answers, "similarity").total
             more = {"floor": floor, "floor_name": REAL}
         rows.append(group.row("WER %", tally, bench, variant, name=f"{group.name}: {variant}", also=also, lower_is_better=True, **more))
     return rows

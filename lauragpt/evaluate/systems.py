@@ -20,7 +20,7 @@ from lauragpt.data.manifest import Example
 from lauragpt.engine.laura import Laura, find_checkpoint
 from lauragpt.engine.longform import cut
 from lauragpt.errors import LauraError
-from lauragpt.evaluate import metrics
+from lauragpt.evaluate import metrics, speaker
 from lauragpt.evaluate.answers import Answer, Answers
 from lauragpt.evaluate.ladder import ladder
 from lauragpt.result import Result
@@ -135,6 +135,8 @@ class Checkpoint:
                 name = f"voice {voice or 'by default'}"
                 row.append(Answer(name, sound=answers.keep(example, name, r.audio), confidence=r.confidence, finish=r.receipt["finish"],
                                   seconds=took * len(r.audio) / total, audio_seconds=len(r.audio) / SAMPLE_RATE))  # fmt: skip
+                own = similarity(self.laura.voices.get(voice).wave, r.audio) if voice else None
+                row[-1].scores |= {} if own is None else {"similarity": own}
                 wave.append(r.audio)
         for row, said in zip(told, sounds):
             heard = self.laura.transcribe(said, lang=lang)
@@ -255,6 +257,15 @@ def qualities(clean: np.ndarray, heard: np.ndarray) -> dict[str, float]:
         if value is not None:
             found[name] = value
     return found
+
+
+def similarity(voice: np.ndarray, said: np.ndarray) -> float | None:
+    """Cosine of two voices by the speaker encoder; None where there is too little sound, or no encoder is installed."""
+    try:
+        pair = speaker.embed(voice), speaker.embed(said)
+    except LauraError:
+        return None
+    return None if pair[0] is None or pair[1] is None else float(pair[0] @ pair[1])
 
 
 def ctc_text(laura: Laura, wave: np.ndarray) -> str:

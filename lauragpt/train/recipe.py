@@ -8,7 +8,7 @@ import yaml
 
 from lauragpt.errors import LauraError
 
-STAGES = ("codec", "encoder", "gpt", "vocoder", "laura")
+STAGES = ("codec", "encoder", "gpt", "vocoder", "laura", "speaker")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class StageConfig:
     weights: dict[str, float] = field(default_factory=dict)  # of tasks, or of task/corpus
     noise: float = 0.3  # chance that a recording is made noisy
     mask: bool = True  # SpecAugment (arXiv 1904.08779) on what the encoder hears
+    crop_seconds: float = 2.0  # speaker: of each recording that is heard
     ctc: float = 0.3  # weight of the CTC term beside the cross-entropy
     text_seconds: float = 0.0  # laura: of text that is translated, beside each batch of what is listened to or spoken; 0 mixes all by weight
     phrases: float = 1.0  # gpt, laura: phrases of the texts beside each example, most of them read from what the CTC head might spell

@@ -26,6 +26,7 @@ from lauragpt.text import normalize
 from lauragpt.train.codec_stage import CodecStage, CodecStageConfig
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig
+from lauragpt.train.speaker_stage import SpeakerStage
 
 Update = Callable[[str, Tensor], object]
 PROMPT_SECONDS = 3.0  # of the speaker's other utterance that the vocoder hears
@@ -378,4 +379,4 @@ class CodecTraining(CodecStage):
         return super().validate(waves) | {f"{k}_first": v for k, v in super().validate(waves, 1).items()}
 
 
-STAGE_CLASSES = {"codec": CodecTraining, "encoder": EncoderStage, "gpt": GPTStage, "vocoder": VocoderStage, "laura": LauraStage}
+STAGE_CLASSES = {"codec": CodecTraining, "encoder": EncoderStage, "gpt": GPTStage, "vocoder": VocoderStage, "laura": LauraStage, "speaker": SpeakerStage}

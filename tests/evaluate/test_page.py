@@ -121,9 +121,16 @@ def test_all_rows_are_there_and_no_cell_is_nan(report, document):
     assert {row.task for row in report.rows} == set(TITLES)
     for row in report.rows:
         assert row.data in texts and row.metric in texts and TITLES[row.task] in texts
-    assert outline.tags.count("tr") == 1 + len(TITLES) + len(report.rows)
+    assert outline.tags.count("tr") == 1 + len({row.task for row in report.rows}) + len(report.rows)
     assert not [cell for cell in outline.cells if re.search(r"\b(nan|inf)\b", cell, re.IGNORECASE)]
     assert "`" not in texts and "dev chooses between" in re.sub(r"\s+", " ", texts).replace(" dev  ", "dev ")
+
+
+def test_a_task_that_was_added_goes_by_its_name():
+    row = Row("<hum>", "set", 1, 1, "WA %", Score(0.0, n=1), tally=mean([0], 100), examples=[Example("a", "asr", "dev", "en", "set")], answers=[Answer(text="la")])
+    told = page(Report("m", "dev", 0, [row]), nothing)
+    assert "<h2>&lt;hum&gt;</h2>" in told and "<hum>" not in told and "la</p>" in told
+    Outline(told)
 
 
 def test_the_paper_stands_beside_its_tasks_and_can_be_left_out(report, sound, document):

@@ -193,6 +193,8 @@ def test_all_tasks_are_measured_for_real(laura, data, tmp_path, capsys):
     assert "this model itself" in by["tts", "kerstin: the real recordings"].also["heard by"]
     assert "right sound %" in capsys.readouterr().out
     assert json.loads((tmp_path / "report.json").read_text())["split"] == "dev"
+    html = (tmp_path / "report.html").read_text()
+    assert "Speech enhancement" in html and html.count("<audio") > 10 and "http" not in re.sub(r"https?://(www\.w3\.org|arxiv)", "", html)
 
 
 def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_measured(laura, data, tmp_path):
@@ -207,7 +209,7 @@ def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_measured(la
 
 def test_nothing_is_asked_twice(laura, debug_checkpoint, data, tmp_path, monkeypatch):
     first = evaluate(debug_checkpoint, data, tasks=["ser", "se"], limit=1, show=False, cache=tmp_path)
-    for verb in ("emotion", "enhance"):
+    for verb in ("ask", "enhance"):
         monkeypatch.setattr(Laura, verb, lambda *given, **more: pytest.fail("asked again"))
     again = evaluate(debug_checkpoint, data, tasks=["ser", "se"], limit=1, show=False, cache=tmp_path)
     assert again.to_json() == first.to_json() and len(again.rows) == 6
@@ -216,15 +218,15 @@ def test_nothing_is_asked_twice(laura, debug_checkpoint, data, tmp_path, monkeyp
 def test_an_interrupted_evaluation_goes_on_where_it_was(debug_checkpoint, data, tmp_path, monkeypatch):
     whole = evaluate(debug_checkpoint, data, tasks=["asr"], show=False, cache=tmp_path / "whole")
     monkeypatch.setattr(systems, "BATCH", 2)
-    real, asked = Laura.transcribe, []
+    real, asked = Laura.ask, []
 
-    def stop_at_the_third(self, waves, lang=None):
+    def stop_at_the_third(self, task, waves, lang=None):
         asked.append(len(waves))
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return real(self, waves, lang)
+        return real(self, task, waves, lang)
 
-    monkeypatch.setattr(Laura, "transcribe", stop_at_the_third)
+    monkeypatch.setattr(Laura, "ask", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         evaluate(debug_checkpoint, data, tasks=["asr"], show=False, cache=tmp_path / "cut")
     [folder] = (tmp_path / "cut").iterdir()

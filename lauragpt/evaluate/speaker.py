@@ -1,0 +1,106 @@
+"""Is it the same voice? Waves (B, N) -> unit vectors (B, E); the cosine of two of them says how alike two voices are.
+
+A small time-delay network with attentive statistics pooling (x-vectors, Snyder et al. 2018; Okabe et al., arXiv 1803.10963), trained by this
+project on its own training speakers (`recipes/speaker.yaml`): for comparing our own systems, not for identifying people.
+
+B batch, N samples at 16 kHz, F 10 ms frames, C channels, E embedding.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.errors import LauraError
+from lauragpt.model.features import FeatureConfig, Features
+
+SHIPPED = Path(__file__).parents[1] / "assets" / "speaker" / "model.safetensors"
+SHORTEST = SAMPLE_RATE // 2  # samples: less than half a second says too little of a voice
+
+
+@dataclass(frozen=True)
+class SpeakerConfig:
+    channels: int = 192
+    dilations: tuple[int, ...] = (1, 2, 3, 4)
+    embedding: int = 128
+
+
+class Layer(nn.Module):
+    """Context of +-dilation frames, added to its input. Padding is zero, so that it never changes an output."""
+
+    def __init__(self, channels: int, dilation: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.around = nn.Conv1d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """x (B, F, C), real (B, F, 1)"""
+        around = self.around((self.norm(x) * real).transpose(1, 2)).transpose(1, 2)
+        return x + self.out(nnf.silu(around))
+
+
+class SpeakerEncoder(nn.Module):
+    def __init__(self, config: SpeakerConfig = SpeakerConfig()):
+        super().__init__()
+        self.features = Features(FeatureConfig(stack=1, skip=1))
+        self.input = nn.Linear(80, config.channels)
+        self.layers = nn.ModuleList(Layer(config.channels, dilation) for dilation in config.dilations)
+        self.attention = nn.Sequential(nn.Linear(config.channels, 64), nn.Tanh(), nn.Linear(64, config.channels))
+        self.output = nn.Linear(2 * config.channels, config.embedding)
+
+    def forward(self, waves: Tensor, samples: Tensor) -> Tensor:
+        """(B, N), (B,) -> (B, E), of length 1."""
+        x, lengths = self.features(waves, samples)
+        real = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
+        mean = (x * real).sum(1, keepdim=True) / lengths[:, None, None]
+        x = self.input((x - mean) * real)  # what a microphone adds to all frames says nothing of the speaker
+        for layer in self.layers:
+            x = layer(x, real)
+        weights = self.attention(x).float().masked_fill(~real, float("-inf")).softmax(1)
+        x = x.float()
+        mean = (weights * x).sum(1)
+        spread = ((weights * x.square()).sum(1) - mean.square()).clamp(min=1e-6).sqrt()
+        return nnf.normalize(self.output(torch.cat([mean, spread], -1)).float(), dim=-1)
+
+
+def equal_error_rate(same: np.ndarray, different: np.ndarray) -> float:
+    """In per cent: where as many pairs of one speaker are refused as pairs of two are accepted, over all thresholds."""
+    scores = np.concatenate([same, different])
+    truth = np.concatenate([np.ones(len(same)), np.zeros(len(different))])[np.argsort(scores, kind="stable")]
+    refused = np.concatenate([[0], np.cumsum(truth)]) / max(1, len(same))  # of the same speaker, below each threshold
+    accepted = 1 - np.concatenate([[0], np.cumsum(1 - truth)]) / max(1, len(different))
+    nearest = int(np.abs(refused - accepted).argmin())
+    return 50 * float(refused[nearest] + accepted[nearest])
+
+
+def pair_scores(embeddings: np.ndarray, speakers: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of all pairs (n, E) of one speaker, and of two."""
+    cosines, names = embeddings @ embeddings.T, np.array(speakers)
+    above, alike = np.triu(np.ones(cosines.shape, bool), 1), names[:, None] == names
+    return cosines[above & alike], cosines[above & ~alike]
+
+
+@cache
+def shipped() -> SpeakerEncoder:
+    """The encoder that ships with the package. LauraError when it does not."""
+    if not SHIPPED.exists():
+        raise LauraError("not measured: this installation has no speaker encoder; `laura train recipes/speaker.yaml` makes one")
+    encoder = SpeakerEncoder()
+    encoder.load_state_dict({name: tensor.float() for name, tensor in load_file(SHIPPED).items()})
+    return encoder.eval()
+
+
+@torch.inference_mode()
+def embed(wave: np.ndarray, encoder: SpeakerEncoder | None = None) -> np.ndarray | None:
+    """(N,) -> (E,); None where there is too little sound to say."""
+    if len(wave) < SHORTEST or not np.abs(wave).max(initial=0) > 1e-4:
+        return None
+    given = torch.from_numpy(np.asarray(wave, dtype=np.float32))[None]
+    return (encoder or shipped())(given, torch.tensor([given.shape[1]]))[0].numpy()
