@@ -29,6 +29,7 @@ class Core:
     model: str  # the checkpoint's name
     codec_hash: str
     langs: tuple[str, ...] = LANGS  # that the checkpoint was trained on
+    pieces: dict[str, tuple[float, float]] = field(default_factory=dict)  # task -> seconds (shortest, longest) of what it reads at once
     text_mask: np.ndarray = field(init=False)  # (V,) bool: text tokens
     audio_mask: np.ndarray = field(init=False)  # (V,) bool: audio tokens
 

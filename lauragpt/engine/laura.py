@@ -40,7 +40,7 @@ class Laura:
 
         folder = find_checkpoint(name_or_path)
         backend, tokenizer, vocabulary, info = open_checkpoint(folder, device)
-        core = Core(backend, tokenizer, vocabulary, info.name, info.codec_hash, info.langs)
+        core = Core(backend, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.pieces)
         return cls(core, Voices(folder / "voices", backend))
 
     def transcribe(self, audio: Audio | list[Audio], lang: str | None = None) -> Result | list[Result]:

@@ -19,10 +19,6 @@ from lauragpt.tasks import EMOTIONS, text_to_slu
 # (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
 LIMITS = {"asr": (30, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
 
-# Seconds (shortest, longest) of the pieces in which a task reads again what it found words in. `mini` reads a few words better than long
-# sentences (LibriSpeech dev: WER 98 % in chunks of up to 20 s, 85 % in these), and tells that nothing is said better from a long chunk.
-AGAIN = {"asr": (1.0, 2.5)}
-
 
 @dataclass
 class Piece:
@@ -45,8 +41,8 @@ def listen(core: Core, task: str, waves: list[np.ndarray], lang: str | None = No
     """The answer of an audio -> text task to each wave. `lang` None: the GPT tells each chunk's own."""
     pieces = cut_all(waves)
     _hear_all(core, task, pieces, lang)
-    if task in AGAIN:
-        pieces = [part for piece in pieces for part in (_parts(piece, *AGAIN[task]) if piece.text else [piece])]
+    if task in core.pieces:  # what has words is read again, in pieces that the checkpoint reads better
+        pieces = [part for piece in pieces for part in (_parts(piece, *core.pieces[task]) if piece.text else [piece])]
         _hear_all(core, task, [piece for piece in pieces if piece.lang is None], lang)
     finish = {"ser": _emotion, "slu": _order, "aac": _caption}.get(task, _text)
     return [

@@ -30,6 +30,7 @@ class Info:
     name: str
     codec_hash: str
     langs: tuple[str, ...]
+    pieces: dict[str, tuple[float, float]]
 
 
 def open_checkpoint(folder: Path, device: str | None = None) -> tuple["TorchBackend", Tokenizer, Vocabulary, Info]:
@@ -52,7 +53,8 @@ def open_checkpoint(folder: Path, device: str | None = None) -> tuple["TorchBack
         raise LauraError(
             f"{folder} was trained on the tokens of codec {promised}, but holds codec {found}: use the codec it was trained with"
         )
-    info = Info(config.get("name") or folder.resolve().name, found, tuple(config.get("langs") or LANGS))
+    pieces = {task: tuple(seconds) for task, seconds in (config.get("pieces") or {}).items()}
+    info = Info(config.get("name") or folder.resolve().name, found, tuple(config.get("langs") or LANGS), pieces)
     return TorchBackend(model, where), tokenizer, model.vocabulary, info
 
 

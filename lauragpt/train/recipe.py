@@ -46,6 +46,7 @@ class Recipe:
     seed: int = 0
     synth_hours: float = 1.0  # a multiplier on the synthetic sets; 0 makes none
     voices: tuple[dict, ...] = ()  # named voices: name, lang, id of the example that is the prompt
+    pieces: dict = field(default_factory=dict)  # task -> seconds (shortest, longest) in which it reads again what has words; none: 20 s at most
     stages: dict[str, StageConfig] = field(default_factory=dict)
 
 

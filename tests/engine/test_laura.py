@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,19 @@ def test_a_chain_is_the_same_alone_and_in_a_batch_and_as_its_steps(laura):
             same(result, laura.chain(steps, wave, seed=2))
     by_hand = laura.translate(text=laura.transcribe(WAVES[0]).text, to="de")
     assert laura.chain("transcribe | translate:de", WAVES[0]).text == by_hand.text
+
+
+def test_what_has_words_is_read_again_in_the_pieces_of_the_checkpoint(laura):
+    wave, silence = sound(5.7, 4), np.zeros(16000 * 6, dtype=np.float32)
+    pieces = Laura(replace(laura.core, pieces={"asr": (1.0, 2.5)}), laura.voices)
+    whole, parts = laura.transcribe(wave, lang="en"), pieces.transcribe([wave, silence], lang="en")
+    assert len(whole.segments) == 1 and whole.text and len(parts[0].segments) >= 3
+    ends = [(segment.start, segment.end) for segment in parts[0].segments]
+    assert ends[0][0] == 0 and ends[-1][1] == pytest.approx(5.7, abs=1e-3) and all(a[1] == b[0] for a, b in zip(ends, ends[1:]))
+    assert all(end - start <= 2.5 for start, end in ends) and parts[0].receipt["seconds_read"] == pytest.approx(5.7, abs=1e-3)
+    for segment in parts[0].segments:  # each as it would be heard alone
+        assert segment.text == laura.transcribe(wave[round(segment.start * 16000) : round(segment.end * 16000)], lang="en").text
+    assert parts[1].text == "" and parts[1].receipt["chunks"] == 1
 
 
 @pytest.mark.parametrize("samples", [1600, 6399, 6400, 6401, 20000, 16000 * 31 + 17])
