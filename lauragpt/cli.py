@@ -328,7 +328,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="So many examples a corpus.", min=1, show_default=False)] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the report as files.", show_default=False)] = None,
     hyp: Annotated[Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)] = None,
-    peer: Annotated[list[str] | None, typer.Option(help="Measure this too, on the same files: pocketsphinx.", show_default=False)] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="Measure this too, on the same files: pocketsphinx, or transformers:FOLDER.", show_default=False)] = None,
     against: Annotated[str | None, typer.Option(help="Compare with this checkpoint, example by example.", show_default=False)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything anew, keep nothing: else answers are kept and found again.")] = False,
     model: Annotated[str, typer.Option(help="The same as CHECKPOINT.")] = "mini",
@@ -345,11 +345,7 @@ def evaluate(
     from lauragpt.commands import one_line, usage
     from lauragpt.evaluate.answers import default_folder
     from lauragpt.evaluate.scorers import SCORERS
-    from lauragpt.evaluate.systems import PEERS
 
-    for name in peer or []:
-        if name not in PEERS:
-            usage(f"unknown peer {name!r}: choose from {', '.join(PEERS)}")
     if hyp is not None and (checkpoint or against):
         usage("--hyp scores a file of answers: leave CHECKPOINT and --against out")
     wanted = [task.strip() for task in tasks.split(",")] if tasks else None

@@ -96,6 +96,13 @@ def test_training_from_corpora_to_a_measured_checkpoint(tmp_path):
         done = shell(line + more.get(line.split()[1], ""), tmp_path)
         assert done.returncode == 0, (line, done.stderr[-2000:])
     assert {"WER", "chrF", "right sound"} <= {word for word in ("WER", "chrF", "right sound") if word in done.stdout}
+    known = [json.loads(line) for line in (tmp_path / "runs" / "data" / "dev.jsonl").read_text().splitlines()]
+    [one, *_] = [row for row in known if row["task"] == "ser"]
+    (tmp_path / "answers.jsonl").write_text(json.dumps({"id": one["id"], "text": one["targets"][0]}) + "\n")
+    for line in commands("Evaluation"):
+        done = shell(line + ("" if "--tasks" in line else " --tasks ser") + ("" if "--limit" in line else " --limit 2"), tmp_path)
+        assert done.returncode == 0 and "│" in done.stdout, (line, done.stderr[-2000:])
+    assert "100.0" in done.stdout and (tmp_path / "report" / "report.html").exists()
 
 
 def make_corpora(corpora: Path) -> None:

@@ -84,8 +84,7 @@ def slu_f1(references: Sequence[Sequence[Entity]], hypotheses: Sequence[Sequence
 
 
 def entity_f1(references: Sequence[Sequence[Entity]], hypotheses: Sequence[Sequence[Entity]]) -> Tally:
-    """Micro F1 over (label, value) pairs in per cent, exact but for case. A label may come several times, and so may a pair: unlike
-    `metrics.slots`, which sees one value a label."""
+    """Micro F1 over (label, value) pairs in per cent, exact but for case. A label may come several times, and so may a pair."""
     truths, answers = ([Counter(_folded(entities)) for entities in side] for side in (references, hypotheses))
     pairs = list(zip(truths, answers, strict=True))
     return ratio([2 * (r & h).total() for r, h in pairs], [r.total() + h.total() for r, h in pairs], 100)

@@ -148,21 +148,17 @@ def _by_class(references: Sequence[str], hypotheses: Sequence[str], value: Calla
 class SlotTallies:
     exact: Tally  # intent and every slot right, nothing added, in per cent
     intent: Tally
-    f1: Tally  # micro F1 over (slot, value) pairs, in per cent
 
 
 def slots(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> SlotTallies:
     """Lines of `tasks.slu_to_text`. Values are compared as lower-case words; slot order does not count."""
-    exact, intents, hits, sizes = [], [], [], []
+    exact, intents = [], []
     for several, hypothesis in zip(references, hypotheses, strict=True):
         intent, given = _order(hypothesis)
         orders = [_order(reference) for reference in several]
         exact.append(float((intent, given) in orders))
         intents.append(float(any(intent == right for right, _ in orders)))
-        truth = max((right for _, right in orders), key=lambda right: len(right & given))
-        hits.append(2 * len(truth & given))
-        sizes.append(len(truth) + len(given))
-    return SlotTallies(mean(exact, 100), mean(intents, 100), ratio(hits, sizes, 100))
+    return SlotTallies(mean(exact, 100), mean(intents, 100))
 
 
 def _order(line: str) -> tuple[str, frozenset[tuple[str, str]]]:

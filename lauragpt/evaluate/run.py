@@ -25,7 +25,7 @@ from lauragpt.evaluate.metrics import MissingPackage
 from lauragpt.evaluate.page import page
 from lauragpt.evaluate.report import Report, Row, against, write_whole
 from lauragpt.evaluate.scorers import SCORERS, Bench, Group, digest
-from lauragpt.evaluate.systems import PEERS, Checkpoint, Given, System, checkpoint_key, read_given
+from lauragpt.evaluate.systems import Checkpoint, Given, System, checkpoint_key, open_peer, read_given
 from lauragpt.evaluate.tally import Score
 from lauragpt.tasks import TASKS
 
@@ -34,9 +34,13 @@ SLOW = {"tts": 24, "se": 24, "codec": 24}  # examples a corpus where no limit is
 NOISE = NoiseConfig(snr_db=(0.0, 10.0), recorded=1.0, coloured=0.0, babble=0.0, hum=0.0, second=0.0, reverb=0.0, clipped=0.0)
 NOTES = (
     "WER and CER after `text.normalize` on both sides: lower case, no punctuation, numbers in words; the language was given to the model.",
-    "95 %: percentiles of 1000 bootstrap resamples of the examples.",
+    "95 %: percentiles of 1000 bootstrap resamples of the examples; two checkpoints are compared on the same resamples (paired bootstrap).",
     "chrF and BLEU by sacrebleu on text as written; every target of an example is a reference.",
-    "right sound: the class that the caption names; captions of ESC-50 are our own wordings of its class names, not people's.",
+    "right sound: the class that the caption names; captions of ESC-50 are our own wordings of its class names, not people's, and CIDEr-D on "
+    "them (words as they are, no PTB tokenizer) is not to be set beside figures on Clotho or AudioCaps.",
+    "SLU-F1: SLURP's, of words and characters together. Loops: answers that went on until they were stopped. ECE: expected calibration error in "
+    "10 bins of the answer's confidence against right or wrong (transcripts: against the share of words right).",
+    "similarity to the voice: cosine of the voice's prompt and the speech by a small speaker encoder of our own.",
     f"enhancement: environmental sound of this split mixed in at {NOISE.snr_db[0]:.0f} to {NOISE.snr_db[1]:.0f} dB, fixed by the example's id.",
     "x real time: seconds of computing a second of sound, listened to or spoken; reading files is not counted.",
     "A corpus named synth-... is synthetic speech: read its numbers as such.",
@@ -51,7 +55,7 @@ def evaluate(
 ) -> Report:  # fmt: skip
     """Measures a checkpoint, or with `hyp` the answers in a file, and, with `show`, prints.
 
-    limit: examples a corpus, taken by hash of their id. peers: names of `systems.PEERS`, measured on the same files. other: a checkpoint
+    limit: examples a corpus, taken by hash of their id. peers: names that `systems.open_peer` knows, measured on the same files. other: a checkpoint
     to compare with, example by example. cache: where answers are kept, so that none is asked for twice; None keeps nothing.
     LauraError for what cannot be measured.
     """
@@ -74,11 +78,12 @@ def evaluate(
     answers = Answers(cache / system.key if cache is not None and system.key else None)
     report.rows = measure(bench, system, groups, report, answers, show)
     for name in peers:
-        rows = measure(bench, open_peer(name), groups, report, Answers(cache / name if cache is not None else None), show)
+        peer = open_peer(name)
+        rows = measure(bench, peer, groups, report, Answers(cache / peer.key if cache is not None else None), show)
         for row in report.rows:
             twin = next((r for r in rows if (r.task, r.data) == (row.task, row.data)), None)
             if twin is not None:
-                row.also |= {f"{name} {twin.metric}": twin.score.value, f"{name} x real time": twin.real_time_factor or math.nan}
+                row.also |= {f"{peer.name} {twin.metric}": twin.score.value, f"{peer.name} x real time": twin.real_time_factor or math.nan}
     if other is not None:
         second = open_checkpoint(other, noise, seed, device)
         report.notes.append(f"compared with {second.name} ({other}) by paired bootstrap over the examples")
@@ -99,12 +104,6 @@ def open_checkpoint(checkpoint: str | Path | Laura, noise: Callable, seed: int, 
     if isinstance(checkpoint, Laura):
         return Checkpoint(checkpoint, noise, seed)  # its files are not known: nothing to keep its answers under
     return Checkpoint(Laura.load(checkpoint, device), noise, seed, checkpoint_key(checkpoint, seed))
-
-
-def open_peer(name: str) -> System:
-    if name not in PEERS:
-        raise LauraError(f"unknown peer {name!r}: choose from {', '.join(PEERS)}")
-    return PEERS[name]()
 
 
 def answered_by(given: Given, groups: list[Group], path: Path) -> list[Group]:

@@ -15,7 +15,7 @@ import numpy as np
 from lauragpt.data.manifest import Example
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer
-from lauragpt.evaluate.counts import calibration, cider_d, slu_f1
+from lauragpt.evaluate.counts import calibration, cider_d, entity_f1, slu_f1
 from lauragpt.evaluate.report import Row
 from lauragpt.evaluate.systems import REAL
 from lauragpt.evaluate.tally import Tally, mean, ratio
@@ -166,10 +166,11 @@ def slu(bench: Bench, group: Group) -> list[Row]:
     scores = metrics.slots(targets, texts)
     line, where = bench.commonest(group)
     constant = metrics.slots(targets, [line] * len(texts))
+    truth, given = [entities(e.targets[0], e) for e in examples], [entities(text) for text in texts]
     also: dict[str, float | str] = {
-        "intent %": column(lambda: scores.intent), "slot F1 %": column(lambda: scores.f1), "slot F1 % of the floor": column(lambda: constant.f1),
-        "SLU-F1 %": column(lambda: slu_f1([entities(e.targets[0], e) for e in examples], [entities(text) for text in texts])),
-        "loops %": loops(answers),
+        "intent %": column(lambda: scores.intent), "slot F1 %": column(lambda: entity_f1(truth, given)),
+        "slot F1 % of the floor": column(lambda: entity_f1(truth, [entities(line)] * len(truth))),
+        "SLU-F1 %": column(lambda: slu_f1(truth, given)), "loops %": loops(answers),
     }  # fmt: skip
     also |= sureness(answers, scores.exact.counts[:, 0])
     floor_name = f"always the commonest {where}: {text_to_slu(line)[0]} ..."

@@ -1,4 +1,4 @@
-"""Who is asked: a checkpoint, a peer (pocketsphinx), or a file of anyone's answers. In: examples. Out: `Answer`s, an example at a time.
+"""Who is asked: a checkpoint, a peer (another recogniser), or a file of anyone's answers. In: examples. Out: `Answer`s, an example at a time.
 
 A system has a name and a key (what its answers depend on beside the example: they are kept under it), says which groups it can answer,
 and answers them in batches. Adding a peer is adding a class here.
@@ -163,18 +163,60 @@ class Pocketsphinx:
         return ""
 
     def answer(self, examples: list[Example], answers: Answers) -> Answered:
-        for example in examples:
+        yield from heard_by(pocketsphinx_hears, examples)
+
+
+class Transformers:
+    """Any speech recogniser that transformers can open from a folder (Whisper, wav2vec 2.0 ...), as it is, language and all."""
+
+    def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise LauraError(f"{folder} is no folder: --peer transformers:FOLDER takes a recogniser that was saved there")
+        self.name = f"transformers:{folder.resolve().name}"
+        digest = hashlib.sha256()
+        for path in sorted(p for p in folder.iterdir() if p.is_file()):
+            digest.update(path.name.encode() + path.read_bytes())
+        self.folder, self.key, self.pipeline = folder, f"transformers-{digest.hexdigest()[:12]}", None
+
+    def refuses(self, task: str, lang: str) -> str:
+        if task != "asr":
+            return f"{self.name} recognises speech and nothing else"
+        try:
+            metrics.need("transformers")
+        except metrics.MissingPackage as error:
+            return str(error)
+        return ""
+
+    def answer(self, examples: list[Example], answers: Answers) -> Answered:
+        if self.pipeline is None:
             try:
-                wave = load_audio(example.audio)
-            except LauraError as error:
-                yield example, [Answer(failure=str(error))]
-                continue
-            began = time.perf_counter()
-            text = pocketsphinx_hears(wave)
-            yield example, [Answer(text=text, seconds=time.perf_counter() - began, audio_seconds=len(wave) / SAMPLE_RATE)]
+                self.pipeline = metrics.need("transformers").pipeline("automatic-speech-recognition", model=str(self.folder))
+            except (OSError, ValueError, RuntimeError) as error:
+                raise LauraError(f"{self.folder} holds no recogniser that transformers can open ({str(error).splitlines()[0][:120]})") from None
+        yield from heard_by(lambda wave: self.pipeline({"raw": wave, "sampling_rate": SAMPLE_RATE})["text"], examples)
 
 
-PEERS: dict[str, Callable[[], System]] = {"pocketsphinx": Pocketsphinx}
+def heard_by(hear: Callable[[np.ndarray], str], examples: list[Example]) -> Answered:
+    """What a recogniser hears of recordings, one by one."""
+    for example in examples:
+        try:
+            wave = load_audio(example.audio)
+        except LauraError as error:
+            yield example, [Answer(failure=str(error))]
+            continue
+        began = time.perf_counter()
+        text = hear(wave)
+        yield example, [Answer(text=text, seconds=time.perf_counter() - began, audio_seconds=len(wave) / SAMPLE_RATE)]
+
+
+def open_peer(name: str) -> System:
+    """LauraError for a name that is none."""
+    kind, _, rest = name.partition(":")
+    if name == "pocketsphinx":
+        return Pocketsphinx()
+    if kind == "transformers" and rest:
+        return Transformers(Path(rest))
+    raise LauraError(f"unknown peer {name!r}: choose pocketsphinx or transformers:FOLDER")
 
 
 @dataclass

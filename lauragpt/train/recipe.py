@@ -21,6 +21,7 @@ class StageConfig:
     warmup: int = 100  # steps
     decay: float = 0.3  # share of the steps
     weights: dict[str, float] = field(default_factory=dict)  # of tasks, or of task/corpus
+    emphasis: dict[str, float] = field(default_factory=dict)  # laura: how many times as much a task's tokens count in the loss
     noise: float = 0.3  # chance that a recording is made noisy
     mask: bool = True  # SpecAugment (arXiv 1904.08779) on what the encoder hears
     crop_seconds: float = 2.0  # speaker: of each recording that is heard

@@ -37,12 +37,12 @@ def pad(waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     return pad_sequence([torch.from_numpy(np.asarray(w, dtype=np.float32)) for w in waves], batch_first=True), torch.tensor([len(w) for w in waves])
 
 
-def shares_of(layouts: Sequence[Layout]) -> list[float]:
-    """What each output token counts in the loss, together 1: a sequence of n tokens counts as the root of n, so that a second of sound,
-    25 tokens, does not drown an emotion, which is two."""
+def shares_of(layouts: Sequence[Layout], emphasis: Sequence[float] | None = None) -> list[float]:
+    """What each output token counts in the loss, together 1: a sequence of n tokens counts as the root of n times its emphasis, so that a
+    second of sound, 25 tokens, does not drown an emotion, of whose few tokens one says which it is."""
     counts = [sum(row.targets) for row in layouts]
-    total = sum(count**0.5 for count in counts)
-    return [count**-0.5 / total for count in counts for _ in range(count)]
+    weights = [times * count**0.5 for times, count in zip(emphasis or [1.0] * len(layouts), counts, strict=True)]
+    return [weight / sum(weights) / count for weight, count in zip(weights, counts, strict=True) for _ in range(count)]
 
 
 def mask_features(features: Tensor, bins: int = 80) -> Tensor:
@@ -285,7 +285,8 @@ class LauraStage(ModelStage):
         layouts = [row["layout"] for row in rows]
         spelled = self.model.loss(batch["layouts"], self.spell(batch["spelled"])) if batch["layouts"] else torch.zeros(0, device=self.device)
         losses = self.model.loss(layouts, heard.embeddings if heard else None)
-        shares = torch.tensor(shares_of(layouts + batch["layouts"]), device=self.device)
+        emphasis = [self.config.emphasis.get(row["task"], 1.0) for row in rows] + [1.0] * len(batch["layouts"])
+        shares = torch.tensor(shares_of(layouts + batch["layouts"], emphasis), device=self.device)
         loss, report, at = (torch.cat([losses, spelled]) * shares).sum(), {"read": [spelled.detach().mean()]} if len(spelled) else {}, 0
         for row in rows:
             count = sum(row["layout"].targets)

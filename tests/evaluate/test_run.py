@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import transformers
 
 from lauragpt.audio import load_audio
 from lauragpt.data.captions import CAPTIONS
@@ -310,7 +311,7 @@ def test_a_peer_is_measured_on_the_same_files(laura, data):
     assert by["kathleen"].also["pocketsphinx WER %"] < 60 and by["kathleen"].also["pocketsphinx x real time"] > 0
     assert "pocketsphinx WER %" not in by["kerstin"].also  # it knows no German
     assert "pocketsphinx stays silent %" in by["nospeech"].also
-    with pytest.raises(LauraError, match="unknown peer 'x': choose from pocketsphinx"):
+    with pytest.raises(LauraError, match="unknown peer 'x': choose pocketsphinx or transformers:FOLDER"):
         evaluate(laura, data, tasks=["asr"], peers=["x"], show=False)
 
 
@@ -341,3 +342,47 @@ def test_parts_and_the_worst(laura, data):
     assert parts["speaker s0"].value == 0 and parts["speaker s1"].value == 100
     assert [parts[f"{part} third"].n for part in ("shortest", "middle", "longest")] == [4, 4, 4]
     assert all(value == 100 for _, _, value in row.worst(6)) and row.worst(7)[-1][2] == 0
+
+
+def test_references_that_are_empty_or_in_another_script_are_scored(laura, tmp_path):
+    recording = str(RECORDINGS / "digits-4_theo_0.opus")
+    texts = {"cyrillic": "привет мир", "chinese": "你好 世界", "empty": "", "signs": "?!"}
+    rows = [example("asr", n, corpus=name, audio=recording, duration=0.5, targets=[text]) for n, (name, text) in enumerate(texts.items())]
+    write_manifest(tmp_path / "dev.jsonl", [*rows, example("asr", 9, corpus="chinese", lang="zh", audio=recording, duration=0.5, targets=["你好世界"])])
+    report = evaluate(laura, tmp_path, tasks=["asr"], show=False)
+    by = {row.data: row for row in report.rows}
+    assert by["cyrillic"].metric == "WER %" and by["cyrillic"].score.value > 0
+    assert by["empty"].metric == "stays silent %" and not np.isfinite(by["signs"].score.value)
+    assert {row.metric for row in report.rows if row.data == "chinese"} <= {"WER %", "CER %"}
+    report.save(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["rows"]
+
+
+def test_a_reference_that_is_missing_is_named_with_its_line(laura, tmp_path):
+    recording = str(RECORDINGS / "digits-4_theo_0.opus")
+    good = {"id": "asr/a", "task": "asr", "split": "dev", "lang": "en", "corpus": "a", "audio": recording, "duration": 0.5, "targets": ["four"]}
+    (tmp_path / "dev.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(good | {"id": "asr/b", "targets": []}) + "\n")
+    with pytest.raises(LauraError, match="dev.jsonl, line 2: field 'targets'"):
+        evaluate(laura, tmp_path, show=False)
+    (tmp_path / "dev.jsonl").write_text((json.dumps(good) + "\n") * 2)
+    with pytest.raises(LauraError, match="asr/a"):
+        evaluate(laura, tmp_path, show=False)
+
+
+def test_any_recogniser_of_transformers_is_a_peer(laura, data, tmp_path):
+    """A tiny one with random weights, from a folder and without a network: what it writes is nonsense, but it is what it writes."""
+    letters = {letter: n for n, letter in enumerate(["<pad>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz'"])}
+    (tmp_path / "vocab.json").write_text(json.dumps(letters))
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(tmp_path / "vocab.json", pad_token="<pad>", unk_token="<unk>", bos_token=None, eos_token=None)
+    config = transformers.Wav2Vec2Config(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(16, 16), conv_stride=(8, 40), conv_kernel=(16, 80),
+        num_feat_extract_layers=2, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, vocab_size=len(letters),
+    )  # fmt: skip
+    transformers.set_seed(0)
+    transformers.Wav2Vec2ForCTC(config).save_pretrained(tmp_path / "tiny")
+    transformers.Wav2Vec2Processor(transformers.Wav2Vec2FeatureExtractor(), tokenizer).save_pretrained(tmp_path / "tiny")
+    report = evaluate(laura, data, tasks=["asr"], limit=1, peers=[f"transformers:{tmp_path / 'tiny'}"], show=False)
+    by = {row.data: row for row in report.rows}
+    assert by["kathleen"].also["transformers:tiny WER %"] > 0 and by["kerstin"].also["transformers:tiny x real time"] > 0
+    with pytest.raises(LauraError, match="none is no folder"):
+        evaluate(laura, data, tasks=["asr"], peers=[f"transformers:{tmp_path / 'none'}"], show=False)

@@ -160,3 +160,5 @@ def test_a_long_answer_does_not_drown_a_short_one():
     shares = shares_of(rows)
     assert len(shares) == 9 and sum(shares) == pytest.approx(1)
     assert shares[0] == pytest.approx(1 / 5) and sum(shares[1:5]) == pytest.approx(2 / 5)
+    shares = shares_of(rows, [5, 1, 2])
+    assert shares[0] == pytest.approx(5 / 11) and sum(shares[5:]) == pytest.approx(4 / 11) and sum(shares) == pytest.approx(1)
