@@ -64,6 +64,16 @@ def wer(references: Sequence[Sequence[str]], hypotheses: Sequence[str], lang: st
     return _error_rate(references, hypotheses, lang, word_errors)
 
 
+def words_right(references: Sequence[str], hypotheses: Sequence[str], lang: str) -> Tally:
+    """The share of the reference's words that were answered in their place, in per cent; words too many do not count against it."""
+    hits, words = [], []
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        reference, hypothesis = normalize(reference, lang), normalize(hypothesis, lang)
+        hits.append(need("jiwer").process_words(reference, hypothesis).hits if reference else 0)
+        words.append(len(reference.split()))
+    return ratio(hits, words, 100)
+
+
 def cer(references: Sequence[Sequence[str]], hypotheses: Sequence[str], lang: str) -> Tally:
     return _error_rate(references, hypotheses, lang, character_errors)
 

@@ -218,7 +218,8 @@ def tts(bench: Bench, group: Group) -> list[Row]:
         else:
             real = [row[REAL].audio_seconds for row in group.answers if variant in row and REAL in row]
             also |= {
-                "words heard right %": max(0.0, 100 - value), "length to the real one": column(lambda a=answers, r=real: _lengths(a, r)),
+                "words heard right %": column(lambda a=answers, s=sources: metrics.words_right([t for [t] in s], [x.text for x in a], group.lang)),
+                "length to the real one": column(lambda a=answers, r=real: _lengths(a, r)),
                 "never ended %": loops(answers),
             }  # fmt: skip
             if any("similarity" in a.scores for a in answers):

@@ -21,7 +21,7 @@ from lauragpt.model.encoder import Heard
 from lauragpt.model.laura import LauraModel
 from lauragpt.model.sequence import Layout, layout, text_layout
 from lauragpt.model.vocoder import vocoder_loss
-from lauragpt.tasks import TASKS
+from lauragpt.tasks import TASKS, slu_to_text
 from lauragpt.text import normalize
 from lauragpt.train.codec_stage import CodecStage, CodecStageConfig
 from lauragpt.train.corpus import Corpus
@@ -235,8 +235,15 @@ class LauraStage(ModelStage):
         rows.sort(key=lambda row: row["wave"] is None)  # those that listen first, so that frames and rows keep one order
         waves = [row["wave"] for row in rows if row["wave"] is not None]
         read = [self.phrase(rng) for _ in range(max(1, round(self.config.phrases * len(rows))) if self.corpus.lines else 0)]
+        if self.corpus.orders and self.config.orders:
+            read += [self.order(rng) for _ in range(max(1, round(self.config.orders * len(rows))))]
         spelled = {"layouts": [row[0] for row in read], "spelled": [torch.from_numpy(row[1]) for row in read]}
         return {"rows": rows, "waves": pad(waves) if waves else None} | spelled
+
+    def order(self, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
+        """An order to be understood from what the CTC head might spell: the recordings come without their words."""
+        said, intent, slots = self.corpus.orders.draw(rng)
+        return self.reading("slu", "en", said, slu_to_text(intent, slots), rng)
 
     def row(self, example: Example, rng: np.random.Generator) -> dict:
         """An example drawn: the wave it hears, its layout, the words that CTC learns (None where there are none to learn)."""

@@ -36,6 +36,12 @@ def test_wer_by_hand():
     assert metrics.wer([[text] for text in TRUTH], HEARD, "en").total == pytest.approx(100 * 5 / 13)
 
 
+def test_words_right_are_those_in_their_place():
+    # 5 of 6, 2 of 3 (the word too many costs nothing here), 2 of 2, 0 of 2
+    assert metrics.words_right(TRUTH, HEARD, "en").total == pytest.approx(100 * 9 / 13)
+    assert metrics.words_right(["One, two!"], ["so one and two"], "en").total == 100
+
+
 def test_wer_compares_normalised_text_and_the_nearest_reference():
     assert metrics.wer([["Hello, World!"]], ["hello world"], "en").total == 0
     assert metrics.wer([["something else entirely", "hello world"]], ["hello world"], "en").total == 0
