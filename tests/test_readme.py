@@ -53,6 +53,9 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess:
 def test_command(line, folder):
     before = {path.name for path in folder.iterdir()}
     done = shell(line, folder)
+    if line.startswith("laura chain") and "nothing was said" in done.stderr:  # it heard no words in what it had cleaned, and says so
+        assert done.returncode == 1 and not (folder / "out.wav").exists()
+        return
     assert done.returncode == 0, done.stderr
     written = [word for word in line.split() if word.endswith((".wav", ".jsonl")) and word not in FILES and "*" not in word]
     for name in written:
@@ -60,8 +63,7 @@ def test_command(line, folder):
         if name.endswith(".wav"):
             wave, rate = soundfile.read(folder / name)
             assert rate == 16000 and np.isfinite(wave).all()
-            # A chain says nothing where it heard no words; the others always sound.
-            assert line.startswith("laura chain") or np.abs(wave).max() > 0
+            assert np.abs(wave).max() > 0
     if "--format json" in line:
         text = (folder / written[0]).read_text() if written else done.stdout
         for row in map(json.loads, text.splitlines()):
@@ -91,7 +93,7 @@ def test_training_from_corpora_to_a_measured_checkpoint(tmp_path):
     """The four commands after each other on a few recordings; the sizes of `mini`, two steps a stage."""
     make_corpora(tmp_path / "corpora")
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    more = {"synth": " --hours 0.02", "train": " voices=[] steps=2 batch_seconds=20 quantize_from=1", "eval": " --limit 1"}
+    more = {"synth": " --hours 0.02", "train": " voices=[] steps=2 compile=false batch_seconds=20 quantize_from=1", "eval": " --limit 1"}
     for line in commands("Training"):
         done = shell(line + more.get(line.split()[1], ""), tmp_path)
         assert done.returncode == 0, (line, done.stderr[-2000:])

@@ -89,7 +89,7 @@ class Laura:
         voice: str | Path | bytes | np.ndarray | Voice | None | list[Voice | None] = None,
         voice_text: str | None = None,
         seed: int = 0,
-        temperature: float = 1.0,
+        temperature: float = 0.3,
         top_k: int = 25,
     ) -> Result | list[Result]:
         """The text said aloud. `voice`: the name of one that ships, or any recording, which `voice_text` transcribes (left out,
@@ -109,7 +109,7 @@ class Laura:
         return results if is_many(text) else results[0]
 
     def chain(
-        self, steps: str, audio: Audio | list[Audio], seed: int = 0, temperature: float = 1.0, top_k: int = 25
+        self, steps: str, audio: Audio | list[Audio], seed: int = 0, temperature: float = 0.3, top_k: int = 25
     ) -> Result | list[Result]:
         """Verbs one after the other, as "enhance | transcribe | translate:de | speak"; `speak` goes on in the input's voice."""
         parsed = chains.parse_chain(steps)
