@@ -18,7 +18,7 @@ from lauragpt import __version__
 from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.data.manifest import Example
 from lauragpt.engine.laura import Laura, find_checkpoint
-from lauragpt.engine.longform import cut
+from lauragpt.engine.longform import BRIEFEST, cut
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics, speaker
 from lauragpt.evaluate.answers import Answer, Answers
@@ -139,9 +139,9 @@ class Checkpoint:
                 row[-1].scores |= {} if own is None else {"similarity": own}
                 wave.append(r.audio)
         for row, said in zip(told, sounds):
-            heard = self.laura.transcribe(said, lang=lang)
-            for answer, wave, r in zip(row, said, heard):
-                answer.texts["itself"] = r.text or ""
+            for answer, wave in zip(row, said):
+                long = len(wave) >= BRIEFEST * SAMPLE_RATE  # less holds no word, and is refused
+                answer.texts["itself"] = (self.laura.transcribe(wave, lang=lang).text or "") if long else ""
                 answer.text = pocketsphinx_hears(wave) if lang == "en" else answer.texts["itself"]
         return told
 

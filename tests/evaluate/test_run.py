@@ -386,3 +386,11 @@ def test_any_recogniser_of_transformers_is_a_peer(laura, data, tmp_path):
     assert by["kathleen"].also["transformers:tiny WER %"] > 0 and by["kerstin"].also["transformers:tiny x real time"] > 0
     with pytest.raises(LauraError, match="none is no folder"):
         evaluate(laura, data, tasks=["asr"], peers=[f"transformers:{tmp_path / 'none'}"], show=False)
+
+
+def test_speech_that_ended_at_once_is_heard_as_nothing(laura, data, monkeypatch):
+    real = Laura.speak
+    monkeypatch.setattr(Laura, "speak", lambda self, *given, **more: [replace(r, audio=r.audio[:640]) for r in real(self, *given, **more)])
+    report = evaluate(laura, data, tasks=["tts"], limit=1, show=False)
+    said = [row for row in report.rows if "voice" in row.data]
+    assert said and all(row.score.value == 100 and row.also["words heard right %"] == 0 for row in said)
