@@ -20,6 +20,7 @@ from lauragpt.data.augment import NoiseConfig, Noisifier
 from lauragpt.data.manifest import SPLITS, Example, read_manifest
 from lauragpt.engine.laura import Laura
 from lauragpt.errors import LauraError
+from lauragpt.evaluate import speaker
 from lauragpt.evaluate.answers import Answers
 from lauragpt.evaluate.metrics import MissingPackage
 from lauragpt.evaluate.page import page
@@ -40,7 +41,6 @@ NOTES = (
     "them (words as they are, no PTB tokenizer) is not to be set beside figures on Clotho or AudioCaps.",
     "SLU-F1: SLURP's, of words and characters together. Loops: answers that went on until they were stopped. ECE: expected calibration error in "
     "10 bins of the answer's confidence against right or wrong (transcripts: against the share of words right).",
-    "similarity to the voice: cosine of the voice's prompt and the speech by a small speaker encoder of our own.",
     f"enhancement: environmental sound of this split mixed in at {NOISE.snr_db[0]:.0f} to {NOISE.snr_db[1]:.0f} dB, fixed by the example's id.",
     "x real time: seconds of computing a second of sound, listened to or spoken; reading files is not counted.",
     "A corpus named synth-... is synthetic speech: read its numbers as such.",
@@ -50,8 +50,7 @@ NOTES = (
 def evaluate(
     checkpoint: str | Path | Laura = "mini", data: Path = Path("runs/data"), split: str = "dev", tasks: Iterable[str] | None = None,
     limit: int | None = None, out: Path | None = None, seed: int = 0, show: bool = True, hyp: Path | None = None,
-    peers: Iterable[str] = (), other: str | Path | None = None, cache: Path | None = None,
-    device: str | None = None,
+    peers: Iterable[str] = (), other: str | Path | None = None, cache: Path | None = None, device: str | None = None,
 ) -> Report:  # fmt: skip
     """Measures a checkpoint, or with `hyp` the answers in a file, and, with `show`, prints.
 
@@ -66,13 +65,14 @@ def evaluate(
     groups = make_groups([e for e in examples if e.task in wanted], limit)
     if not groups:
         raise LauraError(f"{data} has no {split} examples of {', '.join(wanted)}: run `laura prepare` first, or choose other --tasks")
-    noise = noise_of(examples, seed)
     if hyp is not None:
         system = read_given(Path(hyp))
         groups = answered_by(system, groups, hyp)
     else:
-        system = open_checkpoint(checkpoint, noise, seed, device)
+        system = open_checkpoint(checkpoint, examples, seed, device)
     report = Report(system.name, split, seed, notes=list(NOTES))
+    if speaker.SHIPPED.exists():
+        report.notes.append("similarity to the voice: cosine of the voice's prompt and the speech by a small speaker encoder of our own.")
     train = [] if split == "train" else floor_examples(Path(data), {group.task for group in groups})
     bench = Bench(train, seed)
     answers = Answers(cache / system.key if cache is not None and system.key else None)
@@ -85,7 +85,7 @@ def evaluate(
             if twin is not None:
                 row.also |= {f"{peer.name} {twin.metric}": twin.score.value, f"{peer.name} x real time": twin.real_time_factor or math.nan}
     if other is not None:
-        second = open_checkpoint(other, noise, seed, device)
+        second = open_checkpoint(other, examples, seed, device)
         report.notes.append(f"compared with {second.name} ({other}) by paired bootstrap over the examples")
         theirs = Answers(cache / second.key if cache is not None and second.key else None)
         against(report.rows, measure(bench, second, groups, report, theirs, show), seed)
@@ -100,10 +100,12 @@ def evaluate(
     return report
 
 
-def open_checkpoint(checkpoint: str | Path | Laura, noise: Callable, seed: int, device: str | None) -> Checkpoint:
+def open_checkpoint(checkpoint: str | Path | Laura, examples: list[Example], seed: int, device: str | None) -> Checkpoint:
+    """With the split's sounds to mix in; what is kept of its answers depends on them too."""
+    noise, sounds = noise_of(examples, seed), "/".join(sorted({e.audio for e in examples if e.task == "aac"}))
     if isinstance(checkpoint, Laura):
         return Checkpoint(checkpoint, noise, seed)  # its files are not known: nothing to keep its answers under
-    return Checkpoint(Laura.load(checkpoint, device), noise, seed, checkpoint_key(checkpoint, seed))
+    return Checkpoint(Laura.load(checkpoint, device), noise, seed, f"{checkpoint_key(checkpoint, seed)}-{digest(sounds).hex()[:6]}")
 
 
 def answered_by(given: Given, groups: list[Group], path: Path) -> list[Group]:
@@ -127,16 +129,19 @@ def measure(bench: Bench, system: System, groups: list[Group], report: Report, a
             why = system.refuses(group.task, group.lang)
             if why:
                 bar.advance(total, len(group.examples))
-                if not isinstance(system, Checkpoint):
-                    report.failures += [f"{group.task} {group.name}: {why}"] if "missing" in why else []
-                    continue
-                report.failures.append(f"{group.task} {group.name}: {why}")
+                if isinstance(system, Checkpoint):  # a peer is not expected to do every task
+                    report.failures.append(f"{group.task} {group.name}: {why}")
                 continue
             unknown = [example for example in group.examples if answers.find(example) is None]
             bar.advance(total, len(group.examples) - len(unknown))
-            for example, told in system.answer(unknown, answers) if unknown else ():
-                answers.add(example, told)
-                bar.advance(total)
+            try:
+                for example, told in system.answer(unknown, answers) if unknown else ():
+                    answers.add(example, told)
+                    bar.advance(total)
+            except MissingPackage as error:
+                report.failures.append(f"{system.name}: {group.task} {group.name}: {error}")
+                rows.append(unmeasured(group, error))
+                continue
             found = [answers.find(example) for example in group.examples]
             report.failures += [f"{e.id}: {a.failure}" for e, row in zip(group.examples, found) for a in row.values() if a.failure]
             mine = replace(group, answers=found)
@@ -199,7 +204,13 @@ def score(bench: Bench, group: Group) -> list[Row]:
     try:
         return SCORERS[group.task](bench, group)
     except MissingPackage as error:
-        return [Row(group.task, group.name, 0, group.available, TASKS[group.task].metric if group.task in TASKS else "STOI", Score(math.nan), also={"": str(error)})]
+        return [unmeasured(group, error)]
+
+
+def unmeasured(group: Group, error: MissingPackage) -> Row:
+    """A row that says how to get what its metric needs."""
+    metric = TASKS[group.task].metric if group.task in TASKS else "STOI"  # the codec is no task
+    return Row(group.task, group.name, 0, group.available, metric, Score(math.nan), also={"": str(error)})
 
 
 def noise_of(examples: list[Example], seed: int) -> Callable[[Example, np.ndarray], np.ndarray]:

@@ -53,7 +53,7 @@ class SpeakerEncoder(nn.Module):
         self.input = nn.Linear(80, config.channels)
         self.layers = nn.ModuleList(Layer(config.channels, dilation) for dilation in config.dilations)
         self.attention = nn.Sequential(nn.Linear(config.channels, 64), nn.Tanh(), nn.Linear(64, config.channels))
-        self.spread = nn.BatchNorm1d(2 * config.channels)  # what all voices share says nothing; its running sums make each answer its own
+        self.pooled = nn.BatchNorm1d(2 * config.channels)  # what all voices share says nothing; its running sums make each answer its own
         self.output = nn.Linear(2 * config.channels, config.embedding)
 
     def forward(self, waves: Tensor, samples: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class SpeakerEncoder(nn.Module):
         x = x.float()
         mean = (weights * x).sum(1)
         spread = ((weights * x.square()).sum(1) - mean.square()).clamp(min=1e-6).sqrt()
-        return nnf.normalize(self.output(self.spread(torch.cat([mean, spread], -1))).float(), dim=-1)
+        return nnf.normalize(self.output(self.pooled(torch.cat([mean, spread], -1))).float(), dim=-1)
 
 
 def equal_error_rate(same: np.ndarray, different: np.ndarray) -> float:

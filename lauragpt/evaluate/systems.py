@@ -156,10 +156,6 @@ class Pocketsphinx:
     def refuses(self, task: str, lang: str) -> str:
         if task != "asr" or lang != "en":
             return "pocketsphinx recognises English speech and nothing else"
-        try:
-            metrics.need("pocketsphinx")
-        except metrics.MissingPackage as error:
-            return str(error)
         return ""
 
     def answer(self, examples: list[Example], answers: Answers) -> Answered:
@@ -181,10 +177,6 @@ class Transformers:
     def refuses(self, task: str, lang: str) -> str:
         if task != "asr":
             return f"{self.name} recognises speech and nothing else"
-        try:
-            metrics.need("transformers")
-        except metrics.MissingPackage as error:
-            return str(error)
         return ""
 
     def answer(self, examples: list[Example], answers: Answers) -> Answered:
@@ -236,6 +228,9 @@ class Given:
             row = self.rows.get(example.id)
             if row is None:
                 yield example, [Answer(failure=f"{self.name} holds no answer to it")]
+            elif not isinstance(row.get("audio" if example.task in ("tts", "se") else "text"), str):
+                wanted = "a sound: its line needs \"audio\"" if example.task in ("tts", "se") else "text: its line needs \"text\""
+                yield example, [Answer(failure=f"{example.task} is answered with {wanted}")]
             elif example.task in ("tts", "se"):
                 yield example, self._sound(example, row, answers)
             else:

@@ -4,6 +4,7 @@ with the debug checkpoint on the recordings that ship with the package."""
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -394,3 +395,21 @@ def test_speech_that_ended_at_once_is_heard_as_nothing(laura, data, monkeypatch)
     report = evaluate(laura, data, tasks=["tts"], limit=1, show=False)
     said = [row for row in report.rows if "voice" in row.data]
     assert said and all(row.score.value == 100 and row.also["words heard right %"] == 0 for row in said)
+
+
+def test_an_answer_of_the_wrong_kind_is_named_and_the_others_are_scored(data, tmp_path):
+    rows = [e for e in read_split(data, "dev") if e.task in ("ser", "tts")]
+    path = tmp_path / "theirs.jsonl"
+    lines = [{"id": e.id, "text": "calm"} if n else {"id": e.id, "audio": "x.wav"} for n, e in enumerate(sorted(rows, key=lambda e: e.task))]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = evaluate(data=data, hyp=path, show=False)
+    assert [row.task for row in report.rows] == ["ser"] and any('needs "text"' in line for line in report.failures)
+    assert any('needs "audio"' in line for line in report.failures)
+
+
+def test_a_recogniser_that_is_missing_costs_its_rows_alone(laura, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    report = evaluate(laura, data, tasks=["tts", "ser"], limit=1, peers=["pocketsphinx"], show=False)
+    by = {(row.task, row.data.partition(":")[0]): row for row in report.rows}
+    assert "pip install pocketsphinx" in "".join(by["tts", "kathleen"].cells()) and by["ser", "ravdess"].n == 1
+    assert any("pip install pocketsphinx" in line for line in report.failures)
