@@ -150,10 +150,11 @@ def read_speech(corpus: str, lower: bool = False) -> Callable[[list[Row]], Itera
         for row in rows:
             written = row["text"].lower() if lower else row["text"]
             lang = row.get("lang") or "en"
-            yield _example(corpus, "asr", row, targets=[normalize(written, lang)])
+            spoken = normalize(written, lang)
+            yield _example(corpus, "asr", row, targets=[spoken])
             yield _example(corpus, "tts", row, source=written, source_lang=lang)
             if row["duration"] <= SE_MAX_SECONDS:
-                yield _example(corpus, "se", row)
+                yield _example(corpus, "se", row, extra={"transcript": spoken})
 
     return make
 

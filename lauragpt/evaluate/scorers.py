@@ -17,7 +17,7 @@ from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.counts import calibration, cider_d, entity_f1, slu_f1
 from lauragpt.evaluate.report import Row
-from lauragpt.evaluate.systems import REAL
+from lauragpt.evaluate.systems import OUTSIDE, REAL
 from lauragpt.evaluate.tally import Tally, mean, ratio
 from lauragpt.tasks import BUILT_IN, text_to_slu
 
@@ -189,12 +189,26 @@ def se(bench: Bench, group: Group) -> list[Row]:
     """The ladder from noisy input to the codec's ceiling. The GPT's row must stand clear of the shuffled one, or its tokens do nothing."""
     rows, floor = [], None
     for variant in group.variants():
-        _, answers = group.of(variant)
+        examples, answers = group.of(variant)
         tally = _quality(answers, "STOI")
         floor = tally.total if variant == "noisy input" else floor
         mine = {"floor": floor, "floor_name": "untouched"} if variant not in LADDER_ENDS and floor is not None else {}
-        rows.append(group.row("STOI", tally, bench, variant, name=f"{group.name}: {variant}", also=_qualities(answers), **mine))
+        also = _qualities(answers) | _heard(examples, answers, group.lang)
+        rows.append(group.row("STOI", tally, bench, variant, name=f"{group.name}: {variant}", also=also, **mine))
     return rows
+
+
+def _heard(examples: Sequence[Example], answers: Sequence[Answer], lang: str) -> dict[str, float | str]:
+    """What recognisers hear of enhanced speech, where it is known what was said."""
+    known = [(e.extra["transcript"], a) for e, a in zip(examples, answers, strict=True) if e.extra.get("transcript") and "itself" in a.texts]
+    if not known:
+        return {}
+    said, found = [[text] for text, _ in known], {}
+    for judge in (OUTSIDE, "itself") if lang == "en" else ("itself",):
+        told = [a.texts.get(judge) for _, a in known]
+        missing = f"not measured: {judge} is missing, `pip install {judge}`"
+        found[f"WER % heard by {judge}"] = missing if None in told else column(lambda told=told: metrics.wer(said, told, lang))
+    return found
 
 
 LADDER_ENDS = ("noisy input", "the GPT's tokens, shuffled", "the true tokens", "the codec's ceiling")
@@ -203,7 +217,7 @@ LADDER_ENDS = ("noisy input", "the GPT's tokens, shuffled", "the true tokens", "
 def tts(bench: Bench, group: Group) -> list[Row]:
     """What a recogniser hears of each voice, beside what it hears of the real recordings of the same sentences."""
     outside, rows, floor = group.lang == "en", [], None
-    judge = "pocketsphinx" if outside else "this model itself, for want of an outside recogniser"
+    judge = OUTSIDE if outside else "this model itself, for want of an outside recogniser"
     for variant in group.variants():
         examples, answers = group.of(variant)
         sources = [[example.source] for example in examples]

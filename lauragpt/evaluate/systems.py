@@ -6,9 +6,14 @@ and answers them in batches. Adding a peer is adding a class here.
 
 import hashlib
 import json
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +33,7 @@ from lauragpt.text import CtcUnits
 
 BATCH = 16  # items a call: small enough for a bar that moves, large enough to be quick
 REAL = "the real recordings"
+OUTSIDE = "pocketsphinx"  # the recogniser that hears English speech which was made or cleaned
 LEVELS = (1, 2, 4, 8, 16, 32)  # numbers of quantizers that the codec is measured with
 Answered = Iterator[tuple[Example, list[Answer]]]
 
@@ -98,18 +104,35 @@ class Checkpoint:
         return told
 
     def _enhance(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
-        """A rung of the ladder a variant."""
-        told = []
-        for example, clean in zip(examples, waves):
-            noisy = load_audio(example.noisy) if example.noisy else self.noise(example, clean)
-            length = min(len(clean), len(noisy))
-            rungs, took = ladder(self.laura, clean[:length], noisy[:length], self.seed)
+        """A rung of the ladder a variant; where it is known what was said, `text` is what was heard of it."""
+        told, sounds, clean = [], [], []
+        for example, wave in zip(examples, waves):
+            noisy = load_audio(example.noisy) if example.noisy else self.noise(example, wave)
+            length = min(len(wave), len(noisy))
+            rungs, took = ladder(self.laura, wave[:length], noisy[:length], self.seed)
             told.append([
-                Answer(variant, sound=answers.keep(example, variant, wave), audio_seconds=length / SAMPLE_RATE,
-                       seconds=took if variant == "the GPT's tokens" else 0.0, scores=qualities(clean[:length], wave))
-                for variant, wave in rungs.items()
+                Answer(variant, sound=answers.keep(example, variant, rung), audio_seconds=length / SAMPLE_RATE,
+                       seconds=took if variant == "the GPT's tokens" else 0.0)
+                for variant, rung in rungs.items()
             ])  # fmt: skip
+            sounds += rungs.values()
+            clean += [wave[:length]] * len(rungs)
+        every = [answer for row in told for answer in row]
+        for answer, scores in zip(every, in_processes(qualities, clean, sounds), strict=True):
+            answer.scores = scores
+        with suppress(metrics.MissingPackage):  # its column says so
+            self._judge([e for e, row in zip(examples, told) for _ in row], every, sounds, lang)
         return told
+
+    def _judge(self, examples: Sequence[Example], answers: list[Answer], sounds: list[np.ndarray], lang: str) -> None:
+        """What recognisers hear of sounds of which is known what they say: this model, and of English one from outside (MissingPackage)."""
+        said = [i for i, e in enumerate(examples) if e.task == "tts" or e.extra.get("transcript")]
+        long = [i for i in said if len(sounds[i]) >= BRIEFEST * SAMPLE_RATE]  # less holds no word, and is refused
+        own = self.laura.transcribe([sounds[i] for i in long], lang=lang) if long else []
+        for i, text in [*((i, "") for i in said), *((i, result.text or "") for i, result in zip(long, own, strict=True))]:
+            answers[i].texts["itself"] = text
+        for i, text in zip(said, in_processes(pocketsphinx_hears, [sounds[i] for i in said]) if lang == "en" else ()):
+            answers[i].texts[OUTSIDE] = text
 
     def _encode(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
         """A number of quantizers a variant; `text` holds the codes of the last of them."""
@@ -117,14 +140,15 @@ class Checkpoint:
         for wave, codes in zip(waves, self.laura.core.backend.codec_encode(list(waves))):
             levels = [n for n in LEVELS if n <= len(codes)]
             sounds = [self.laura.core.backend.codec_decode([codes[:n]])[0] for n in levels]
+            scores = in_processes(qualities, [wave] * len(sounds), sounds)
             told.append([
-                Answer(f"{n} quantizers", text=" ".join(map(str, codes[n - 1])), scores=qualities(wave, sound))
-                for n, sound in zip(levels, sounds)
+                Answer(f"{n} quantizers", text=" ".join(map(str, codes[n - 1])), scores=measured)
+                for n, measured in zip(levels, scores, strict=True)
             ])  # fmt: skip
         return told
 
     def _speak(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
-        """The real recording and a voice a variant; `text` is what the outside recogniser heard, `texts["itself"]` what this model did."""
+        """The real recording and a voice a variant; `text` is what the outside recogniser heard, where there is one for the language."""
         told = [[Answer(REAL, audio_seconds=len(wave) / SAMPLE_RATE)] for wave in waves]
         sounds = [[wave] for wave in waves]
         for voice in voice_names(self.laura, lang) or [None]:
@@ -138,11 +162,10 @@ class Checkpoint:
                 own = similarity(self.laura.voices.get(voice).wave, r.audio) if voice else None
                 row[-1].scores |= {} if own is None else {"similarity": own}
                 wave.append(r.audio)
-        for row, said in zip(told, sounds):
-            for answer, wave in zip(row, said):
-                long = len(wave) >= BRIEFEST * SAMPLE_RATE  # less holds no word, and is refused
-                answer.texts["itself"] = (self.laura.transcribe(wave, lang=lang).text or "") if long else ""
-                answer.text = pocketsphinx_hears(wave) if lang == "en" else answer.texts["itself"]
+        every, heard = [answer for row in told for answer in row], [wave for row in sounds for wave in row]
+        self._judge([e for e, row in zip(examples, told) for _ in row], every, heard, lang)
+        for answer in every:
+            answer.text = answer.texts.get(OUTSIDE, answer.texts["itself"])
         return told
 
 
@@ -159,7 +182,8 @@ class Pocketsphinx:
         return ""
 
     def answer(self, examples: list[Example], answers: Answers) -> Answered:
-        yield from heard_by(pocketsphinx_hears, examples)
+        for batch in batches(examples):
+            yield from zip(batch, in_processes(pocketsphinx_answers, batch), strict=True)
 
 
 class Transformers:
@@ -185,20 +209,19 @@ class Transformers:
                 self.pipeline = metrics.need("transformers").pipeline("automatic-speech-recognition", model=str(self.folder))
             except (OSError, ValueError, RuntimeError) as error:
                 raise LauraError(f"{self.folder} holds no recogniser that transformers can open ({str(error).splitlines()[0][:120]})") from None
-        yield from heard_by(lambda wave: self.pipeline({"raw": wave, "sampling_rate": SAMPLE_RATE})["text"], examples)
+        for example in examples:
+            yield example, heard_by(lambda wave: self.pipeline({"raw": wave, "sampling_rate": SAMPLE_RATE})["text"], example)
 
 
-def heard_by(hear: Callable[[np.ndarray], str], examples: list[Example]) -> Answered:
-    """What a recogniser hears of recordings, one by one."""
-    for example in examples:
-        try:
-            wave = load_audio(example.audio)
-        except LauraError as error:
-            yield example, [Answer(failure=str(error))]
-            continue
-        began = time.perf_counter()
-        text = hear(wave)
-        yield example, [Answer(text=text, seconds=time.perf_counter() - began, audio_seconds=len(wave) / SAMPLE_RATE)]
+def heard_by(hear: Callable[[np.ndarray], str], example: Example) -> list[Answer]:
+    """What a recogniser hears of a recording."""
+    try:
+        wave = load_audio(example.audio)
+    except LauraError as error:
+        return [Answer(failure=str(error))]
+    began = time.perf_counter()
+    text = hear(wave)
+    return [Answer(text=text, seconds=time.perf_counter() - began, audio_seconds=len(wave) / SAMPLE_RATE)]
 
 
 def open_peer(name: str) -> System:
@@ -328,6 +351,19 @@ def pocketsphinx_hears(wave: np.ndarray) -> str:
     decoder.process_raw((np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
     decoder.end_utt()
     return decoder.hyp().hypstr if decoder.hyp() else ""
+
+
+def pocketsphinx_answers(example: Example) -> list[Answer]:
+    return heard_by(pocketsphinx_hears, example)
+
+
+def in_processes(work: Callable, *items: Sequence) -> list:
+    """`map`, a process a core: pocketsphinx and PESQ hold the interpreter while they work. Elsewhere than on Linux, where a process cannot
+    be copied safely or at all, one after the other."""
+    if sys.platform != "linux" or len(items[0]) < 2:
+        return list(map(work, *items))
+    with ProcessPoolExecutor(min(len(items[0]), os.cpu_count() or 1), mp_context=get_context("fork")) as pool:
+        return list(pool.map(work, *items))
 
 
 def batches(items: list) -> Iterator[list]:

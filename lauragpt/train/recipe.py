@@ -29,6 +29,7 @@ class StageConfig:
     text_seconds: float = 0.0  # laura: of text that is translated, beside each batch of what is listened to or spoken; 0 mixes all by weight
     phrases: float = 1.0  # gpt, laura: phrases of the texts beside each example, most of them read from what the CTC head might spell
     orders: float = 0.0  # laura: orders made of slots beside each example, understood from what the CTC head might spell
+    wordings: int = 0  # laura: wordings tried for each order recorded without its words, of which CTC learns the likeliest; 0 learns none
     compile: bool = False  # gpt, laura: the GPT's layers fused (torch.compile): half as fast again, a minute to begin, needs a C++ compiler
     adversarial_from: int = 1_000_000  # codec: the step at which the discriminator joins
     quantize_from: int = 300  # codec: the step at which codebooks start

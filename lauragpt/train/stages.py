@@ -27,6 +27,7 @@ from lauragpt.train.codec_stage import CodecStage, CodecStageConfig
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig
 from lauragpt.train.speaker_stage import SpeakerStage
+from lauragpt.train.wordings import likeliest_wordings
 
 Update = Callable[[str, Tensor], object]
 PROMPT_SECONDS = 3.0  # of the speaker's other utterance that the vocoder hears
@@ -218,6 +219,10 @@ class LauraStage(ModelStage):
 
     name, trained = "laura", ("encoder", "spelling", "gpt")
 
+    def __init__(self, model: LauraModel, corpus: Corpus, config: StageConfig, seed: int = 0, rank: int = 0):
+        super().__init__(model, corpus, config, seed, rank)
+        self.wordings = likeliest_wordings(model, corpus.train, corpus.waves, config.wordings, seed) if config.wordings else {}
+
     def make_plan(self, weights: dict[str, float]) -> Plan:
         small = {key: value for key, value in weights.items() if TASKS[key.partition("/")[0]].small}
         self.small_plan = super().make_plan(small) if small and self.config.small_from < self.config.small_until else None
@@ -262,7 +267,7 @@ class LauraStage(ModelStage):
         else:
             wave = self.corpus.heard(example, rng, self.config.noise)
             output = self.corpus.write(task.name, example.targets[int(rng.integers(len(example.targets)))])
-            words = example.targets[0] if task.name == "asr" else None
+            words = example.targets[0] if task.name == "asr" else self.wordings.get(example.id)
         if task.output == "audio":
             output = self.model.vocabulary.audio(output)
         frames = int(self.model.features.lengths(torch.tensor(len(wave)))) if wave is not None else 0

@@ -24,7 +24,7 @@ from lauragpt.evaluate.metrics import MissingPackage
 from lauragpt.evaluate.report import Report, Row, against
 from lauragpt.evaluate.run import check, evaluate, floor_examples, make_groups, noise_of, read_split, score
 from lauragpt.evaluate.scorers import SCORERS, Bench, best_constant
-from lauragpt.evaluate.systems import checkpoint_key, pocketsphinx_hears
+from lauragpt.evaluate.systems import checkpoint_key, in_processes, pocketsphinx_hears
 from lauragpt.evaluate.tally import Score, mean
 from lauragpt.tasks import TASKS, slu_to_text
 
@@ -48,7 +48,7 @@ def data(tmp_path_factory):
         if row["corpus"] in ("kathleen", "kerstin"):
             dev.append(example("tts", number, **about | {"targets": [], "source": row["reference"], "source_lang": row["lang"]}))
         if row["corpus"] == "kathleen":
-            dev.append(example("se", number, **about | {"targets": []}))
+            dev.append(example("se", number, **about | {"targets": [], "extra": {"transcript": row["reference"]}}))
             dev.append(example("s2tt", number, **about | {"targets": ["die nacht war ruhig"], "lang": "de", "source_lang": "en"}))
         if row["task"] in ("ser", "slu"):
             dev.append(example(row["task"], number, **about | {"targets": [row["reference"]]}))
@@ -140,6 +140,12 @@ def test_an_outside_recogniser_hears_a_real_recording():
     assert "night" in pocketsphinx_hears(load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus"))
 
 
+def test_work_in_processes_is_the_same_work_in_order():
+    waves = [load_audio(RECORDINGS / name)[: 16000 * n] for n, name in enumerate(["kathleen-arctic_a0473_1592704836.opus"] * 3, 1)]
+    assert in_processes(pocketsphinx_hears, waves) == [pocketsphinx_hears(wave) for wave in waves]
+    assert in_processes(max, [1, 5, 2], [4, 3, 2]) == [4, 5, 2] and in_processes(len, []) == []
+
+
 def test_a_missing_package_costs_its_row_and_says_how_to_get_it(monkeypatch):
     def missing(bench, group):
         raise MissingPackage("not measured: jiwer is missing, `pip install jiwer`")
@@ -191,6 +197,8 @@ def test_all_tasks_are_measured_for_real(laura, data, tmp_path, capsys):
     assert "CTC greedy WER %" in by["asr", "kathleen"].also and by["asr", "kathleen"].floor == 100
     assert sum(row.task == "se" for row in report.rows) == 5
     assert by["se", "kathleen: the GPT's tokens"].floor == by["se", "kathleen: noisy input"].score.value
+    heard = by["se", "kathleen: the codec's ceiling"].also
+    assert heard["WER % heard by pocketsphinx"] >= 0 and heard["WER % heard by itself"] >= 0
     assert "pocketsphinx" in by["tts", "kathleen: the real recordings"].also["heard by"]
     assert "this model itself" in by["tts", "kerstin: the real recordings"].also["heard by"]
     assert "right sound %" in capsys.readouterr().out
