@@ -29,6 +29,8 @@ class StageConfig:
     text_seconds: float = 0.0  # laura: of text that is translated, beside each batch of what is listened to or spoken; 0 mixes all by weight
     phrases: float = 1.0  # gpt, laura: phrases of the texts beside each example, most of them read from what the CTC head might spell
     orders: float = 0.0  # laura: orders made of slots beside each example, understood from what the CTC head might spell
+    sound_seconds: float = 0.0  # laura: the cut of each sound that is captioned; 0 cuts nothing
+    captions: int = 0  # laura: of the wordings of a sound, learn so many, the first ones; 0 learns all
     wordings: int = 0  # laura: wordings tried for each order recorded without its words, of which CTC learns the likeliest; 0 learns none
     compile: bool = False  # gpt, laura: the GPT's layers fused (torch.compile): half as fast again, a minute to begin, needs a C++ compiler
     adversarial_from: int = 1_000_000  # codec: the step at which the discriminator joins

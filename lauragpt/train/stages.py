@@ -278,18 +278,28 @@ class LauraStage(ModelStage):
 
     def sounds(self, example: Example, rng: np.random.Generator) -> tuple[np.ndarray, str]:
         """A sound and a wording of it; now and then two sounds at once."""
-        wave, text = self.corpus.waves(example.audio), example.targets[int(rng.integers(len(example.targets)))]
-        wave = np.roll(wave, int(rng.integers(len(wave))))  # a sound may begin anywhere
+        wave, text = self.sound(example, rng), self.wording(example, rng)
         if rng.random() < 0.5:
             wave = change_speed(wave, float(rng.uniform(0.8, 1.25)))
         if rng.random() < 0.2:
             others = [self.corpus.train[i] for i in self.plan[int(rng.integers(1 << 30))]]
             for other in others:
                 if other.task == "aac" and other.extra.get("sound") != example.extra.get("sound"):
-                    second = self.corpus.waves(other.audio)
+                    second = self.sound(other, rng)
                     if np.abs(wave).max() > 0 and np.abs(second).max() > 0:
-                        return mix_sounds(wave, second, rng)[: len(wave)], join_captions(text, other.targets[0])
+                        return mix_sounds(wave, second, rng)[: len(wave)], join_captions(text, self.wording(other, rng))
         return gain(wave, rng.uniform(-9, 6)).clip(-1, 1), text
+
+    def sound(self, example: Example, rng: np.random.Generator) -> np.ndarray:
+        """A sound begins anywhere. Of two cuts the louder one, so that what is cut out is seldom the silence around a sound."""
+        wave, size = self.corpus.waves(example.audio), int(self.config.sound_seconds * SAMPLE_RATE)
+        wave = np.roll(wave, int(rng.integers(len(wave))))
+        if not 0 < size < len(wave):
+            return wave
+        return max((wave[k : k + size] for k in rng.integers(len(wave) - size + 1, size=2)), key=lambda cut: float(np.square(cut).sum()))
+
+    def wording(self, example: Example, rng: np.random.Generator) -> str:
+        return example.targets[int(rng.integers(min(len(example.targets), self.config.captions or len(example.targets))))]
 
     def step(self, batch: dict, update: Update) -> dict[str, float]:
         rows = batch["rows"]

@@ -1,5 +1,6 @@
 """The loop: schedule, stopping, and that going on equals never having stopped."""
 
+import copy
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -162,3 +164,23 @@ def test_a_long_answer_does_not_drown_a_short_one():
     assert shares[0] == pytest.approx(1 / 5) and sum(shares[1:5]) == pytest.approx(2 / 5)
     shares = shares_of(rows, [5, 1, 2])
     assert shares[0] == pytest.approx(5 / 11) and sum(shares[5:]) == pytest.approx(4 / 11) and sum(shares) == pytest.approx(1)
+
+
+def test_a_cut_of_a_sound_is_seldom_the_silence_around_it(corpus):
+    config = replace(CONFIG, sound_seconds=1.0, captions=2)
+    stage = STAGE_CLASSES["laura"](LauraModel(PRESETS["debug"]), corpus, config)
+    wave = np.zeros(5 * 16000, np.float32)
+    wave[:16000] = 0.5  # cuts of a second anywhere meet it four times in ten, the louder of two six times
+    example = replace(next(e for e in corpus.train if e.task == "aac"), audio="drip", targets=["a drip", "water drips", "dripping"])
+    stage.corpus = replace_waves(corpus, {"drip": wave})
+    rng = np.random.default_rng(0)
+    cuts = [stage.sound(example, rng) for _ in range(200)]
+    assert {len(cut) for cut in cuts} == {16000}
+    assert np.mean([cut.any() for cut in cuts]) > 0.5
+    assert {stage.wording(example, rng) for _ in range(50)} == {"a drip", "water drips"}
+
+
+def replace_waves(corpus: Corpus, waves: dict) -> Corpus:
+    other = copy.copy(corpus)
+    other.waves = waves.__getitem__
+    return other
