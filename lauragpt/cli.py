@@ -320,18 +320,17 @@ def train(
 
 @app.command(name="eval")
 def evaluate(
-    checkpoint: Annotated[str | None, typer.Argument(help="A checkpoint folder, or the name of one that ships: mini.", show_default=False)] = None,
+    checkpoint: Annotated[str | None, typer.Argument(help="A checkpoint folder, or the name of one that ships: mini, the default.", show_default=False)] = None,
     *,
     data: Annotated[Path, typer.Option(help="Folder of the manifests that `laura prepare` wrote.", show_default=False)],
     split: Annotated[Split, typer.Option(help="Which part to measure on.")] = Split.dev,
     tasks: Annotated[str | None, typer.Option(help="Only these, as in asr,ser; the codec is one of them.", show_default=False)] = None,
-    limit: Annotated[int | None, typer.Option(help="So many examples a corpus.", min=1, show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(help="So many examples a corpus; a quarter as many where sound is made.", min=1, show_default=False)] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the report as files.", show_default=False)] = None,
     hyp: Annotated[Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)] = None,
     peer: Annotated[list[str] | None, typer.Option(help="Measure this too, on the same files: pocketsphinx, or transformers:FOLDER.", show_default=False)] = None,
     against: Annotated[str | None, typer.Option(help="Compare with this checkpoint, example by example.", show_default=False)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything anew, keep nothing: else answers are kept and found again.")] = False,
-    model: Annotated[str, typer.Option(help="The same as CHECKPOINT.")] = "mini",
     device: Device = None,
 ):
     """Measure a checkpoint, or anyone's answers: one metric a task, with its 95 % interval, beside the trivial floor.
@@ -358,7 +357,7 @@ def evaluate(
         if not data.is_dir():
             raise LauraError(f"{data} is not a folder: give the folder that `laura prepare` wrote")
         run(
-            checkpoint or model, data, split=split.value, tasks=wanted, limit=limit, out=out, hyp=hyp, peers=peer or [], other=against,
+            checkpoint or "mini", data, split=split.value, tasks=wanted, limit=limit, out=out, hyp=hyp, peers=peer or [], other=against,
             cache=None if fresh else default_folder(), device=device,
         )  # fmt: skip
 
