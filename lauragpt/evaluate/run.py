@@ -72,8 +72,12 @@ def evaluate(
     else:
         system = open_checkpoint(checkpoint, examples, seed, device)
     report = Report(system.name, split, seed, notes=list(NOTES))
-    if speaker.SHIPPED.exists():
-        report.notes.append("similarity to the voice: cosine of the voice's prompt and the speech by a small speaker encoder of our own.")
+    if known := speaker.figures():
+        report.notes.append(
+            "similarity to the voice: cosine of the voice's prompt and the speech by a small speaker encoder of our own, which on dev speakers "
+            f"that it was not trained on has an equal error rate of {known['eer']:.1f} %; two recordings of one speaker come to "
+            f"{known['same']:.2f} on average, of two speakers to {known['different']:.2f}."
+        )
     train = [] if split == "train" else floor_examples(Path(data), {group.task for group in groups})
     bench = Bench(train, seed)
     answers = Answers(cache / system.key if cache is not None and system.key else None)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as nnf
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -96,6 +97,15 @@ def shipped() -> SpeakerEncoder:
     encoder = SpeakerEncoder()
     encoder.load_state_dict({name: tensor.float() for name, tensor in load_file(SHIPPED).items()})
     return encoder.eval()
+
+
+def figures() -> dict[str, float]:
+    """What the shipped encoder reaches on speakers of dev that it was not trained on: `eer` in per cent, and the mean cosine of pairs of the
+    `same` speaker and of `different` ones. Empty where none ships."""
+    if not SHIPPED.exists():
+        return {}
+    with safe_open(SHIPPED, "pt") as file:
+        return {name: float(value) for name, value in (file.metadata() or {}).items() if name in ("eer", "same", "different")}
 
 
 @torch.inference_mode()

@@ -27,6 +27,7 @@ class EncoderConfig:
     output: int = 256  # the GPT's width
     units: int = 33  # of the CTC head
     drop_layer: float = 0.0  # stochastic depth of the last layer; it grows linearly from 0 at the first
+    tap: int = 0  # the layer that the GPT hears besides the last; 0 is none
 
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
@@ -82,6 +83,30 @@ class ConformerLayer(nn.Module):
         return self.norm(x + 0.5 * self.after(x))
 
 
+class Tapped(nn.Module):
+    """A middle layer's frames for the GPT, which tell sounds apart better than the last layer's: CTC has made all of those blank.
+
+    They are standardised by the mean and deviation that joint training finds when it begins (`measure`): what tells sounds apart is
+    little beside what all frames have in common, and the GPT's RMSNorm would leave it so.
+    """
+
+    def __init__(self, width: int, output: int):
+        super().__init__()
+        self.linear = nn.Linear(width, output, bias=False)
+        nn.init.normal_(self.linear.weight, std=0.02)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.zeros(width))  # 0 until it is measured
+
+    def measure(self, frames: Tensor) -> None:
+        """frames (n, C): of this layer, from many recordings."""
+        self.mean.copy_(frames.mean(0))
+        self.deviation.copy_(frames.std(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, D)"""
+        return self.linear((x - self.mean) / torch.where(self.deviation > 0, self.deviation, 1.0))
+
+
 @dataclass
 class Heard:
     embeddings: Tensor  # (B, T, D) for the GPT
@@ -97,18 +122,20 @@ class Encoder(nn.Module):
         self.input = nn.Linear(config.input, config.width)
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.layers))
         self.output = nn.Linear(config.width, config.output)
+        self.tapped = Tapped(config.width, config.output) if config.tap else None
         self.ctc = nn.Linear(config.width, config.units)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Heard:
         T = features.shape[1]
         real = torch.arange(T, device=features.device) < lengths[:, None]
         seen, kept = real[:, None, None, :], real[..., None].to(features.dtype)
-        x, middle = self.input(features), None
+        x, middle, tapped = self.input(features), None, 0.0
         x = (x + sinusoids(T, x.shape[-1], x.device).to(x.dtype)) * kept
         for depth, layer in enumerate(self.layers):
-            if self.training and torch.rand(()).item() < self.config.drop_layer * depth / len(self.layers):
-                continue
-            x = layer(x, kept, seen)
+            if not self.training or torch.rand(()).item() >= self.config.drop_layer * depth / len(self.layers):
+                x = layer(x, kept, seen)
             if self.training and depth == len(self.layers) // 2 - 1:
                 middle = self.ctc(x).float().log_softmax(-1)
-        return Heard(self.output(x), lengths, self.ctc(x).float().log_softmax(-1), middle)
+            if depth == self.config.tap - 1:
+                tapped = self.tapped(x)
+        return Heard(self.output(x) + tapped, lengths, self.ctc(x).float().log_softmax(-1), middle)

@@ -74,13 +74,13 @@ def compose(text_size: int, codec: CodecConfig, features: dict, encoder: dict, g
 PRESETS: dict[str, LauraConfig] = {
     "debug": compose(
         320, CODEC_PRESETS["debug"], {},
-        {"width": 32, "layers": 2, "heads": 2, "ffn": 64, "kernel": 5},
+        {"width": 32, "layers": 2, "heads": 2, "ffn": 64, "kernel": 5, "tap": 1},
         {"width": 32, "layers": 2, "heads": 2, "kv_heads": 1, "head_width": 16, "ffn": 64},
         {"width": 32, "layers": 2, "heads": 2, "ffn": 64},
     ),
     "mini": compose(
         2048, CODEC_PRESETS["mini"], {},
-        {"width": 192, "layers": 8, "heads": 4, "ffn": 768, "drop_layer": 0.1},
+        {"width": 192, "layers": 8, "heads": 4, "ffn": 768, "drop_layer": 0.1, "tap": 3},
         {"width": 256, "layers": 6, "heads": 4, "kv_heads": 2, "head_width": 64, "ffn": 768},
         {"width": 256, "layers": 4, "heads": 4, "ffn": 768},
     ),

@@ -51,7 +51,9 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
         if not loop.run(stage_object, config, folder, accelerator, plan.seed, resume, until):
             say(f"{name}: stopped early; `--resume` goes on")
             return
-    if stage in (None, "laura") and accelerator.is_main_process:
+    if stage in (None, "speaker") and "speaker" in plan.stages and accelerator.is_main_process:
+        say(f"the encoder is in {stage_object.export(Path(plan.out) / 'export' / 'speaker.safetensors')}")
+    if stage in (None, "laura") and "laura" in plan.stages and accelerator.is_main_process:
         folder = export(assemble(plan), tokenizer, plan, {e.id: e for e in train_examples}, corpora_of(train_examples, plan))
         say(f"the checkpoint is in {folder}")
 

@@ -221,6 +221,8 @@ class LauraStage(ModelStage):
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: StageConfig, seed: int = 0, rank: int = 0):
         super().__init__(model, corpus, config, seed, rank)
+        if model.encoder.tapped is not None and not model.encoder.tapped.deviation.any():
+            measure_tap(model, corpus, seed)
         self.wordings = likeliest_wordings(model, corpus.train, corpus.waves, config.wordings, seed) if config.wordings else {}
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
@@ -321,6 +323,21 @@ class LauraStage(ModelStage):
             report["ctc"] = [ctc.detach()]
         update("model", loss)
         return {"loss": loss.item()} | {name: float(torch.stack(values).mean()) for name, values in report.items()}
+
+
+@torch.no_grad()
+def measure_tap(model: LauraModel, corpus: Corpus, seed: int = 0, count: int = 200) -> None:
+    """Lets the tapped layer's frames be standardised over some recordings of training, half of them of sounds where there are any."""
+    kinds = [[e for e in corpus.train if e.audio and (e.task == "aac") == sounds] for sounds in (False, True)]
+    rng, frames, device = np.random.default_rng((seed, 2)), [], model.spelling.weight.device
+    hook = model.encoder.layers[model.encoder.config.tap - 1].register_forward_hook(lambda module, given, x: frames.append(x[0]))
+    model.eval()
+    for kind in kinds:
+        for i in rng.integers(len(kind), size=count // 2) if kind else ():
+            wave = torch.from_numpy(corpus.waves(kind[i].audio)).to(device)
+            model.encode(wave[None], torch.tensor([len(wave)], device=device))
+    hook.remove()
+    model.encoder.tapped.measure(torch.cat(frames))
 
 
 class VocoderStage(ModelStage):

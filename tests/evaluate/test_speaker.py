@@ -73,6 +73,13 @@ def test_the_margin_is_added_to_the_angle_of_the_own_class():
 def test_an_installation_without_the_encoder_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(speaker, "SHIPPED", tmp_path / "none.safetensors")
     speaker.shipped.cache_clear()
+    assert speaker.figures() == {}
     with pytest.raises(LauraError, match="no speaker encoder"):
         embed(voice(100))
     speaker.shipped.cache_clear()
+
+
+def test_the_encoder_that_ships_says_what_it_reaches():
+    found = speaker.figures()
+    assert found.keys() == {"eer", "same", "different"} and 0 < found["eer"] < 50 and found["same"] > found["different"]
+    assert not speaker.shipped().training

@@ -166,6 +166,25 @@ def test_a_long_answer_does_not_drown_a_short_one():
     assert shares[0] == pytest.approx(5 / 11) and sum(shares[5:]) == pytest.approx(4 / 11) and sum(shares) == pytest.approx(1)
 
 
+def test_joint_training_begins_by_measuring_what_it_taps_and_never_again(corpus):
+    torch.manual_seed(0)
+    model = LauraModel(PRESETS["debug"])
+    STAGE_CLASSES["laura"](model, corpus, CONFIG)
+    tapped, taken = model.encoder.tapped, []
+    assert (tapped.deviation > 0).all()
+    model.encoder.layers[0].register_forward_hook(lambda module, given, x: taken.append(x[0]))
+    sounds = [e for e in corpus.train if e.audio][:20]
+    with torch.no_grad():
+        for example in sounds:
+            wave = torch.from_numpy(corpus.waves(example.audio))[None]
+            model.eval().encode(wave, torch.tensor([wave.shape[1]]))
+    frames = (torch.cat(taken) - tapped.mean) / tapped.deviation
+    assert frames.mean(0).abs().mean() < 0.5 and 0.5 < frames.std(0).mean() < 1.5
+    before = tapped.mean.clone()
+    STAGE_CLASSES["laura"](model, corpus, CONFIG, seed=5)
+    assert torch.equal(tapped.mean, before)
+
+
 def test_a_cut_of_a_sound_is_seldom_the_silence_around_it(corpus):
     config = replace(CONFIG, sound_seconds=1.0, captions=2)
     stage = STAGE_CLASSES["laura"](LauraModel(PRESETS["debug"]), corpus, config)

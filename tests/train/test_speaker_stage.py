@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
 from lauragpt.audio import save_audio
 from lauragpt.data.manifest import Example
-from lauragpt.evaluate.speaker import SpeakerEncoder
+from lauragpt.evaluate import speaker
 from lauragpt.train import loop
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig
@@ -40,19 +39,24 @@ def corpus(tmp_path_factory):
     return Corpus([e for e in rows if e.split == "train"], [e for e in rows if e.split == "dev"], folder, None)
 
 
-def test_it_learns_to_tell_voices_apart(corpus, tmp_path):
+def test_it_learns_to_tell_voices_apart_and_ships(corpus, tmp_path, monkeypatch):
     stage = SpeakerStage(torch.nn.Identity(), corpus, CONFIG)
     assert len(stage.said) == 6
     before = stage.step(stage.batch(0), lambda name, loss: None)["loss"]
-    assert loop.run(stage, CONFIG, tmp_path, Accelerator(cpu=True))
+    assert loop.run(stage, CONFIG, tmp_path, Accelerator(mixed_precision="bf16", cpu=True))
     stage.modules.train()
     after = stage.step(stage.batch(0), lambda name, loss: None)
     assert after["loss"] < 0.6 * before and after["right"] > 0.5
     found = stage.validate()
     assert found["eer"] < 40 and found["same"] > found["different"]
-    state = load_file(tmp_path / "model.safetensors")
-    shipped = {name.removeprefix("speaker."): tensor for name, tensor in state.items() if name.startswith("speaker.")}
-    SpeakerEncoder().load_state_dict(shipped)
+    path = stage.export(tmp_path / "export" / "speaker.safetensors")
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    monkeypatch.setattr(speaker, "SHIPPED", path)
+    assert speaker.figures() == pytest.approx(found, abs=1e-3)
+    speaker.shipped.cache_clear()
+    wave = hum(150, 1)
+    assert speaker.embed(wave) == pytest.approx(speaker.embed(wave, stage.encoder), abs=2e-2)  # saved in half precision
+    speaker.shipped.cache_clear()
 
 
 def test_batches_depend_on_seed_step_and_rank_alone(corpus):
