@@ -9,6 +9,7 @@ B batch, N samples, K codebooks, T frames, D embedding width.
 import hashlib
 import json
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -127,6 +128,16 @@ class Codec(nn.Module):
     def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
         """codes (B, K, T) -> wave (B, T * 640)."""
         return self.decode_embeddings(self.embed(codes), lengths)
+
+    def encode_stream(self, pieces: Iterable[Tensor], n_quantizers: int | None = None) -> Iterator[Tensor]:
+        """Pieces of a wave (n,) of any size -> pieces of its codes (K, m), as soon as nothing to come can change them: what `encode` gives,
+        in bounded memory."""
+        for latents in self.encoder.stream(pieces):
+            yield self.quantizer.encode(latents[None], n_quantizers)[0]
+
+    def decode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pieces of embeddings (n, D) of any size -> pieces of the wave (m * 640,): what `decode_embeddings` gives, without a click."""
+        return self.decoder.stream(pieces)
 
     def forward(self, wave: Tensor, n_quantizers: Tensor | int | None = None, update: bool = False) -> CodecOutput:
         """wave (B, N) -> its reconstruction. `n_quantizers`: one number or one a row (B,), 0 to pass the latents on as they are;

@@ -7,11 +7,16 @@ a batch, or streamed.
 B batch, N samples, T frames, C channels, D latent width.
 """
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+
+from lauragpt.codec.streaming import windowed
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class CausalConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1):
         super().__init__()
-        self.left = (kernel - 1) * dilation - (stride - 1)
+        self.stride, self.left = stride, (kernel - 1) * dilation - (stride - 1)
         self.convolution = weight_norm(nn.Conv1d(in_channels, out_channels, kernel, stride, dilation=dilation))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,12 +75,52 @@ class SkipLSTM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + self.lstm(x.transpose(1, 2))[0].transpose(1, 2)
 
+    @torch.no_grad()
+    def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pieces (n, C) -> pieces (n, C): the state is carried from one to the next."""
+        state = None
+        for x in pieces:
+            y, state = self.lstm(x[None], state)
+            yield x + y[0]
+
+
+def stream_layers(layers: nn.Sequential, pieces: Iterable[Tensor], frame: int = 1, out: int = 1) -> Iterator[Tensor]:
+    """Pieces (n, C) -> (m, C'). frame, out: positions a latent frame in what goes in and in what comes out. Before and after the LSTM the
+    context is finite and lies in the past."""
+
+    def part(chosen: nn.Sequential, pieces: Iterable[Tensor], frame: int, out: int) -> Iterator[Tensor]:
+        def run(x: Tensor) -> Tensor:
+            return chosen(F.pad(x.transpose(1, 2), (0, -x.shape[1] % frame))).transpose(1, 2)
+
+        return windowed(run, pieces, (math.ceil(reach(chosen, frame)), 0), frame, out)
+
+    at = next((i for i, layer in enumerate(layers) if isinstance(layer, SkipLSTM)), None)
+    if at is None:
+        return part(layers, pieces, frame, out)
+    return part(layers[at + 1 :], layers[at].stream(part(layers[:at], pieces, frame, 1)), 1, out)
+
+
+def reach(layers: Iterable[nn.Module], rate: float) -> float:
+    """How far into the past the layers see, in frames; `rate`: positions a frame in what goes in."""
+    total = 0.0
+    for layer in layers:
+        if isinstance(layer, CausalUpsample):
+            total += 2 / rate  # a position is made of its own and of the one before
+            rate *= layer.stride
+        elif isinstance(layer, CausalConv):
+            total += layer.left / rate
+            rate /= layer.stride
+        elif isinstance(layer, ResidualLayer):
+            total += reach(layer.layers, rate)
+    return total
+
 
 class SEANetEncoder(nn.Module):
     """wave (B, T * hop) -> latents (B, T, D). `strides` in the decoder's order, as papers list them."""
 
     def __init__(self, config: SEANetConfig, strides: tuple[int, ...], dim: int):
         super().__init__()
+        self.hop = math.prod(strides)
         channels = config.filters
         layers: list[nn.Module] = [CausalConv(1, channels, config.kernel)]
         for stride in reversed(strides):
@@ -90,12 +135,17 @@ class SEANetEncoder(nn.Module):
         """`lengths` changes nothing: a causal network cannot see the padding behind a row's own frames."""
         return self.layers(wave[:, None]).transpose(1, 2)
 
+    def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pieces of a wave (n,) -> pieces of its latents (m, D)."""
+        return stream_layers(self.layers, (piece[:, None] for piece in pieces), frame=self.hop)
+
 
 class SEANetDecoder(nn.Module):
     """latents (B, T, D) -> wave (B, T * hop)."""
 
     def __init__(self, config: SEANetConfig, strides: tuple[int, ...], dim: int):
         super().__init__()
+        self.hop = math.prod(strides)
         channels = config.filters * 2 ** len(strides)
         layers: list[nn.Module] = [CausalConv(dim, channels, config.kernel)]
         if config.lstm_layers:
@@ -108,3 +158,7 @@ class SEANetDecoder(nn.Module):
 
     def forward(self, latents: Tensor, lengths: Tensor | None = None) -> Tensor:
         return self.layers(latents.transpose(1, 2))[:, 0].float()
+
+    def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pieces of latents (n, D) -> pieces of the wave (n * hop,)."""
+        return (piece[:, 0].float() for piece in stream_layers(self.layers, pieces, out=self.hop))

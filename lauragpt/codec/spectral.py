@@ -9,11 +9,14 @@ B batch, N samples, F frames at 100 Hz, T frames at 25 Hz, C channels, D latent 
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
+
+from lauragpt.codec.streaming import windowed
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ class Spectrum(nn.Module):
         self.register_buffer("inverse_basis", inverse.float(), persistent=False)
         self.register_buffer("window", window.float(), persistent=False)
 
+    @property
+    def reach(self) -> int:
+        """Frames on each side whose windows overlap with a frame's own hop."""
+        return math.ceil((self.n_fft - self.hop) / 2 / self.hop)
+
     def analyse(self, wave: Tensor) -> tuple[Tensor, Tensor]:
         """wave (B, F * hop) -> real and imaginary part, (B, F, bins) each."""
         edge = (self.n_fft - self.hop) // 2
@@ -142,6 +150,16 @@ class SpectralEncoder(nn.Module):
         # The last norm has no weights: latents keep one scale, else they outgrow the codebooks that follow them
         self.output = nn.Sequential(nn.LayerNorm(C), nn.Linear(C, dim), nn.LayerNorm(dim, elementwise_affine=False))
 
+    @property
+    def context(self) -> tuple[int, int]:
+        """Latent frames before and after a frame that its latent depends on."""
+        return _context(self.config, self.spectrum, self.config.encoder_fine, self.config.encoder_coarse)
+
+    def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pieces of a wave (n,) -> pieces of its latents (m, D)."""
+        hop = self.spectrum.hop * self.config.frames
+        return windowed(lambda wave: self(nnf.pad(wave, (0, -wave.shape[1] % hop))), pieces, self.context, frame=hop)
+
     def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         """`lengths`: (B,) latent frames a row that are its own; what lies beyond never reaches them."""
         with torch.autocast(wave.device.type, enabled=False):
@@ -176,6 +194,15 @@ class SpectralDecoder(nn.Module):
         self.norm = nn.LayerNorm(fine)
         self.output = nn.Linear(fine, 2 * self.spectrum.bins)
 
+    @property
+    def context(self) -> tuple[int, int]:
+        """Latent frames before and after a frame that its samples depend on."""
+        return _context(self.config, self.spectrum, self.config.decoder_fine, self.config.decoder_coarse)
+
+    def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pieces of latents (n, D) -> pieces of the wave (n * hop,)."""
+        return windowed(self, pieces, self.context, out=self.spectrum.hop * self.config.frames)
+
     def forward(self, latents: Tensor, lengths: Tensor | None = None) -> Tensor:
         B, T, _ = latents.shape
         frames = self.config.frames
@@ -191,6 +218,12 @@ class SpectralDecoder(nn.Module):
         with torch.autocast(latents.device.type, enabled=False):
             log_magnitude, phase = x.float().chunk(2, dim=-1)
             return self.spectrum.synthesise(log_magnitude.clamp(max=7.0), phase, mask)  # a full-scale sine has log magnitude 5.1
+
+
+def _context(config: SpectralConfig, spectrum: Spectrum, fine: int, coarse: int) -> tuple[int, int]:
+    """Of so many blocks at 100 Hz and at 25 Hz and the windows, in latent frames, the same on both sides."""
+    around = math.ceil((spectrum.reach + fine * (config.kernel // 2)) / config.frames) + coarse * (config.coarse_kernel // 2)
+    return around, around
 
 
 def exporting() -> bool:
