@@ -5,9 +5,11 @@ Out: `wave (N,)` float32, mono, 16 kHz, finite, in [-1, 1] where the file was. E
 """
 
 import io
+import mmap
 import os
 import struct
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,38 @@ def decode_audio(data: bytes, name: str = "audio") -> np.ndarray:
     return check_wave(resample(wave.mean(axis=1), rate), name)
 
 
+def stream_audio(path: str | Path, seconds: float = 10.0) -> Iterator[np.ndarray]:
+    """The recording in pieces of about `seconds`, end to end what `load_audio` gives, in bounded memory. LauraError as there."""
+    path = Path(path)
+    if not path.is_file() or not path.stat().st_size:
+        load_audio(path)  # has the words for it
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            cut = _truncated(data)
+    except OSError as error:
+        raise LauraError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, read, kept = file.samplerate, 0, 0
+            resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+            for block in file.blocks(max(1, int(seconds * rate)), dtype="float32", always_2d=True):
+                read += len(block)
+                wave = check_wave(block.mean(axis=1), str(path))
+                if resampler is not None:
+                    wave = resampler.resample_chunk(wave, last=read >= file.frames)
+                kept += len(wave)
+                if len(wave):
+                    yield wave
+            whole = read >= file.frames
+    except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError, TypeError, ValueError):
+        reason = "is cut short" if cut else f"is not audio that can be read (allowed: {READABLE})"
+        raise LauraError(f"{path} {reason}") from None
+    if cut or not whole:
+        raise LauraError(f"{path} is cut short: the file ends after {read / rate:.2f} s, before its own header says it does")
+    if not kept:
+        raise LauraError(f"{path} holds no samples (0 s)")
+
+
 def check_wave(wave: np.ndarray, name: str = "audio") -> np.ndarray:
     """The waveform itself, (N,) float32, or LauraError when it has no samples, a NaN or an infinity, or more than one axis."""
     wave = np.ascontiguousarray(wave, dtype=np.float32)
@@ -78,11 +112,16 @@ def save_audio(path: str | Path, wave: np.ndarray, rate: int = SAMPLE_RATE) -> P
 
     The file appears whole or not at all: it is written beside its name and renamed.
     """
+    wave = check_wave(wave, f"the audio for {path}")
+    return save_stream(path, [wave], rate)
+
+
+def save_stream(path: str | Path, pieces: Iterable[np.ndarray], rate: int = SAMPLE_RATE) -> Path:
+    """The same for a wave that comes in pieces (n,). What fails while they are made leaves nothing behind."""
     path = Path(path)
     if path.suffix.lower() not in WRITABLE:
         raise LauraError(f"{path}: audio is written as {', '.join(WRITABLE)}, not {path.suffix or 'without a suffix'!r}")
     container, subtype = WRITABLE[path.suffix.lower()]
-    wave = np.clip(check_wave(wave, f"the audio for {path}"), -1.0, 1.0)
     if path.is_dir():
         raise LauraError(f"{path} is a folder: give a file name")
     if not path.parent.is_dir():
@@ -90,14 +129,16 @@ def save_audio(path: str | Path, wave: np.ndarray, rate: int = SAMPLE_RATE) -> P
     aside = None
     try:
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}.", suffix=path.suffix)
-        with os.fdopen(handle, "wb") as file:
-            soundfile.write(file, wave, rate, format=container, subtype=subtype)
+        with os.fdopen(handle, "wb") as raw, soundfile.SoundFile(raw, "w", rate, 1, subtype, format=container) as file:
+            for piece in pieces:
+                file.write(np.clip(piece, -1.0, 1.0))
         os.chmod(aside, 0o666 & ~_umask())  # mkstemp's 0600 would surprise whoever shares the folder
         os.replace(aside, path)
     except (OSError, soundfile.SoundFileError) as error:
+        raise LauraError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    finally:
         if aside and os.path.exists(aside):
             os.unlink(aside)
-        raise LauraError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
     return path
 
 
@@ -107,7 +148,7 @@ def _umask() -> int:
     return mask
 
 
-def _truncated(data: bytes) -> bool:
+def _truncated(data: bytes | mmap.mmap) -> bool:
     """Whether a WAV or Ogg file ends before its header says. libsndfile reads such files as if they were whole."""
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return _wav_truncated(data)
@@ -116,7 +157,7 @@ def _truncated(data: bytes) -> bool:
     return False
 
 
-def _wav_truncated(data: bytes) -> bool:
+def _wav_truncated(data: bytes | mmap.mmap) -> bool:
     at = 12
     while at + 8 <= len(data):
         size = struct.unpack_from("<I", data, at + 4)[0]
@@ -126,7 +167,7 @@ def _wav_truncated(data: bytes) -> bool:
     return True  # the file ends before its samples begin
 
 
-def _ogg_truncated(data: bytes) -> bool:
+def _ogg_truncated(data: bytes | mmap.mmap) -> bool:
     """An Ogg page: 27 bytes of header, then a table of segment lengths, then the segments. The last page is marked (flag 4)."""
     at = data.rfind(b"OggS")
     if at + 27 > len(data):

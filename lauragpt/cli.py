@@ -235,6 +235,34 @@ def chain(
 
 
 @app.command()
+def codec(
+    files: Annotated[list[Path], typer.Argument(help="Recordings, or codes (.safetensors) that --codes wrote.", show_default=False)],
+    quantizers: Annotated[int | None, typer.Option("-n", "--quantizers", help="Only the first n; left out, all.", min=1, show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the sound: a .wav, .flac or .ogg file; with several inputs a folder.", show_default=False)] = None,
+    codes: Annotated[Path | None, typer.Option(help="Write the codes: a .safetensors file; with several inputs a folder.", show_default=False)] = None,
+    format: Plains = Plain.text,
+    model: Model = "mini",
+    device: Device = None,
+):
+    """Turn sound into the codec's tokens and back, without the GPT: bit rate, how the codes are used, what is lost.
+
+    laura codec talk.wav -n 8 -o after.wav
+
+    laura codec talk.wav --codes talk.safetensors
+
+    laura codec talk.safetensors -n 1 -o tokens-alone.wav
+    """
+    from lauragpt.commands import check, code_files, usage
+
+    check(out=out, audio=True, count=len(files))
+    if codes is not None:
+        if len(files) == 1 and codes.suffix != ".safetensors":
+            usage(f"{codes}: codes are written as .safetensors")
+        check(out=codes, folder=True, count=len(files))
+    code_files(files, quantizers, out, codes, format.value, model, device)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the sounds and the page.")] = Path("laura-demo"),
     model: Model = "mini",

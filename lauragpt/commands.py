@@ -5,6 +5,7 @@ the exit status. A file that cannot be read never keeps the others from being an
 """
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -47,13 +48,16 @@ def one_line() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def check(lang: str | None = None, out: Path | None = None, format: str = "text", audio: bool = False, count: int = 1) -> None:
-    """Everything about the options that can be wrong before the model is loaded; exit status 2 with one line."""
+def check(
+    lang: str | None = None, out: Path | None = None, format: str = "text", audio: bool = False, count: int = 1, folder: bool = False
+) -> None:
+    """Everything about the options that can be wrong before the model is loaded; exit status 2 with one line. `folder`: what is written of
+    several inputs goes into a folder, as sound and subtitles always do."""
     try:
         if lang is not None:
             check_lang(lang)
         if out is not None:
-            _check_out(out, folder=count > 1 and (audio or format in ("srt", "vtt")), audio=audio)
+            _check_out(out, folder=count > 1 and (folder or audio or format in ("srt", "vtt")), audio=audio)
         elif format in ("srt", "vtt") and count > 1:
             raise LauraError(f"--format {format} with several recordings makes several files: name a folder with -o")
     except LauraError as error:
@@ -128,6 +132,34 @@ def answer_texts(
         return text
 
     _answer([None] * len(texts), [lambda text=text: read(text) for text in texts], run, format, out, model, device, audio)
+
+
+def code_files(files: list[Path], quantizers: int | None, out: Path | None, codes_out: Path | None, format: str, model: str, device: str | None) -> None:
+    """Each recording, or file of codes, through the codec. Exit status 1 when any failed."""
+    failed, names = 0, [str(path) for path in files]
+    sounds = _targets(names, out, ".wav") if out else [None] * len(names)
+    kept = _targets(names, codes_out, ".safetensors") if codes_out else [None] * len(names)
+    with one_line(), _progress(len(names)) as advance:
+        from lauragpt.engine.coding import Codes, decode_to
+
+        laura = load(model, device)
+        for path, sound, keep in zip(files, sounds, kept):
+            try:
+                codes = Codes.load(path).first(quantizers) if path.suffix == ".safetensors" else laura.encode(path, quantizers)
+                for target in filter(None, (sound, keep)):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                if keep:
+                    codes.save(keep)
+                if sound:
+                    decode_to(laura.core.backend, codes, sound)
+                row = {"file": str(path), **codes.to_row(), "audio": sound and str(sound)}
+                print(json.dumps(row) if format == "json" else codes.to_text(str(path)), flush=True)
+            except LauraError as error:
+                say(str(error))
+                failed += 1
+            advance()
+    if failed:
+        raise typer.Exit(1)
 
 
 def _answer(names, readers, run, format, out, model, device, audio) -> None:

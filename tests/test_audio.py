@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lauragpt.audio import SAMPLE_RATE, decode_audio, load_audio, resample, save_audio
+from lauragpt.audio import SAMPLE_RATE, decode_audio, load_audio, resample, save_audio, save_stream, stream_audio
 from lauragpt.errors import LauraError
 
 
@@ -137,3 +137,41 @@ def test_saving_replaces_the_old_file_and_respects_the_umask(tmp_path):
 def test_resample_of_nothing_and_of_nonsense():
     assert len(resample(np.zeros(0), 8000)) == 0
     fails(lambda: resample(tone(), 0), "positive")
+
+
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 8000, 44100])
+@pytest.mark.parametrize("how", [{"format": "WAV"}, {"format": "FLAC"}, {"format": "OGG", "subtype": "VORBIS"}])
+def test_a_recording_in_pieces_is_the_recording(tmp_path, rate, how):
+    rng, path = np.random.default_rng(0), tmp_path / "talk"
+    path.write_bytes(encoded(rng.uniform(-0.5, 0.5, (int(3.3 * rate), 2)).astype(np.float32), rate, **how))
+    pieces, whole = list(stream_audio(path, 0.5)), load_audio(path)
+    assert len(pieces) > 5 and max(map(len, pieces)) < SAMPLE_RATE
+    together = np.concatenate(pieces)
+    assert together.dtype == np.float32 and len(together) == len(whole)
+    np.testing.assert_allclose(together, whole, atol=1e-4)
+
+
+def test_pieces_of_bad_files_fail_in_the_same_words(tmp_path):
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "talk.txt").write_text("this is not sound")
+    (tmp_path / "zeros.wav").write_bytes(encoded(np.zeros(0, np.float32), format="WAV"))
+    (tmp_path / "cut.wav").write_bytes(encoded(tone(2.0), format="WAV")[:-400])
+    broken = tone()
+    broken[-5] = np.nan
+    (tmp_path / "nan.wav").write_bytes(encoded(broken, format="WAV", subtype="FLOAT"))
+    for path in (tmp_path / "none.wav", tmp_path, *sorted(tmp_path.iterdir())):
+        with pytest.raises(LauraError) as whole:
+            load_audio(path)
+        fails(lambda path=path: list(stream_audio(path, 0.1)), str(whole.value).split(" (")[0].split(" after")[0])
+
+
+def test_a_file_written_in_pieces_appears_whole_or_not_at_all(tmp_path):
+    wave = tone(1.0)
+    assert np.abs(load_audio(save_stream(tmp_path / "a.flac", np.array_split(wave, 7))) - wave).max() < 1e-4
+
+    def breaks():
+        yield wave
+        raise LauraError("the second piece cannot be made")
+
+    fails(lambda: save_stream(tmp_path / "b.wav", breaks()), "second piece")
+    assert os.listdir(tmp_path) == ["a.flac"]

@@ -269,3 +269,25 @@ def test_help_is_quick_and_has_examples():
     assert done.returncode == 0 and "transcribe" in done.stdout
     for verb in "transcribe translate speak enhance caption emotion understand chain prepare synth train eval".split():
         assert f"laura {verb} " in CliRunner().invoke(app, [verb, "--help"]).stdout
+
+
+def test_codec_shows_keeps_and_decodes(run, good, tmp_path):
+    done = run("codec", good, "-n", 2, "-o", tmp_path / "after.wav", "--codes", tmp_path / "good.safetensors")
+    assert done.exit_code == 0, done.stderr
+    first, *rest = done.stdout.splitlines()
+    assert first == f"{good}: 1.00 s, 2 quantizers, 0.50 kbit/s" and len(rest) == 3
+    assert soundfile.info(tmp_path / "after.wav").frames == 16000
+    again = run("codec", tmp_path / "good.safetensors", "-n", 1, "-o", tmp_path / "first.wav", "--format", "json")
+    row = json.loads(again.stdout)
+    assert row["quantizers"] == 1 and row["bits_a_second"] == 250 and len(row["codes"][0]) == 25 and row["audio"] == str(tmp_path / "first.wav")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.wav", "first.wav", "good.safetensors", "good.wav"]
+
+
+def test_codec_goes_on_after_a_bad_input(run, good, tmp_path):
+    done = run("codec", _not_audio(tmp_path), good, _missing(tmp_path), "-o", tmp_path / "out")
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.wav"]
+    assert run("codec", good, "-n", 9, "-o", tmp_path / "x.wav").exit_code == 1 and not (tmp_path / "x.wav").exists()
+    assert run("codec", good, "-n", 0, model=None).exit_code == 2
+    assert run("codec", good, "--codes", tmp_path / "x.wav").exit_code == 2
+    assert run("codec", good, "-o", tmp_path / "x.mp3").exit_code == 2

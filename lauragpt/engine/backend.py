@@ -5,6 +5,7 @@ In flow order: `encode` waveforms, `open` a session of the GPT on them, `extend`
 A row's numbers never depend on the rows beside it, beyond the rounding of float32 sums.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,10 +61,22 @@ class Backend(Protocol):
         """One predictor pass and the codec's decoder: waves of T * 640 samples."""
         ...
 
+    codec_hash: str
+    codec_levels: int  # quantizers the codec has, K at most
+    codebook_size: int
+
     def codec_encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
         """Codes (K, T) of each wave, T = ceil(N / 640)."""
         ...
 
     def codec_decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
         """Waves of T * 640 samples."""
+        ...
+
+    def codec_encode_stream(self, pieces: Iterable[np.ndarray], quantizers: int | None = None) -> Iterator[np.ndarray]:
+        """Pieces of a wave (n,) -> pieces of its codes (K, m), by the first `quantizers`; what `codec_encode` gives, in bounded memory."""
+        ...
+
+    def codec_decode_stream(self, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pieces of codes (K, m) -> pieces of the wave (n,); what `codec_decode` gives, in bounded memory."""
         ...

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from lauragpt.engine import chain as chains
-from lauragpt.engine import listening, speech
+from lauragpt.engine import coding, listening, speech
+from lauragpt.engine.coding import Codes
 from lauragpt.engine.core import Core, is_many
 from lauragpt.engine.decoding import Decoded, Options, Row, decode
 from lauragpt.engine.longform import batches, is_silent, read_audio
@@ -117,6 +118,14 @@ class Laura:
             self.core.check_lang(step.lang)
         results = chains.run_chain(self, parsed, self._waves(audio), seed, temperature, top_k)
         return results if is_many(audio) else results[0]
+
+    def encode(self, audio: str | Path | np.ndarray, quantizers: int | None = None) -> Codes:
+        """A recording as the codec's codes, by its first `quantizers` or by all."""
+        return coding.encode(self.core.backend, audio, quantizers)
+
+    def decode(self, codes: Codes) -> np.ndarray:
+        """The sound of codes, (N,) at 16 kHz, as long as what was encoded. LauraError for the codes of another codec."""
+        return np.concatenate(list(coding.decode(self.core.backend, codes)))
 
     def find_voice(self, voice: str | Path | bytes | np.ndarray | Voice, text: str | None = None, lang: str | None = None) -> Voice:
         """A named voice, or one made of a recording."""

@@ -6,6 +6,7 @@ never looked at (a query at position p sees slots 0 .. p) and is overwritten whe
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,6 +144,9 @@ class TorchBackend:
     def __init__(self, model: LauraModel, device: torch.device):
         self.model = model.to(device, torch.float32).eval()
         self.device = device
+        self.codec_hash = model.codec.hash
+        self.codec_levels = model.config.codec.quantizer.n_quantizers
+        self.codebook_size = model.config.codec.quantizer.codebook_size
 
     @torch.inference_mode()
     def encode(self, waves: list[np.ndarray]) -> Encoded:
@@ -186,6 +190,14 @@ class TorchBackend:
         lengths = torch.tensor([row.shape[1] for row in codes], device=self.device)
         padded = pad_sequence([torch.as_tensor(row.T) for row in codes], batch_first=True)  # (B, T, K)
         return self._cut(self.model.codec.decode(padded.transpose(1, 2).to(self.device), lengths), lengths)
+
+    def codec_encode_stream(self, pieces: Iterable[np.ndarray], quantizers: int | None = None) -> Iterator[np.ndarray]:
+        waves = (torch.as_tensor(piece, dtype=torch.float32, device=self.device) for piece in pieces)
+        return (codes.cpu().numpy() for codes in self.model.codec.encode_stream(waves, quantizers))
+
+    def codec_decode_stream(self, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        codes = (torch.as_tensor(piece, dtype=torch.long, device=self.device)[None] for piece in pieces)
+        return (_numpy(wave) for wave in self.model.codec.decode_stream(self.model.codec.embed(each)[0] for each in codes))
 
     def _waves(self, waves: list[np.ndarray]) -> tuple[Tensor, Tensor]:
         """(B, N) float32 and lengths (B,), padded with silence."""
