@@ -18,7 +18,7 @@ from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.counts import calibration, reliability
 from lauragpt.evaluate.report import Row, number
 from lauragpt.evaluate.scorers import LADDER_ENDS
-from lauragpt.evaluate.systems import REAL
+from lauragpt.evaluate.systems import OPUS, REAL
 from lauragpt.evaluate.tally import Score
 
 # matplotlib wants colours of its own: these stand for the page's, and are exchanged in the finished SVG.
@@ -35,7 +35,6 @@ STYLE = {
 TITLES = {  # of tasks whose rows are variants of one answer
     "se": ("the ladder of enhancement", "If the GPT's tokens stand no higher than the shuffled ones, they do nothing."),
     "tts": ("each voice beside the real recordings", "What a recogniser mishears of a person is its own share of the errors: the rest is the voice's."),
-    "codec": ("how much each quantizer adds", "What the codec alone loses: no answer that it decodes can be better."),
 }  # fmt: skip
 
 
@@ -53,7 +52,9 @@ def draw(rows: Sequence[Row], seed: int = 0) -> list[Plot]:
     plots = []
     for task in dict.fromkeys(row.task for row in rows):
         mine = [row for row in rows if row.task == task and math.isfinite(row.score.value)]
-        if task in TITLES:
+        if task == "codec":
+            plots += [rates(corpus, group, measure) for corpus, group in by_corpus(mine).items() for measure in ("STOI", "PESQ")]
+        elif task in TITLES:
             plots += [variants(corpus, group) for corpus, group in by_corpus(mine).items() if len(group) > 1]
         elif mine:
             plots += [scores(metric, [r for r in mine if r.metric == metric]) for metric in dict.fromkeys(r.metric for r in mine)]
@@ -113,6 +114,33 @@ def variants(corpus: str, rows: Sequence[Row]) -> Plot:
 
     title, note = TITLES[rows[0].task]
     return Plot(rows[0].task, f"{corpus}: {title}", f"{note} Line: the 95 % interval.", picture(paint, 0.75 + 0.3 * len(rows)))
+
+
+def rates(corpus: str, rows: Sequence[Row], measure: str) -> Plot:
+    """Quality against bit rate: the codec by its number of quantizers, and Opus."""
+
+    def value(row: Row) -> float:
+        return row.score.value if row.metric == measure else row.also[measure]
+
+    def paint(axes) -> None:
+        for ours, name, colour in ((True, "this codec", ACCENT), (False, "Opus", INK)):
+            found = [row for row in rows if row.data.split(": ", 1)[-1].startswith(OPUS) != ours]
+            if not found:
+                continue
+            places, heights = [row.also["kbit/s"] for row in found], [value(row) for row in found]
+            axes.plot(places, heights, "o-", color=colour, markersize=4, linewidth=1.2)
+            for row, place in zip(found, places):
+                if row.metric == measure and math.isfinite(row.score.low):
+                    axes.plot([place] * 2, [row.score.low, row.score.high], color=colour, linewidth=4, alpha=0.3)
+            axes.annotate(name, (places[-1], heights[-1]), (4, 6), textcoords="offset points", ha="center", fontsize=8, color=colour)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([0.25, 0.5, 1, 2, 4, 8, 12], ["¼", "½", "1", "2", "4", "8", "12"])
+        axes.minorticks_off()
+        axes.set(xlim=(0.2, 16), xlabel="kbit/s", ylabel=f"{measure}, higher is better")
+        axes.grid(linewidth=0.6)
+
+    note = "What the codec alone loses: no answer that it decodes can be better. Bar: the 95 % interval."
+    return Plot("codec", f"{corpus}: {measure} by bit rate", note, picture(paint, 2.6))
 
 
 def breakdown(row: Row, parts: Sequence[tuple[str, Score]]) -> Plot:

@@ -17,7 +17,7 @@ from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.counts import calibration, cider_d, entity_f1, slu_f1
 from lauragpt.evaluate.report import Row
-from lauragpt.evaluate.systems import OUTSIDE, REAL
+from lauragpt.evaluate.systems import OPUS, OUTSIDE, REAL
 from lauragpt.evaluate.tally import Tally, mean, ratio
 from lauragpt.tasks import BUILT_IN, text_to_slu
 
@@ -248,11 +248,14 @@ def _lengths(answers: list[Answer], real: list[float]) -> Tally:
 
 
 def codec(bench: Bench, group: Group) -> list[Row]:
-    """The sound after so many quantizers, and how many of the 1024 codes of the last of them these recordings use."""
+    """The sound after so many quantizers, and how many of the 1024 codes of the last of them these recordings use; Opus beside them."""
     rows = []
     for variant in group.variants():
         _, answers = group.of(variant)
         rows.append(group.row("STOI", _quality(answers, "STOI"), bench, variant, name=f"{group.name}: {variant}", also=_qualities(answers)))
+        rows[-1].also["kbit/s"] = _quality(answers, "kbit/s").total
+        if variant.startswith(OPUS):
+            continue
         used = Counter(code for a in answers for code in a.text.split())
         share = np.array(list(used.values())) / max(1, sum(used.values()))
         rows[-1].also |= {"codes used": float(len(used)), "perplexity": float(np.exp(-(share * np.log(share)).sum()))}

@@ -6,6 +6,7 @@ and answers them in batches. Adding a peer is adding a class here.
 
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -23,17 +24,19 @@ from lauragpt import __version__
 from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.data.manifest import Example
 from lauragpt.engine.laura import Laura, find_checkpoint
-from lauragpt.engine.longform import BRIEFEST, cut
+from lauragpt.engine.longform import BRIEFEST, HOP, cut
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics, speaker
 from lauragpt.evaluate.answers import Answer, Answers
 from lauragpt.evaluate.ladder import ladder
+from lauragpt.evaluate.opus import RATES, opus
 from lauragpt.result import Result
 from lauragpt.text import CtcUnits
 
 BATCH = 16  # items a call: small enough for a bar that moves, large enough to be quick
 REAL = "the real recordings"
 OUTSIDE = "pocketsphinx"  # the recogniser that hears English speech which was made or cleaned
+OPUS = "Opus at"  # and so many kbit/s: the mark beside the codec
 LEVELS = (1, 2, 4, 8, 16, 32)  # numbers of quantizers that the codec is measured with
 Answered = Iterator[tuple[Example, list[Answer]]]
 
@@ -135,16 +138,21 @@ class Checkpoint:
             answers[i].texts[OUTSIDE] = text
 
     def _encode(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
-        """A number of quantizers a variant; `text` holds the codes of the last of them."""
-        told = []
-        for wave, codes in zip(waves, self.laura.core.backend.codec_encode(list(waves))):
+        """A number of quantizers a variant, whose `text` holds the codes of the last of them; then Opus, at each of its rates."""
+        backend, told = self.laura.core.backend, []
+        bits = math.log2(backend.codebook_size) * SAMPLE_RATE / HOP / 1000  # kbit/s of a quantizer
+        for wave, codes in zip(waves, backend.codec_encode(list(waves))):
             levels = [n for n in LEVELS if n <= len(codes)]
-            sounds = [self.laura.core.backend.codec_decode([codes[:n]])[0] for n in levels]
-            scores = in_processes(qualities, [wave] * len(sounds), sounds)
-            told.append([
-                Answer(f"{n} quantizers", text=" ".join(map(str, codes[n - 1])), scores=measured)
-                for n, measured in zip(levels, scores, strict=True)
-            ])  # fmt: skip
+            made = [Answer(f"{n} quantizers", text=" ".join(map(str, codes[n - 1])), scores={"kbit/s": n * bits}) for n in levels]
+            sounds = [backend.codec_decode([codes[:n]])[0] for n in levels]
+            with suppress(metrics.MissingPackage):
+                for rate in RATES:
+                    sound, took = opus(wave, rate)
+                    made.append(Answer(f"{OPUS} {rate} kbit/s", scores={"kbit/s": took}))
+                    sounds.append(sound)
+            for answer, scores in zip(made, in_processes(qualities, [wave] * len(sounds), sounds), strict=True):
+                answer.scores |= scores
+            told.append(made)
         return told
 
     def _speak(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:

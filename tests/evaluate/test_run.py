@@ -197,6 +197,10 @@ def test_all_tasks_are_measured_for_real(laura, data, tmp_path, capsys):
     assert "CTC greedy WER %" in by["asr", "kathleen"].also and by["asr", "kathleen"].floor == 100
     assert sum(row.task == "se" for row in report.rows) == 5
     assert by["se", "kathleen: the GPT's tokens"].floor == by["se", "kathleen: noisy input"].score.value
+    codec = [row for row in report.rows if row.task == "codec" and row.data.startswith("kathleen")]
+    assert [row.data.split(": ")[1] for row in codec] == ["1 quantizers", "2 quantizers", "4 quantizers", *(f"Opus at {n} kbit/s" for n in (6, 8, 12))]
+    assert [row.also["kbit/s"] for row in codec[:3]] == [0.25, 0.5, 1] and all("codes used" in row.also for row in codec[:3])
+    assert codec[3].score.value < codec[4].score.value < codec[5].score.value and "codes used" not in codec[3].also
     heard = by["se", "kathleen: the codec's ceiling"].also
     assert heard["WER % heard by pocketsphinx"] >= 0 and heard["WER % heard by itself"] >= 0
     assert "pocketsphinx" in by["tts", "kathleen: the real recordings"].also["heard by"]
