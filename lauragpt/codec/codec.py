@@ -27,6 +27,7 @@ class CodecConfig:
     """Everything that decides what a code means, apart from the weights."""
 
     architecture: str = "seanet"  # "seanet" as in the paper, or "spectral", which trains on a CPU
+    head: str = ""  # what decodes, "seanet" or "spectral", where it is not what encodes: the same codes, another sound
     sample_rate: int = 16000
     strides: tuple[int, ...] = (8, 5, 4, 2, 2)  # in the decoder's order; their product is the hop
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
@@ -47,7 +48,8 @@ class CodecConfig:
         return self.quantizer.dim
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Plain data. The head is left out where it is the encoder's own, so that codecs from before there was a choice keep their hash."""
+        return {key: value for key, value in asdict(self).items() if key != "head" or value}
 
     @classmethod
     def from_dict(cls, values: dict) -> "CodecConfig":
@@ -92,14 +94,20 @@ class Codec(nn.Module):
 
     @classmethod
     def from_config(cls, config: CodecConfig) -> "Codec":
+        encoders = {
+            "seanet": lambda: SEANetEncoder(config.seanet, config.strides, config.dim),
+            "spectral": lambda: SpectralEncoder(config.spectral, config.hop, config.dim),
+        }
+        decoders = {
+            "seanet": lambda: SEANetDecoder(config.seanet, config.strides, config.dim),
+            "spectral": lambda: SpectralDecoder(config.spectral, config.hop, config.dim),
+        }
+        head = config.head or config.architecture
+        for what, name in (("architecture", config.architecture), ("head", head)):
+            if name not in encoders:
+                raise LauraError(f"unknown codec {what} {name!r}: choose seanet or spectral")
         quantizer = ResidualQuantizer(config.quantizer)
-        if config.architecture == "seanet":
-            parts = (SEANetEncoder(config.seanet, config.strides, config.dim), SEANetDecoder(config.seanet, config.strides, config.dim))
-        elif config.architecture == "spectral":
-            parts = (SpectralEncoder(config.spectral, config.hop, config.dim), SpectralDecoder(config.spectral, config.hop, config.dim))
-        else:
-            raise LauraError(f"unknown codec architecture {config.architecture!r}: choose seanet or spectral")
-        return cls(config, parts[0], quantizer, parts[1])
+        return cls(config, encoders[config.architecture](), quantizer, decoders[head]())
 
     def latents(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         """wave (B, N) -> continuous latents (B, T, D). `lengths` (B,): samples a row that are its own."""

@@ -169,6 +169,25 @@ def test_bad_configurations_say_what_is_wrong():
 
 
 @both
+def test_heads_share_codes_and_the_training_step(architecture):
+    """Another head on the same encoder and codebooks: the same codes, a sound of the same length, a hash of its own."""
+    codec, other = tiny(architecture), {"seanet": "spectral", "spectral": "seanet"}[architecture]
+    config = replace(codec.config, head=other)
+    crossed = Codec.from_config(config)
+    assert type(crossed.decoder) is type(tiny(other).decoder) and type(crossed.encoder) is type(codec.encoder)
+    for part in ("encoder", "quantizer"):
+        getattr(crossed, part).load_state_dict(getattr(codec, part).state_dict())
+    wave = sound(2, 5 * HOP)
+    assert torch.equal(crossed.encode(wave), codec.encode(wave)) and crossed.hash != codec.hash
+    output = crossed(wave)
+    assert output.wave.shape == wave.shape and not torch.equal(output.wave, codec(wave).wave)
+    assert CodecConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert "head" not in codec.config.to_dict()
+    with pytest.raises(LauraError, match="head 'wavenet'"):
+        Codec.from_config(replace(config, head="wavenet"))
+
+
+@both
 def test_one_gradient_reaches_every_weight(architecture):
     codec = Codec.from_config(TINY[architecture])
     wave = sound(2, 4 * HOP)
