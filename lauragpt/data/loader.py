@@ -1,11 +1,11 @@
 """Examples -> batches. The plan is pure data: which examples make batch `step` is a function of (lengths, weights, seed, step, rank) alone.
 
-So a run resumes at the exact next batch by knowing its step, and ranks read different batches without speaking to each other. A batch is
-bounded by padded seconds; its examples are of like length; its tasks are drawn by weight.
+So a run resumes at the exact next batch by knowing its step, and ranks read different batches without speaking to each other. A batch holds
+about so many seconds, and every example in it is drawn by weight alone: what is long comes as often as what is short. (Batches of like
+length would starve what is long, wherever something short has set the length.) Whoever pads makes groups of like length: `alike`.
 """
 
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 
 CHARACTERS_A_SECOND = 60.0  # text costs the GPT so little against audio
+MOST = 256  # examples a batch
 
 
 def seconds_of(example: Example) -> float:
@@ -30,7 +31,7 @@ def weight_of(example: Example, weights: Mapping[str, float]) -> float:
 
 @dataclass(frozen=True)
 class Group:
-    """Examples of one task and corpus, shortest first."""
+    """Examples of one task and corpus."""
 
     weight: float
     indices: tuple[int, ...]
@@ -40,34 +41,32 @@ class Group:
 class Plan:
     """`plan[step]` -> indices of the examples of a batch."""
 
-    def __init__(self, examples: Sequence[Example], weights: Mapping[str, float], batch_seconds: float, seed: int = 0, rank: int = 0):
+    def __init__(
+        self, examples: Sequence[Example], weights: Mapping[str, float], batch_seconds: float, seed: int = 0, rank: int = 0,
+        seconds: Callable[[Example], float] = seconds_of,
+    ):  # fmt: skip
+        """`seconds`: what an example costs. LauraError when no example that has a weight fits a batch."""
         self.batch_seconds, self.seed, self.rank = batch_seconds, seed, rank
-        members: dict[str, list[tuple[float, int]]] = {}
+        members: dict[str, list[tuple[int, float]]] = {}
         for index, example in enumerate(examples):
-            weight, seconds = weight_of(example, weights), seconds_of(example)
-            if weight > 0 and seconds <= batch_seconds:
+            weight, cost = weight_of(example, weights), seconds(example)
+            if weight > 0 and cost <= batch_seconds:
                 key = f"{example.task}/{example.corpus}" if f"{example.task}/{example.corpus}" in weights else example.task
-                members.setdefault(key, []).append((seconds, index))
-        self.groups = []
-        for key, rows in sorted(members.items()):
-            rows.sort()
-            self.groups.append(Group(weights[key], tuple(i for _, i in rows), tuple(s for s, _ in rows)))
+                members.setdefault(key, []).append((index, cost))
+        self.groups = [Group(weights[key], *zip(*rows)) for key, rows in sorted(members.items())]
         if not self.groups:
             raise LauraError(f"no example of {', '.join(weights)} fits a batch of {batch_seconds:g} s: prepare data, or raise batch_seconds")
         total = sum(group.weight for group in self.groups)
         self.chances = np.array([group.weight / total for group in self.groups])
 
     def __getitem__(self, step: int) -> list[int]:
-        rng = np.random.default_rng((self.seed, self.rank, step))
-        anchor = self._draw_group(rng)
-        first = int(rng.integers(len(anchor.indices)))
-        longest, batch = anchor.seconds[first], [anchor.indices[first]]  # the anchor sets the length of the batch, and is in it
-        while (len(batch) + 1) * longest <= self.batch_seconds and len(batch) < 256:
+        """Drawn until there are `batch_seconds`. The last goes over: to leave it out would leave out long ones more often."""
+        rng, batch, total = np.random.default_rng((self.seed, self.rank, step)), [], 0.0
+        while total < self.batch_seconds and len(batch) < MOST:
             group = self._draw_group(rng)
-            # Those at most as long as the anchor, preferring the longer half of them: little padding, and short ones are met too.
-            count = bisect_left(group.seconds, longest + 1e-9)
-            if count:
-                batch.append(group.indices[int(rng.integers(count // 2 if rng.random() < 0.8 else 0, count))])
+            place = int(rng.integers(len(group.indices)))
+            batch.append(group.indices[place])
+            total += group.seconds[place]
         return batch
 
     def _draw_group(self, rng: np.random.Generator) -> Group:

@@ -151,7 +151,7 @@ class LauraModel(nn.Module):
                 listening += 1
             rows.append(ids)
         said: list[Tensor] = [torch.empty(0)] * len(rows)
-        for group in _alike([len(row) for row in rows]):
+        for group in alike([len(row) for row in rows]):
             at = pad_sequence([torch.tensor(times[i], dtype=torch.float32, device=device) for i in group], batch_first=True)
             hidden = self.gpt.hidden(pad_sequence([rows[i] for i in group], batch_first=True), times=at)
             for i, row in zip(group, hidden, strict=True):
@@ -162,7 +162,7 @@ class LauraModel(nn.Module):
         return nn.functional.cross_entropy(self.gpt.logits(torch.cat(said)).float(), wanted, reduction="none")
 
 
-def _alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
+def alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
     """Indices in groups of like length, so that at most a share of `waste` of a row, and 16, is padding: what is not there is not computed."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):

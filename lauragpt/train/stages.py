@@ -14,11 +14,11 @@ from torch.nn.utils.rnn import pad_sequence
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.augment import change_speed, gain, mix_sounds
 from lauragpt.data.captions import join_captions
-from lauragpt.data.loader import Plan
+from lauragpt.data.loader import Plan, seconds_of
 from lauragpt.data.manifest import Example
 from lauragpt.data.spelling import spelled
 from lauragpt.model.encoder import Heard
-from lauragpt.model.laura import LauraModel
+from lauragpt.model.laura import LauraModel, alike
 from lauragpt.model.sequence import Layout, layout, text_layout
 from lauragpt.model.vocoder import vocoder_loss
 from lauragpt.tasks import TASKS, slu_to_text
@@ -80,7 +80,11 @@ class ModelStage:
             layer.compile(dynamic=True)
 
     def make_plan(self, weights: dict[str, float]) -> Plan:
-        return Plan(self.corpus.train, weights, self.config.batch_seconds, self.seed, self.rank)
+        return Plan(self.corpus.train, weights, self.config.batch_seconds, self.seed, self.rank, self.seconds)
+
+    def seconds(self, example: Example) -> float:
+        """What an example costs of a batch."""
+        return seconds_of(example)
 
     def rng(self, step: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, self.rank, step, 1))
@@ -90,10 +94,21 @@ class ModelStage:
         return self.model.gpt.embed_tokens.weight.device
 
     def hear(self, waves: Tensor, samples: Tensor) -> Heard:
-        features, lengths = self.model.features(waves.to(self.device), samples.to(self.device))
-        if self.config.mask and self.model.training:
-            features = mask_features(features)
-        return self.model.listen(features, lengths)
+        """(B, N), (B,) -> Heard, in groups of like length: what is padding is hardly computed."""
+        lengths, order, parts = self.model.features.lengths(samples), [], []
+        for group in alike(lengths.tolist()):
+            features, count = self.model.features(waves[group, : int(samples[group].max())].to(self.device), samples[group].to(self.device))
+            if self.config.mask and self.model.training:
+                features = mask_features(features)
+            parts.append(self.model.listen(features, count))
+            order += group
+        back = torch.tensor(order).argsort().tolist()
+
+        def together(name: str) -> Tensor | None:
+            rows = [row for part in parts if getattr(part, name) is not None for row in getattr(part, name)]
+            return pad_sequence([rows[i] for i in back], batch_first=True) if rows else None
+
+        return Heard(together("embeddings"), lengths.to(self.device), together("ctc_log_probs"), together("middle_log_probs"))
 
     def spell(self, rows: list[Tensor]) -> Tensor:
         """Probabilities (T, U) each -> (B, T, D)."""
@@ -145,7 +160,7 @@ class ModelStage:
         total: dict[str, list[float]] = {}
         self.corpus.train, self.small_plan, self.text_plan = self.corpus.dev, None, None
         try:
-            self.plan = Plan(self.corpus.dev, self.config.weights, self.config.batch_seconds, seed=99)
+            self.plan = Plan(self.corpus.dev, self.config.weights, self.config.batch_seconds, seed=99, seconds=self.seconds)
             with torch.no_grad():
                 for step in range(4):
                     for name, value in self.step(self.batch(step) | {"step": step}, lambda name, loss: None).items():
@@ -233,6 +248,10 @@ class LauraStage(ModelStage):
             return super().make_plan(weights)
         self.text_plan = Plan(self.corpus.train, texts, self.config.text_seconds, self.seed, self.rank)
         return super().make_plan({key: value for key, value in weights.items() if key not in texts})
+
+    def seconds(self, example: Example) -> float:
+        cut = self.config.sound_seconds
+        return min(cut, example.duration) if example.task == "aac" and cut else seconds_of(example)
 
     def batch(self, step: int) -> dict:
         config, rng = self.config, self.rng(step)
@@ -353,15 +372,20 @@ class VocoderStage(ModelStage):
             model.vocoder.output.bias.zero_()
 
     def batch(self, step: int) -> dict:
-        rng, encode = self.rng(step), self.corpus.tokenizer.encode
+        rng = self.rng(step)
         examples = [self.corpus.train[i] for i in self.plan[step]]
         wanted = "se" if rng.random() < self.config.weights.get("se", 0.0) / sum(self.config.weights.values()) else "tts"
         same = [e for e in examples if e.task == wanted] or examples
-        task = same[0].task
-        same = [e for e in same if e.task == task]
+        same = [e for e in same if e.task == same[0].task]
         clean = [self.corpus.waves(e.audio) for e in same]
+        groups = alike([len(wave) // self.model.config.codec.hop for wave in clean])
+        return {"groups": [self.group([same[i] for i in group], [clean[i] for i in group], rng) for group in groups]}
+
+    def group(self, same: list[Example], clean: list[np.ndarray], rng: np.random.Generator) -> dict:
+        """Examples of one task and of like length, with their conditions."""
+        encode = self.corpus.tokenizer.encode
         batch = {"clean": pad(clean), "corrupt": rng.integers(1 << 31)}
-        if task == "se":
+        if same[0].task == "se":
             noisy = [self.corpus.noisy(wave, rng) for wave in clean]
             # Now and then the noise of another utterance: the tokens say what was spoken, so that nothing goes round the GPT.
             order = np.arange(len(same)) if rng.random() >= self.strangers else np.roll(np.arange(len(same)), 1)
@@ -375,6 +399,12 @@ class VocoderStage(ModelStage):
         return batch
 
     def step(self, batch: dict, update: Update) -> dict[str, float]:
+        tokens = [int(-(-group["clean"][1] // self.model.config.codec.hop).sum()) for group in batch["groups"]]
+        loss = sum(self.loss(group) * (count / sum(tokens)) for group, count in zip(batch["groups"], tokens, strict=True))
+        update("model", loss)
+        return {"loss": loss.item(), "noisy" if "noisy" in batch["groups"][0] else "text": loss.item()}
+
+    def loss(self, batch: dict) -> Tensor:
         device, codec = self.device, self.model.codec.eval()
         clean, samples = (tensor.to(device) for tensor in batch["clean"])
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
@@ -388,9 +418,7 @@ class VocoderStage(ModelStage):
             name: tuple(t.to(device) for t in batch[name]) for name in ("text", "prompt", "noisy")
             if name in batch and batch[name][0].shape[1]
         }  # fmt: skip
-        loss = vocoder_loss(self.model.vocode(tokens, lengths, **conditions), target, lengths)
-        update("model", loss)
-        return {"loss": loss.item(), "noisy" if "noisy" in batch else "text": loss.item()}
+        return vocoder_loss(self.model.vocode(tokens, lengths, **conditions), target, lengths)
 
 
 class CodecTraining(CodecStage):

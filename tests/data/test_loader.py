@@ -1,4 +1,6 @@
-"""The plan of batches: pure, bounded by padded seconds, drawn by weight; and the cache of recordings."""
+"""The plan of batches: pure, of about so many seconds, drawn by weight; and the cache of recordings."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,11 +29,25 @@ def test_a_batch_is_a_function_of_seed_rank_and_step():
     assert len({tuple(batch) for batch in straight}) > 20
 
 
-def test_padded_seconds_are_bounded_and_no_batch_is_empty():
+def test_seconds_go_over_by_less_than_the_last():
     plan = Plan(MANY, {"asr": 1, "ser": 1}, 20)
     for step in range(200):
         seconds = [seconds_of(MANY[i]) for i in plan[step]]
-        assert seconds and len(seconds) * max(seconds) <= 20
+        assert sum(seconds[:-1]) < 20 <= sum(seconds)
+
+
+def test_what_is_long_is_drawn_as_often_as_its_weight_says():
+    """However short the others are, and whatever a batch began with."""
+    short = [replace(heard("asr", n), duration=0.5) for n in range(500)]
+    long = [replace(heard("slu", n), duration=12.0) for n in range(50)]
+    plan = Plan(short + long, {"asr": 3, "slu": 1}, 30)
+    drawn = [(short + long)[i].task for step in range(1500) for i in plan[step]]
+    assert np.mean([task == "slu" for task in drawn]) == pytest.approx(0.25, abs=0.02)
+
+
+def test_an_example_may_cost_less_than_it_lasts():
+    plan = Plan(MANY, {"ser": 1}, 20, seconds=lambda e: 1.0)
+    assert {len(plan[step]) for step in range(20)} == {20}
 
 
 def test_weights_choose_and_zero_excludes():

@@ -10,7 +10,7 @@ from lauragpt.engine.torch_backend import open_checkpoint
 from lauragpt.errors import LauraError
 from lauragpt.model.encoder import Encoder
 from lauragpt.model.gpt import GPT
-from lauragpt.model.laura import PRESETS, LauraConfig, LauraModel, _alike, load_checkpoint, save_checkpoint
+from lauragpt.model.laura import PRESETS, LauraConfig, LauraModel, alike, load_checkpoint, save_checkpoint
 from lauragpt.model.sequence import layout, text_layout
 from lauragpt.model.vocoder import Vocoder
 
@@ -74,7 +74,7 @@ def test_what_is_spelled_is_added_to_what_is_heard(model):
 
 @pytest.mark.parametrize("lengths", [[5], [90, 3, 88, 40, 3, 41], [7] * 5, list(range(1, 60, 7))])
 def test_rows_of_like_length_share_a_batch(lengths):
-    groups = _alike(lengths)
+    groups = alike(lengths)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     for group in groups:
         assert min(lengths[i] for i in group) >= 0.75 * max(lengths[i] for i in group) - 16
