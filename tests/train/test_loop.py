@@ -23,7 +23,7 @@ from lauragpt.train import loop
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
-from lauragpt.train.stages import STAGE_CLASSES, shares_of
+from lauragpt.train.stages import STAGE_CLASSES, pad, shares_of
 
 CONFIG = StageConfig(
     steps=4, batch_seconds=8, warmup=2, noise=0.5, weights={"asr": 1, "mt": 1, "tts": 1, "se": 1, "aac": 1}, small_from=0.5
@@ -183,6 +183,21 @@ def test_joint_training_begins_by_measuring_what_it_taps_and_never_again(corpus)
     before = tapped.mean.clone()
     STAGE_CLASSES["laura"](model, corpus, CONFIG, seed=5)
     assert torch.equal(tapped.mean, before)
+
+
+@torch.no_grad()
+def test_recordings_of_any_length_are_heard_in_groups_as_together(corpus):
+    stage, _ = make("encoder", corpus, {"asr": 1})
+    rng = np.random.default_rng(0)
+    waves, samples = pad([0.1 * rng.normal(size=n).astype(np.float32) for n in (90_000, 4_000, 30_000, 5_000, 88_000, 700)])
+    stage.model.eval()
+    heard, whole = stage.hear(waves, samples), stage.model.encode(waves, samples)
+    assert torch.equal(heard.lengths, whole.lengths) and heard.middle_log_probs is None
+    for row, count in enumerate(heard.lengths.tolist()):
+        for name in ("embeddings", "ctc_log_probs"):
+            torch.testing.assert_close(getattr(heard, name)[row, :count], getattr(whole, name)[row, :count], atol=1e-5, rtol=1e-4)
+    stage.model.train()
+    assert stage.hear(waves, samples).middle_log_probs.shape == heard.ctc_log_probs.shape
 
 
 def test_a_cut_of_a_sound_is_seldom_the_silence_around_it(corpus):
