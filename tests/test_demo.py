@@ -13,9 +13,9 @@ import pytest
 import soundfile
 
 from lauragpt.demo import CHAIN, RECORDINGS, plan, read_clips, run_demo
-from lauragpt.pages import COLOURS, compare, png, spectrogram
 from lauragpt.engine.laura import Laura
 from lauragpt.errors import LauraError
+from lauragpt.pages import COLOURS, compare, png, spectrogram
 
 
 def read_png(data: bytes) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.manifest import Example
 from lauragpt.data.orders import order_words
 from lauragpt.model.laura import LauraModel

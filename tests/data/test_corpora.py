@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from lauragpt.text import normalize
 
 from lauragpt.data import corpora
 from lauragpt.data.captions import CAPTIONS, VOCAL_SOUNDS, join_captions, sound_of, sounds_of
 from lauragpt.data.corpora import CORPORA, check_splits, held_out, prepare, say_alphanumeric
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.errors import LauraError
+from lauragpt.text import normalize
 
 
 def prepared(data, **how) -> dict[str, Example]:

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from lauragpt.engine.decoding import (
-    SPEECH_LOOP, TEXT_LOOP, Decoded, Options, Row, choose_one, decode, find_loop, log_softmax, noise, score,
+    SPEECH_LOOP,
+    TEXT_LOOP,
+    Decoded,
+    Options,
+    Row,
+    choose_one,
+    decode,
+    find_loop,
+    log_softmax,
+    noise,
+    score,
 )
 from lauragpt.errors import LauraError
 

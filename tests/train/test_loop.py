@@ -21,9 +21,10 @@ from lauragpt.model.sequence import Layout
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop
 from lauragpt.train.corpus import Corpus
+from lauragpt.train.model_stage import pad, shares_of
 from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
-from lauragpt.train.stages import STAGE_CLASSES, pad, shares_of
+from lauragpt.train.stages import STAGE_CLASSES
 
 CONFIG = StageConfig(
     steps=4, batch_seconds=8, warmup=2, noise=0.5, weights={"asr": 1, "mt": 1, "tts": 1, "se": 1, "aac": 1}, small_from=0.5

@@ -1,0 +1,161 @@
+"""What the stages over a LauraModel share: the plan of batches, hearing, reading, speech, the CTC loss, the optimizer over what trains.
+
+A stage makes its batches from a pure plan (data/loader.py) with randomness from (seed, step), names the modules that are saved, and has one
+step function, which returns a dict of losses by name.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from lauragpt.data.loader import Plan, seconds_of
+from lauragpt.data.manifest import Example
+from lauragpt.data.spelling import spelled
+from lauragpt.model.encoder import Heard
+from lauragpt.model.laura import LauraModel, alike
+from lauragpt.model.sequence import Layout, layout
+from lauragpt.text import normalize
+from lauragpt.train.corpus import Corpus
+from lauragpt.train.recipe import StageConfig
+
+Update = Callable[[str, Tensor], object]
+
+
+def pad(waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """(B, N) and (B,)"""
+    return pad_sequence([torch.from_numpy(np.asarray(w, dtype=np.float32)) for w in waves], batch_first=True), torch.tensor([len(w) for w in waves])
+
+
+def shares_of(layouts: Sequence[Layout], emphasis: Sequence[float] | None = None) -> list[float]:
+    """What each output token counts in the loss, together 1: a sequence of n tokens counts as the root of n times its emphasis, so that a
+    second of sound, 25 tokens, does not drown an emotion, of whose few tokens one says which it is."""
+    counts = [sum(row.targets) for row in layouts]
+    weights = [times * count**0.5 for times, count in zip(emphasis or [1.0] * len(layouts), counts, strict=True)]
+    return [weight / sum(weights) / count for weight, count in zip(weights, counts, strict=True) for _ in range(count)]
+
+
+def mask_features(features: Tensor, bins: int = 80) -> Tensor:
+    """SpecAugment: of each row, two bands of up to 15 mel bins and two spans of up to 8 frames are set to the mean (0)."""
+    B, T, F = features.shape
+    at = torch.arange(F, device=features.device) % bins
+    time, kept = torch.arange(T, device=features.device), torch.ones(B, T, F, dtype=torch.bool, device=features.device)
+    for _ in range(2):
+        low, width = torch.randint(bins, (B, 1)), torch.randint(16, (B, 1))
+        kept &= ~((at >= low) & (at < low + width))[:, None]
+        start, span = torch.randint(T, (B, 1)), torch.randint(min(9, T // 4 + 1), (B, 1))
+        kept &= ~((time >= start) & (time < start + span))[:, :, None]
+    return features * kept
+
+
+class ModelStage:
+    """What the stages over a LauraModel share: the plan, the optimizer over what trains."""
+
+    name = ""
+    trained: tuple[str, ...] = ()
+    small_plan: Plan | None = None  # of the small tasks alone
+    text_plan: Plan | None = None  # of the tasks without sound
+
+    def __init__(self, model: LauraModel, corpus: Corpus, config: StageConfig, seed: int = 0, rank: int = 0):
+        self.model, self.corpus, self.config, self.seed, self.rank = model, corpus, config, seed, rank
+        self.modules = nn.ModuleDict({name: getattr(model, name) for name in self.trained})
+        decayed = [p for p in self.modules.parameters() if p.dim() > 1]
+        plain = [p for p in self.modules.parameters() if p.dim() <= 1]
+        groups = [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizers = {"model": torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)}
+        self.plan = self.make_plan(config.weights)
+        self.known: dict[str, np.ndarray] = {}  # tokens by recording
+        for layer in model.gpt.layers if config.compile and "gpt" in self.trained else ():
+            layer.compile(dynamic=True)
+
+    def make_plan(self, weights: dict[str, float]) -> Plan:
+        return Plan(self.corpus.train, weights, self.config.batch_seconds, self.seed, self.rank, self.seconds)
+
+    def seconds(self, example: Example) -> float:
+        """What an example costs of a batch."""
+        return seconds_of(example)
+
+    def rng(self, step: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.rank, step, 1))
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.gpt.embed_tokens.weight.device
+
+    def hear(self, waves: Tensor, samples: Tensor) -> Heard:
+        """(B, N), (B,) -> Heard, in groups of like length: what is padding is hardly computed."""
+        lengths, order, parts = self.model.features.lengths(samples), [], []
+        for group in alike(lengths.tolist()):
+            features, count = self.model.features(waves[group, : int(samples[group].max())].to(self.device), samples[group].to(self.device))
+            if self.config.mask and self.model.training:
+                features = mask_features(features)
+            parts.append(self.model.listen(features, count))
+            order += group
+        back = torch.tensor(order).argsort().tolist()
+
+        def together(name: str) -> Tensor | None:
+            rows = [row for part in parts if getattr(part, name) is not None for row in getattr(part, name)]
+            return pad_sequence([rows[i] for i in back], batch_first=True) if rows else None
+
+        return Heard(together("embeddings"), lengths.to(self.device), together("ctc_log_probs"), together("middle_log_probs"))
+
+    def spell(self, rows: list[Tensor]) -> Tensor:
+        """Probabilities (T, U) each -> (B, T, D)."""
+        return self.model.spell(pad_sequence(rows, batch_first=True).to(self.device))
+
+    def ctc(self, heard: Heard, texts: Sequence[str], rows: Sequence[int]) -> Tensor:
+        """Mean CTC loss a unit over the rows that have words; the middle layer's counts a third."""
+        units = [self.corpus.units.encode(text) for text in texts]
+        targets, counts = torch.tensor([u for row in units for u in row]), torch.tensor([len(u) for u in units])
+        rows, loss = torch.tensor(rows), torch.zeros((), device=self.device)
+        for log_probs, weight in ((heard.ctc_log_probs, 1.0), (heard.middle_log_probs, 0.3)):
+            if log_probs is not None:
+                each = nn.functional.ctc_loss(
+                    log_probs[rows].transpose(0, 1).cpu(), targets, heard.lengths[rows].cpu(), counts, reduction="none", zero_infinity=True
+                )
+                loss = loss + weight * each.sum().to(self.device) / counts.clamp(min=1).sum()
+        return loss
+
+    def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
+        """The layout of `target` after the frames (T, U) that spell `said`."""
+        frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
+        return layout(self.model.vocabulary, task, lang, self.corpus.write(task, target), len(frames)), frames
+
+    def speech(self, example: Example, rng: np.random.Generator) -> Layout:
+        """A text to be spoken, now and then behind another utterance of the speaker, which goes on in the same voice."""
+        prompt = self.corpus.prompt(example, rng) if rng.random() < 0.3 else None
+        said = [e for e in (prompt, example) if e is not None]
+        source = self.corpus.write("tts", " ".join(normalize(e.source, e.lang) for e in said))
+        codes = [code for e in said for code in self.codes(e)]
+        return layout(self.model.vocabulary, "tts", example.lang, self.model.vocabulary.audio(codes), source=source)
+
+    @torch.no_grad()
+    def codes(self, example: Example) -> list[int]:
+        """The tokens of a recording as it is, made once: the codec is frozen."""
+        if example.audio not in self.known:
+            self.model.codec.eval()
+            wave = torch.from_numpy(self.corpus.waves(example.audio))[None].to(self.device)
+            self.known[example.audio] = self.model.codec.encode(wave, n_quantizers=1)[0, 0].short().cpu().numpy()
+        return self.known[example.audio].tolist()
+
+    def phrase(self, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
+        """Some words of the texts to be read from their spelling."""
+        lang, spoken = self.corpus.phrase(rng)
+        return self.reading("asr", lang, spoken, spoken, rng)
+
+    def validate(self) -> dict[str, float]:
+        """Mean losses over some fixed dev batches."""
+        examples, plans = self.corpus.train, (self.plan, self.small_plan, self.text_plan)
+        total: dict[str, list[float]] = {}
+        self.corpus.train, self.small_plan, self.text_plan = self.corpus.dev, None, None
+        try:
+            self.plan = Plan(self.corpus.dev, self.config.weights, self.config.batch_seconds, seed=99, seconds=self.seconds)
+            with torch.no_grad():
+                for step in range(4):
+                    for name, value in self.step(self.batch(step) | {"step": step}, lambda name, loss: None).items():
+                        total.setdefault(name, []).append(value)
+        finally:
+            self.corpus.train, (self.plan, self.small_plan, self.text_plan) = examples, plans
+        return {name: float(np.mean(values)) for name, values in total.items()}

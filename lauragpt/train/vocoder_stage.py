@@ -1,0 +1,77 @@
+"""The one-step vocoder's stage: tokens, some of them wrong, and a condition -> the sum of all embeddings (L1 + L2). The codec is frozen."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.data.manifest import Example
+from lauragpt.model.laura import LauraModel, alike
+from lauragpt.model.vocoder import vocoder_loss
+from lauragpt.text import normalize
+from lauragpt.train.model_stage import ModelStage, Update, pad
+
+PROMPT_SECONDS = 3.0  # of the speaker's other utterance that the vocoder hears
+
+
+class VocoderStage(ModelStage):
+    """Tokens and a condition to the sum of all embeddings. The codec is frozen."""
+
+    name, trained = "vocoder", ("vocoder",)
+    corrupted, strangers = 0.08, 0.3  # shares: tokens replaced by others (the GPT errs); conditions of another utterance
+
+    def __init__(self, model: LauraModel, *rest, **more):
+        super().__init__(model, *rest, **more)
+        with torch.no_grad():  # at first, nearly nothing is added to the tokens' own embeddings
+            model.vocoder.output.weight.mul_(0.1)
+            model.vocoder.output.bias.zero_()
+
+    def batch(self, step: int) -> dict:
+        rng = self.rng(step)
+        examples = [self.corpus.train[i] for i in self.plan[step]]
+        wanted = "se" if rng.random() < self.config.weights.get("se", 0.0) / sum(self.config.weights.values()) else "tts"
+        same = [e for e in examples if e.task == wanted] or examples
+        same = [e for e in same if e.task == same[0].task]
+        clean = [self.corpus.waves(e.audio) for e in same]
+        groups = alike([len(wave) // self.model.config.codec.hop for wave in clean])
+        return {"groups": [self.group([same[i] for i in group], [clean[i] for i in group], rng) for group in groups]}
+
+    def group(self, same: list[Example], clean: list[np.ndarray], rng: np.random.Generator) -> dict:
+        """Examples of one task and of like length, with their conditions."""
+        encode = self.corpus.tokenizer.encode
+        batch = {"clean": pad(clean), "corrupt": rng.integers(1 << 31)}
+        if same[0].task == "se":
+            noisy = [self.corpus.noisy(wave, rng) for wave in clean]
+            # Now and then the noise of another utterance: the tokens say what was spoken, so that nothing goes round the GPT.
+            order = np.arange(len(same)) if rng.random() >= self.strangers else np.roll(np.arange(len(same)), 1)
+            batch["noisy"] = pad([noisy[i] for i in order])
+        else:
+            texts = [torch.tensor(encode(normalize(e.source, e.lang))) for e in same]
+            batch["text"] = pad_sequence(texts, batch_first=True), torch.tensor([len(t) for t in texts])
+            others = [self.corpus.prompt(e, rng) for e in same]
+            most = int(PROMPT_SECONDS * SAMPLE_RATE)
+            batch["prompt"] = pad([self.corpus.waves(o.audio)[:most] if o is not None else np.zeros(0) for o in others])
+        return batch
+
+    def step(self, batch: dict, update: Update) -> dict[str, float]:
+        tokens = [int(-(-group["clean"][1] // self.model.config.codec.hop).sum()) for group in batch["groups"]]
+        loss = sum(self.loss(group) * (count / sum(tokens)) for group, count in zip(batch["groups"], tokens, strict=True))
+        update("model", loss)
+        return {"loss": loss.item(), "noisy" if "noisy" in batch["groups"][0] else "text": loss.item()}
+
+    def loss(self, batch: dict) -> Tensor:
+        device, codec = self.device, self.model.codec.eval()
+        clean, samples = (tensor.to(device) for tensor in batch["clean"])
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            codes = codec.encode(clean, samples)
+            target = codec.embed(codes)
+        tokens, lengths = codes[:, 0], -(-samples // self.model.config.codec.hop)
+        generator = torch.Generator().manual_seed(int(batch["corrupt"]))
+        wrong = (torch.rand(tokens.shape, generator=generator) < self.corrupted).to(device)
+        tokens = torch.where(wrong, torch.randint(self.model.config.audio_size, tokens.shape, generator=generator).to(device), tokens)
+        conditions = {
+            name: tuple(t.to(device) for t in batch[name]) for name in ("text", "prompt", "noisy")
+            if name in batch and batch[name][0].shape[1]
+        }  # fmt: skip
+        return vocoder_loss(self.model.vocode(tokens, lengths, **conditions), target, lengths)
