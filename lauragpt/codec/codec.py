@@ -9,7 +9,7 @@ B batch, N samples, K codebooks, T frames, D embedding width.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -164,12 +164,17 @@ class Codec(nn.Module):
     def hash(self) -> str:
         """16 hex digits of configuration and weights. Weights count in half precision, so that saving a checkpoint in fp16 keeps
         the hash. Tokens carry it; a model refuses tokens of another codec."""
-        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
-        for name, value in sorted(self.state_dict().items()):
-            if name not in ("quantizer.counts", "quantizer.initialised", "quantizer.updates"):  # training state, no meaning
-                digest.update(name.encode())
-                digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        kept = {n: v for n, v in self.state_dict().items() if n not in ("quantizer.counts", "quantizer.initialised", "quantizer.updates")}
+        return hash_of(json.dumps(self.config.to_dict(), sort_keys=True), kept)  # what was left out is training state, without meaning
 
     def config_hash(self) -> str:
         return self.hash
+
+
+def hash_of(configuration: str, state: Mapping[str, Tensor]) -> str:
+    """16 hex digits of a configuration and of weights in half precision."""
+    digest = hashlib.sha256(configuration.encode())
+    for name, value in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
