@@ -43,6 +43,7 @@ class Stage(str, Enum):
     gpt = "gpt"
     vocoder = "vocoder"
     laura = "laura"
+    speaker = "speaker"
 
 
 class Split(str, Enum):

@@ -64,7 +64,7 @@ class Vocoder(nn.Module):
         noisy: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """tokens (B, T), lengths (B,); text ids (B, L) and lengths; prompt, noisy features (B, P, F) and lengths. -> (B, T, E)"""
-        (B, T), device = tokens.shape, tokens.device
+        T, device = tokens.shape[1], tokens.device
         x = self.tokens(tokens)
         if noisy is not None:
             features, there = noisy

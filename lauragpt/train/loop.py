@@ -1,7 +1,7 @@
 """The only training loop. A stage hands over its modules, its optimizers and one step; the loop does the rest.
 
 For every step: rate, batch, step, log; a checkpoint on a timer and at the end. `--hours`, Ctrl-C and SIGTERM end it at the next step
-with a valid checkpoint. A step's randomness comes from (seed, step), so going on equals never having stopped.
+with a valid checkpoint; dev is measured unless it was interrupted. A step's randomness comes from (seed, step), so going on equals never having stopped.
 """
 
 import random
@@ -43,6 +43,7 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
     """Trains a stage to its last step. False when stopped before (`until` is a time.monotonic())."""
     step = checkpoint.load(folder, stage.modules, stage.optimizers)["step"] if resume and (folder / "state.json").exists() else 0
     stopped: list[int] = []
+    interrupted = False  # in whichever process: whoever interrupts wants the machine back, and not a validation first
     handlers = {n: signal.signal(n, lambda number, frame: stopped.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def update(name: str, loss: Tensor) -> None:
@@ -62,11 +63,13 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
 
     def stop() -> bool:
         """Whether any process was told to stop: all stop at the same step, or those that go on would wait for ever."""
-        asked = torch.tensor(float(bool(stopped) or bool(until and time.monotonic() > until)))
+        nonlocal interrupted
+        asked = torch.tensor([float(bool(stopped)), float(bool(until and time.monotonic() > until))])
         if accelerator.num_processes > 1:
             asked = asked.to(accelerator.device)
             torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-        return bool(asked)
+        interrupted = bool(asked[0])
+        return bool(asked.any())
 
     folder.mkdir(parents=True, exist_ok=True)
     log, saved, console = SummaryWriter(folder / "log"), time.monotonic(), Console(stderr=True)
@@ -96,7 +99,7 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
                 saved = time.monotonic()
     save()
     stage.modules.eval()
-    for name, value in stage.validate().items() if accelerator.is_main_process else ():
+    for name, value in stage.validate().items() if accelerator.is_main_process and not interrupted else ():
         log.add_scalar(f"{stage.name}/dev/{name}", value, step)
         console.print(f"{stage.name} dev {name} {value:.4f}")
     log.close()
