@@ -58,8 +58,9 @@ def decode_audio(data: bytes, name: str = "audio") -> np.ndarray:
 def stream_audio(path: str | Path, seconds: float = 10.0) -> Iterator[np.ndarray]:
     """The recording in pieces of about `seconds`, end to end what `load_audio` gives, in bounded memory. LauraError as there."""
     path = Path(path)
-    if not path.is_file() or not path.stat().st_size:
-        load_audio(path)  # has the words for it
+    if not path.is_file() or not path.stat().st_size:  # a pipe, which can be read but once, or an error: there are words for it
+        yield load_audio(path)
+        return
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             cut = _truncated(data)
@@ -69,7 +70,7 @@ def stream_audio(path: str | Path, seconds: float = 10.0) -> Iterator[np.ndarray
         with soundfile.SoundFile(path) as file:
             rate, read, kept = file.samplerate, 0, 0
             resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-            for block in file.blocks(max(1, int(seconds * rate)), dtype="float32", always_2d=True):
+            while len(block := file.read(max(1, int(seconds * rate)), dtype="float32", always_2d=True)):
                 read += len(block)
                 wave = check_wave(block.mean(axis=1), str(path))
                 if resampler is not None:

@@ -155,7 +155,7 @@ def code_files(files: list[Path], quantizers: int | None, out: Path | None, code
                 row = {"file": str(path), **codes.to_row(), "audio": sound and str(sound)}
                 print(json.dumps(row) if format == "json" else codes.to_text(str(path)), flush=True)
             except LauraError as error:
-                say(str(error))
+                say(str(error) if str(path) in str(error) else f"{path}: {error}")
                 failed += 1
             advance()
     if failed:

@@ -156,6 +156,9 @@ def test_pieces_of_bad_files_fail_in_the_same_words(tmp_path):
     (tmp_path / "talk.txt").write_text("this is not sound")
     (tmp_path / "zeros.wav").write_bytes(encoded(np.zeros(0, np.float32), format="WAV"))
     (tmp_path / "cut.wav").write_bytes(encoded(tone(2.0), format="WAV")[:-400])
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * SAMPLE_RATE).astype(np.float32)
+    whole = encoded(noise, format="FLAC")
+    (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
     broken = tone()
     broken[-5] = np.nan
     (tmp_path / "nan.wav").write_bytes(encoded(broken, format="WAV", subtype="FLOAT"))

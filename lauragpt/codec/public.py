@@ -24,11 +24,13 @@ KINDS = ("encodec", "dac", "mimi")
 
 class PublicCodec(nn.Module):
     def __init__(self, model: nn.Module):
-        """`model`: an EncodecModel, DacModel or MimiModel. LauraError for any other, and for one that is stereo or works chunk by chunk."""
+        """`model`: an EncodecModel, DacModel or MimiModel. LauraError for any other, and for one that is stereo or normalises loudness."""
         super().__init__()
         config, self.kind = model.config, model.config.model_type
         if self.kind not in KINDS:
             raise LauraError(f"{self.kind!r} is no codec that is known here: choose a folder of {', '.join(KINDS)}")
+        if self.kind == "mimi" and not hasattr(model.decoder, "upsample"):
+            raise LauraError("this transformers is too old for Mimi: pip install -U transformers")
         if getattr(config, "audio_channels", 1) != 1 or getattr(config, "normalize", False):
             raise LauraError("this EnCodec is stereo or normalises each chunk's loudness: choose the mono one of 24 kHz")
         self.model, self.rate = model.eval().requires_grad_(False), config.sampling_rate
@@ -37,7 +39,7 @@ class PublicCodec(nn.Module):
         self.levels = {"encodec": "num_quantizers", "dac": "n_codebooks", "mimi": "num_quantizers"}[self.kind]
         self.levels = int(getattr(config, self.levels))
         with torch.no_grad():
-            self.dim = self.embed(torch.zeros(1, 1, 1, dtype=torch.long)).shape[-1]
+            self.dim = self.embed(torch.zeros(1, 1, 1, dtype=torch.long, device=next(model.parameters()).device)).shape[-1]
 
     @classmethod
     def load(cls, folder: str | Path) -> "PublicCodec":
@@ -65,7 +67,7 @@ class PublicCodec(nn.Module):
     @torch.no_grad()
     def encode(self, wave: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
         """wave (B, N), lengths (B,) -> codes (B, K, T); a row's own are its first `frames(length)`."""
-        K = n_quantizers or self.levels
+        K = self.levels if n_quantizers is None else n_quantizers
         if not 1 <= K <= self.levels:
             raise LauraError(f"{K} quantizers: this codec has {self.levels}, give 1 to {self.levels}")
         rows = []
@@ -112,9 +114,9 @@ class PublicCodec(nn.Module):
 
     @property
     def hash(self) -> str:
-        """As `Codec.hash`."""
-        about = {key: value for key, value in self.model.config.to_dict().items() if key not in ("transformers_version", "_name_or_path", "dtype")}
-        return hash_of(json.dumps(about, sort_keys=True, default=str), self.model.state_dict())
+        """As `Codec.hash`, of the weights and what says how they are used; not of transformers' defaults, which change with its versions."""
+        about = {"kind": self.kind, "rate": self.rate, "hop": self.hop, "levels": self.levels, "codebook_size": self.codebook_size}
+        return hash_of(json.dumps(about, sort_keys=True), self.model.state_dict())
 
 
 def _resampled(wave: Tensor, rate: int, to: int) -> Tensor:

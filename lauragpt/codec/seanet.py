@@ -75,12 +75,12 @@ class SkipLSTM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + self.lstm(x.transpose(1, 2))[0].transpose(1, 2)
 
-    @torch.no_grad()
     def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """Pieces (n, C) -> pieces (n, C): the state is carried from one to the next."""
         state = None
         for x in pieces:
-            y, state = self.lstm(x[None], state)
+            with torch.no_grad():
+                y, state = self.lstm(x[None], state)
             yield x + y[0]
 
 

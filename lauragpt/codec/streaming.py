@@ -24,10 +24,12 @@ def windowed(
         kept = piece if kept is None else torch.cat([kept, piece])
         frames = len(kept) // frame
         if frames - after > given:
-            with torch.no_grad():
-                yield network(kept[None, : frames * frame])[0, given * out : (frames - after) * out]
+            with torch.no_grad():  # and not around the yield, which would switch gradients off for whoever waits for the next piece
+                made = network(kept[None, : frames * frame])[0, given * out : (frames - after) * out]
+            yield made
             dropped = max(0, frames - after - before)
             kept, given = kept[dropped * frame :], frames - after - dropped
     if kept is not None and len(kept) > given * frame:
         with torch.no_grad():
-            yield network(kept[None])[0, given * out :]
+            made = network(kept[None])[0, given * out :]
+        yield made

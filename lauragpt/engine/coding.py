@@ -98,7 +98,10 @@ class Codes:
                 about, codes = file.metadata() or {}, file.get_tensor("codes")
             if about.get("format") != FORMAT:
                 raise LauraError(f"{path} holds no codes: `laura codec FILE --codes OUT` writes such files")
-            return cls(codes, int(about["samples"]), about["codec_hash"], int(about["codebook_size"]))
+            found = cls(codes, int(about["samples"]), about["codec_hash"], int(about["codebook_size"]))
+            if codes.ndim != 2 or not codes.size or codes.shape[1] != -(-found.samples // HOP) or not 0 <= codes.min() <= codes.max() < found.codebook_size:
+                raise ValueError(f"codes of shape {codes.shape} do not fit {found.samples} samples and a codebook of {found.codebook_size}")
+            return found
         except FileNotFoundError:
             raise LauraError(f"{path}: no such file") from None
         except (OSError, SafetensorError, KeyError, ValueError) as error:

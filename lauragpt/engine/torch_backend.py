@@ -49,14 +49,15 @@ def open_checkpoint(folder: Path, device: str | None = None) -> tuple["TorchBack
     except Exception as error:  # the tokenizers library raises bare Exception
         raise LauraError(f"{folder}/tokenizer.json cannot be read ({str(error).splitlines()[0][:120]}): fetch the checkpoint again") from None
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    promised, found = config.get("codec_hash"), model.codec.hash
+    backend = TorchBackend(model, where)
+    promised, found = config.get("codec_hash"), backend.codec_hash
     if promised != found:
         raise LauraError(
             f"{folder} was trained on the tokens of codec {promised}, but holds codec {found}: use the codec it was trained with"
         )
     pieces = {task: tuple(seconds) for task, seconds in (config.get("pieces") or {}).items()}
     info = Info(config.get("name") or folder.resolve().name, found, tuple(config.get("langs") or LANGS), pieces)
-    return TorchBackend(model, where), tokenizer, model.vocabulary, info
+    return backend, tokenizer, model.vocabulary, info
 
 
 def pick_device(device: str | None) -> torch.device:

@@ -53,7 +53,7 @@ def draw(rows: Sequence[Row], seed: int = 0) -> list[Plot]:
     for task in dict.fromkeys(row.task for row in rows):
         mine = [row for row in rows if row.task == task and math.isfinite(row.score.value)]
         if task == "codec":
-            plots += [rates(corpus, group, measure) for corpus, group in by_corpus(mine).items() for measure in ("STOI", "PESQ")]
+            plots += [rates(corpus, group, measure) for corpus, group in by_corpus(mine).items() for measure in ("STOI", "PESQ") if drawn(group, measure)]
         elif task in TITLES:
             plots += [variants(corpus, group) for corpus, group in by_corpus(mine).items() if len(group) > 1]
         elif mine:
@@ -116,18 +116,24 @@ def variants(corpus: str, rows: Sequence[Row]) -> Plot:
     return Plot(rows[0].task, f"{corpus}: {title}", f"{note} Line: the 95 % interval.", picture(paint, 0.75 + 0.3 * len(rows)))
 
 
+def quality(row: Row, measure: str) -> float:
+    return row.score.value if row.metric == measure else row.also.get(measure, math.nan)
+
+
+def drawn(rows: Sequence[Row], measure: str) -> list[Row]:
+    """Those that have a bit rate and the measure: PESQ and Opus are not to be had everywhere."""
+    return [row for row in rows if math.isfinite(row.also.get("kbit/s", math.nan)) and math.isfinite(quality(row, measure))]
+
+
 def rates(corpus: str, rows: Sequence[Row], measure: str) -> Plot:
     """Quality against bit rate: the codec by its number of quantizers, and Opus."""
 
-    def value(row: Row) -> float:
-        return row.score.value if row.metric == measure else row.also[measure]
-
     def paint(axes) -> None:
         for ours, name, colour in ((True, "this codec", ACCENT), (False, "Opus", INK)):
-            found = [row for row in rows if row.data.split(": ", 1)[-1].startswith(OPUS) != ours]
+            found = [row for row in drawn(rows, measure) if row.data.split(": ", 1)[-1].startswith(OPUS) != ours]
             if not found:
                 continue
-            places, heights = [row.also["kbit/s"] for row in found], [value(row) for row in found]
+            places, heights = [row.also["kbit/s"] for row in found], [quality(row, measure) for row in found]
             axes.plot(places, heights, "o-", color=colour, markersize=4, linewidth=1.2)
             for row, place in zip(found, places):
                 if row.metric == measure and math.isfinite(row.score.low):

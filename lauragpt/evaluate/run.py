@@ -31,7 +31,7 @@ from lauragpt.evaluate.tally import Score
 from lauragpt.tasks import TASKS
 
 SLOW = ("tts", "se", "codec")  # these make sound, and measure or hear it several times over
-ENOUGH = 24  # examples a corpus of them where no limit is given
+ENOUGH = 16  # examples a corpus of them where no limit is given
 # Enhancement's clean recordings get one recorded sound each, nothing else, so that the rungs compare one thing.
 NOISE = NoiseConfig(snr_db=(0.0, 10.0), recorded=1.0, coloured=0.0, babble=0.0, hum=0.0, second=0.0, reverb=0.0, clipped=0.0)
 NOTES = (

@@ -113,5 +113,6 @@ def embed(wave: np.ndarray, encoder: SpeakerEncoder | None = None) -> np.ndarray
     """(N,) -> (E,); None where there is too little sound to say."""
     if len(wave) < SHORTEST or not np.abs(wave).max(initial=0) > 1e-4:
         return None
-    given = torch.from_numpy(np.asarray(wave, dtype=np.float32))[None]
-    return (encoder or shipped())(given, torch.tensor([given.shape[1]]))[0].numpy()
+    encoder = encoder or shipped()
+    given = torch.from_numpy(np.asarray(wave, dtype=np.float32))[None].to(encoder.output.weight.device)
+    return encoder(given, torch.tensor([given.shape[1]], device=given.device))[0].cpu().numpy()

@@ -37,6 +37,7 @@ BATCH = 16  # items a call: small enough for a bar that moves, large enough to b
 REAL = "the real recordings"
 OUTSIDE = "pocketsphinx"  # the recogniser that hears English speech which was made or cleaned
 OPUS = "Opus at"  # and so many kbit/s: the mark beside the codec
+ANSWERS = 2  # raised when what is asked of a checkpoint changes, so that answers kept from before are not taken for new ones
 LEVELS = (1, 2, 4, 8, 16, 32)  # numbers of quantizers that the codec is measured with
 Answered = Iterator[tuple[Example, list[Answer]]]
 
@@ -308,7 +309,7 @@ def read_given(path: Path) -> Given:
 
 def checkpoint_key(name_or_path: str | Path, seed: int) -> str:
     """What a checkpoint's answers depend on: its files, the seed, this package's version."""
-    folder, digest = find_checkpoint(name_or_path), hashlib.sha256(f"{__version__}/{seed}".encode())
+    folder, digest = find_checkpoint(name_or_path), hashlib.sha256(f"{__version__}/{ANSWERS}/{seed}".encode())
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".wav")):
         digest.update(path.read_bytes())
     return f"{folder.name}-{digest.hexdigest()[:12]}"

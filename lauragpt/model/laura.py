@@ -106,7 +106,7 @@ class LauraModel(nn.Module):
         self.gpt = GPT(config.gpt)
         self.vocoder = Vocoder(config.vocoder)
         self.codec = Codec.from_config(config.codec)
-        # Frames start as quiet as the token embeddings among which the GPT finds them.
+        # Frames start as quiet as the token embeddings among which the GPT finds them, but for the tapped layer, which is to be heard.
         nn.init.normal_(self.spelling.weight, std=0.02)
         nn.init.normal_(self.encoder.output.weight, std=0.002)
         nn.init.zeros_(self.encoder.output.bias)

@@ -144,4 +144,5 @@ def measure_tap(model: LauraModel, corpus: Corpus, seed: int = 0, count: int = 2
             wave = torch.from_numpy(corpus.waves(kind[i].audio)).to(device)
             model.encode(wave[None], torch.tensor([len(wave)], device=device))
     hook.remove()
-    model.encoder.tapped.measure(torch.cat(frames))
+    if frames:
+        model.encoder.tapped.measure(torch.cat(frames))

@@ -40,7 +40,7 @@ def rate(config: StageConfig, step: int) -> float:
 
 
 def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerator, seed: int = 0, resume: bool = False, until: float | None = None) -> bool:
-    """Trains a stage to its last step. False when stopped before (`until` is a time.monotonic())."""
+    """Trains a stage to its last step. False when stopped before (`until` is a time.monotonic()) or interrupted in it."""
     step = checkpoint.load(folder, stage.modules, stage.optimizers)["step"] if resume and (folder / "state.json").exists() else 0
     stopped: list[int] = []
     interrupted = False  # in whichever process: whoever interrupts wants the machine back, and not a validation first
@@ -98,14 +98,15 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
                 save()
                 saved = time.monotonic()
     save()
+    stop()  # it may have been interrupted in the last step
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     stage.modules.eval()
     for name, value in stage.validate().items() if accelerator.is_main_process and not interrupted else ():
         log.add_scalar(f"{stage.name}/dev/{name}", value, step)
         console.print(f"{stage.name} dev {name} {value:.4f}")
     log.close()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return step >= config.steps
+    return step >= config.steps and not interrupted
 
 
 def _average(parameters: list[Tensor], accelerator: Accelerator) -> None:

@@ -16,7 +16,7 @@ class StageConfig:
     """One stage's data, steps and schedule. The rate warms up, holds, and falls to a hundredth over the last `decay` of the steps."""
 
     steps: int = 1000
-    batch_seconds: float = 40.0  # padded, of a batch
+    batch_seconds: float = 40.0  # of a batch, about: its last example goes over
     lr: float = 1e-3
     warmup: int = 100  # steps
     decay: float = 0.3  # share of the steps

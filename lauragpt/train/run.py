@@ -41,19 +41,19 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
     corpus = Corpus(train_examples, dev_examples, Path(plan.data), tokenizer)
     for name in [stage] if stage else [name for name in STAGES if name in plan.stages]:
         config, folder = plan.stages[name], Path(plan.out) / name
-        model = assemble(plan, up_to=name).to(accelerator.device)
-        stage_object = STAGE_CLASSES[name](model, corpus, config, plan.seed, accelerator.process_index)
-        stage_object.modules.to(accelerator.device)
         if resume and (folder / "state.json").exists() and json.loads((folder / "state.json").read_text())["step"] >= config.steps:
             say(f"{name}: done before")
             continue
+        model = assemble(plan, up_to=name).to(accelerator.device)
+        stage_object = STAGE_CLASSES[name](model, corpus, config, plan.seed, accelerator.process_index)
+        stage_object.modules.to(accelerator.device)
         say(f"{name}: {config.steps} steps into {folder}")
         if not loop.run(stage_object, config, folder, accelerator, plan.seed, resume, until):
             say(f"{name}: stopped early; `--resume` goes on")
             return
-    if stage in (None, "speaker") and "speaker" in plan.stages and accelerator.is_main_process:
-        say(f"the encoder is in {stage_object.export(Path(plan.out) / 'export' / 'speaker.safetensors')}")
-    if stage in (None, "laura") and "laura" in plan.stages and accelerator.is_main_process:
+        if name == "speaker" and accelerator.is_main_process:
+            say(f"the speaker encoder is in {stage_object.export(Path(plan.out) / 'speaker.safetensors')}")
+    if stage in (None, "laura") and set(plan.stages) != {"speaker"} and accelerator.is_main_process:
         folder = export(assemble(plan), tokenizer, plan, {e.id: e for e in train_examples}, corpora_of(train_examples, plan))
         say(f"the checkpoint is in {folder}")
 

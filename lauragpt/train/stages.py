@@ -26,6 +26,11 @@ class EncoderStage(ModelStage):
 
     name, trained = "encoder", ("encoder",)
 
+    def __init__(self, model: LauraModel, *rest, **more):
+        super().__init__(model, *rest, **more)
+        if model.encoder.tapped is not None:
+            model.encoder.tapped.deviation.zero_()  # the layer changes: joint training measures it when it begins
+
     def batch(self, step: int) -> dict:
         rng = self.rng(step)
         examples = [self.corpus.train[i] for i in self.plan[step]]

@@ -34,18 +34,19 @@ class VocoderStage(ModelStage):
         same = [e for e in examples if e.task == wanted] or examples
         same = [e for e in same if e.task == same[0].task]
         clean = [self.corpus.waves(e.audio) for e in same]
+        noisy = [self.corpus.noisy(wave, rng) for wave in clean] if same[0].task == "se" else []
+        # Now and then the noise of another utterance: the tokens say what was spoken, so that nothing goes round the GPT.
+        if rng.random() < self.strangers:
+            noisy = noisy[-1:] + noisy[:-1]
         groups = alike([len(wave) // self.model.config.codec.hop for wave in clean])
-        return {"groups": [self.group([same[i] for i in group], [clean[i] for i in group], rng) for group in groups]}
+        return {"groups": [self.group([same[i] for i in g], [clean[i] for i in g], [noisy[i] for i in g] if noisy else [], rng) for g in groups]}
 
-    def group(self, same: list[Example], clean: list[np.ndarray], rng: np.random.Generator) -> dict:
-        """Examples of one task and of like length, with their conditions."""
+    def group(self, same: list[Example], clean: list[np.ndarray], noisy: list[np.ndarray], rng: np.random.Generator) -> dict:
+        """Examples of one task and of like length, with their conditions: `noisy`, or text and prompt."""
         encode = self.corpus.tokenizer.encode
         batch = {"clean": pad(clean), "corrupt": rng.integers(1 << 31)}
-        if same[0].task == "se":
-            noisy = [self.corpus.noisy(wave, rng) for wave in clean]
-            # Now and then the noise of another utterance: the tokens say what was spoken, so that nothing goes round the GPT.
-            order = np.arange(len(same)) if rng.random() >= self.strangers else np.roll(np.arange(len(same)), 1)
-            batch["noisy"] = pad([noisy[i] for i in order])
+        if noisy:
+            batch["noisy"] = pad(noisy)
         else:
             texts = [torch.tensor(encode(normalize(e.source, e.lang))) for e in same]
             batch["text"] = pad_sequence(texts, batch_first=True), torch.tensor([len(t) for t in texts])

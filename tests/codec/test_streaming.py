@@ -71,8 +71,34 @@ def test_the_spectral_context_is_what_the_network_sees():
 
     assert changed(0) == set(range(before + 1))
     assert changed(T - 1) == set(range(T - 1 - after, T))
-    first, last = codec.encoder.context
-    assert first == last < 12
+
+
+def test_the_spectral_encoders_context_is_what_it_sees():
+    codec = tiny("spectral")
+    before, after = codec.encoder.context
+    T = before + after + 5
+    wave = sound(1, T * HOP)
+    base = codec.latents(wave)[0]
+
+    def changed(frame: int) -> list[int]:
+        other = wave.clone()
+        other[0, frame * HOP : (frame + 1) * HOP] += torch.randn(HOP)
+        return ((codec.latents(other)[0] - base).abs().amax(1) > 0).nonzero()[:, 0].tolist()
+
+    # The windows end within a hop and so the last frame on each side may be spared; no frame beyond it is reached.
+    assert after - 1 <= max(changed(0)) <= after and changed(0)[0] == 0
+    assert T - 1 - before <= min(changed(T - 1)) <= T - before and changed(T - 1)[-1] == T - 1
+
+
+@both
+def test_a_stream_that_waits_leaves_gradients_to_others(architecture):
+    codec = tiny(architecture)
+    stream = codec.decode_stream(torch.randn(1, QUANTIZER.dim) for _ in range(60))
+    assert len(next(stream)) and torch.is_grad_enabled()
+    other = codec.encode_stream(iter(sound(1, 60 * HOP)[0].split(4 * HOP)))
+    next(other)
+    list(stream), list(other)
+    assert torch.is_grad_enabled()
 
 
 def test_sound_comes_before_all_is_known():

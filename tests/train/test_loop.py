@@ -190,6 +190,22 @@ def test_joint_training_begins_by_measuring_what_it_taps_and_never_again(corpus)
     assert torch.equal(tapped.mean, before)
 
 
+def test_the_vocoder_now_and_then_hears_anothers_noise_however_few_are_of_like_length(corpus):
+    stage, _ = make("vocoder", corpus, {"se": 1})
+    stage.corpus = copy.copy(corpus)
+    stage.corpus.noisy = lambda clean, rng: clean + 1.0  # so that it shows whose noisy speech stands beside whose clean
+    clips = [e for e in corpus.train if e.task == "se"]
+    waves = {e.audio: np.full(n, n / 1e5, np.float32) for e, n in zip(clips, (9_000, 40_000, 90_000))}
+    stage.corpus.waves, stage.corpus.train = waves.__getitem__, [e for e in clips if e.audio in waves]
+    stage.plan = [[0, 1, 2]] * 60
+    strange = []
+    for step in range(60):
+        groups = stage.batch(step)["groups"]
+        assert len(groups) > 1
+        strange.append(all(float(g["noisy"][0][0, 0]) != pytest.approx(1 + float(g["clean"][0][0, 0])) for g in groups))
+    assert 0.15 < np.mean(strange) < 0.5
+
+
 @torch.no_grad()
 def test_recordings_of_any_length_are_heard_in_groups_as_together(corpus):
     stage, _ = make("encoder", corpus, {"asr": 1})
