@@ -354,7 +354,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder of the manifests that `laura prepare` wrote.", show_default=False)],
     split: Annotated[Split, typer.Option(help="Which part to measure on.")] = Split.dev,
     tasks: Annotated[str | None, typer.Option(help="Only these, as in asr,ser; the codec is one of them.", show_default=False)] = None,
-    limit: Annotated[int | None, typer.Option(help="So many examples a corpus; a quarter as many where sound is made.", min=1, show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(help="So many examples a corpus, fewer where they are long, a fifteenth where sound is made.", min=1, show_default=False)] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the report as files.", show_default=False)] = None,
     hyp: Annotated[Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)] = None,
     peer: Annotated[list[str] | None, typer.Option(help="Measure this too, on the same files: pocketsphinx, or transformers:FOLDER.", show_default=False)] = None,

@@ -12,6 +12,11 @@ import numpy as np
 
 from lauragpt.engine.laura import Laura
 
+NOISY, SHUFFLED, MINE, TRUE, CEILING = RUNGS = (
+    "noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"
+)  # fmt: skip
+COMPARED = (NOISY, SHUFFLED, TRUE, CEILING)  # what the GPT's own is set beside
+
 
 class Overheard:
     """A backend that notes what it is asked to vocode, so that the tokens measured are those that `enhance` really used."""
@@ -48,13 +53,13 @@ def ladder(laura: Laura, clean: np.ndarray, noisy: np.ndarray, seed: int = 0) ->
     codes = [np.asarray(row) for call in heard.calls for row in call["codes"]]
     mine = np.concatenate(codes) if codes else np.zeros(0, dtype=np.int64)
     full = backend.codec_encode([clean])[0]  # (K, T)
-    rungs = {"noisy input": noisy}
+    rungs = {NOISY: noisy}
     if len(mine):  # nothing was generated of a silent input
         shuffled = np.random.default_rng(seed).permutation(mine)
-        rungs["the GPT's tokens, shuffled"] = backend.vocode([shuffled], noisy=[noisy])[0]
-        rungs["the GPT's tokens"] = result.audio
-    rungs["the true tokens"] = backend.vocode([full[0]], noisy=[noisy])[0]
-    rungs["the codec's ceiling"] = backend.codec_decode([full])[0]
+        rungs[SHUFFLED] = backend.vocode([shuffled], noisy=[noisy])[0]
+        rungs[MINE] = result.audio
+    rungs[TRUE] = backend.vocode([full[0]], noisy=[noisy])[0]
+    rungs[CEILING] = backend.codec_decode([full])[0]
     return {name: _fit(wave, len(clean)) for name, wave in rungs.items()}, seconds
 
 

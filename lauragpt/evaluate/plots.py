@@ -16,8 +16,8 @@ import numpy as np
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.counts import calibration, reliability
+from lauragpt.evaluate.ladder import COMPARED
 from lauragpt.evaluate.report import Row, number
-from lauragpt.evaluate.scorers import LADDER_ENDS
 from lauragpt.evaluate.systems import OPUS, REAL
 from lauragpt.evaluate.tally import Score
 
@@ -67,7 +67,7 @@ def draw(rows: Sequence[Row], seed: int = 0) -> list[Plot]:
 def answers_of_its_own(row: Row) -> bool:
     """Not a row of comparison: of the ladder of enhancement and of the spoken sentences, only what the system itself made."""
     variant = row.answers[0].variant if row.answers else ""
-    return variant not in LADDER_ENDS and variant != REAL and row.task != "codec"
+    return variant not in COMPARED and variant != REAL and row.task != "codec"
 
 
 def by_corpus(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lauragpt.audio import load_audio
+from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.data.augment import NoiseConfig, Noisifier
 from lauragpt.data.manifest import SPLITS, Example, read_manifest
 from lauragpt.engine.laura import Laura
@@ -32,6 +32,8 @@ from lauragpt.tasks import TASKS
 
 SLOW = ("tts", "se", "codec")  # these make sound, and measure or hear it several times over
 ENOUGH = 16  # examples a corpus of them where no limit is given
+EACH = 2.0  # seconds that an example may have on average where a limit is given: what is long is then measured on fewer
+SLOWER = 15  # times as much work a second of what makes sound is: so many times less of it is taken where a limit is given
 # Enhancement's clean recordings get one recorded sound each, nothing else, so that the rungs compare one thing.
 NOISE = NoiseConfig(snr_db=(0.0, 10.0), recorded=1.0, coloured=0.0, babble=0.0, hum=0.0, second=0.0, reverb=0.0, clipped=0.0)
 NOTES = (
@@ -55,8 +57,8 @@ def evaluate(
 ) -> Report:  # fmt: skip
     """Measures a checkpoint, or with `hyp` the answers in a file, and, with `show`, prints.
 
-    limit: examples a corpus, taken by hash of their id, a quarter as many of the tasks that make sound. peers: names that `systems.open_peer` knows, measured on the same files. other: a checkpoint
-    to compare with, example by example. cache: where answers are kept, so that none is asked for twice; None keeps nothing.
+    limit: examples a corpus (see `make_groups`). peers: names that `systems.open_peer` knows, measured on the same files. other: a
+    checkpoint to compare with, example by example. cache: where answers are kept, so that none is asked for twice; None keeps nothing.
     LauraError for what cannot be measured.
     """
     wanted = check(Path(data), split, tasks, limit)
@@ -107,10 +109,11 @@ def evaluate(
 
 def open_checkpoint(checkpoint: str | Path | Laura, examples: list[Example], seed: int, device: str | None) -> Checkpoint:
     """With the split's sounds to mix in; what is kept of its answers depends on them too."""
-    noise, sounds = noise_of(examples, seed), "/".join(sorted({e.audio for e in examples if e.task == "aac"}))
+    noise, prompt = noise_of(examples, seed), prompt_of(examples)
+    used = "/".join(sorted({e.audio for e in examples if e.task in ("aac", "tts")}))
     if isinstance(checkpoint, Laura):
-        return Checkpoint(checkpoint, noise, seed)  # its files are not known: nothing to keep its answers under
-    return Checkpoint(Laura.load(checkpoint, device), noise, seed, f"{checkpoint_key(checkpoint, seed)}-{digest(sounds).hex()[:6]}")
+        return Checkpoint(checkpoint, noise, prompt, seed)  # its files are not known: nothing to keep its answers under
+    return Checkpoint(Laura.load(checkpoint, device), noise, prompt, seed, f"{checkpoint_key(checkpoint, seed)}-{digest(used).hex()[:6]}")
 
 
 def answered_by(given: Given, groups: list[Group], path: Path) -> list[Group]:
@@ -191,19 +194,21 @@ def floor_examples(data: Path, tasks: set[str]) -> list[Example]:
 
 
 def make_groups(examples: list[Example], limit: int | None) -> list[Group]:
-    """By task in the table's order, then corpus, then languages. Of each at most `limit`, by hash of the id, in the file's order; of
-    the tasks that make sound a quarter as many."""
+    """By task in the table's order, then corpus, then languages. Of each at most `limit` examples, by hash of the id, until they hold
+    `limit` times 2 s; a fifteenth of both of the tasks that make sound."""
     sorted_out: dict[tuple, list[Example]] = defaultdict(list)
     for example in examples:
         pair = f" {example.source_lang}-{example.lang}" if example.source_lang and example.source_lang != example.lang else ""
         sorted_out[example.task, example.corpus + pair, example.lang].append(example)
     groups = []
     for (task, name, lang), members in sorted(sorted_out.items(), key=lambda entry: (list(SCORERS).index(entry[0][0]), entry[0][1:])):
-        if task in SLOW:
-            most = max(1, limit // 4) if limit else ENOUGH
-        else:
-            most = limit or len(members)
-        chosen = {e.id for e in sorted(members, key=lambda e: digest(e.id))[:most]}
+        share = 1 / SLOWER if task in SLOW else 1.0
+        most = math.ceil(limit * share) if limit else ENOUGH if task in SLOW else len(members)
+        chosen, seconds = set(), 0.0
+        for example in sorted(members, key=lambda e: digest(e.id))[:most]:
+            if limit is None or seconds < limit * EACH * share:
+                chosen.add(example.id)
+            seconds += example.duration
         groups.append(Group(task, name, lang, [e for e in members if e.id in chosen], len(members)))
     return groups
 
@@ -233,6 +238,21 @@ def noise_of(examples: list[Example], seed: int) -> Callable[[Example, np.ndarra
         return Noisifier([load_audio(sounds[rng.integers(len(sounds))])], config=NOISE).noisy(clean, rng)
 
     return noisy
+
+
+def prompt_of(examples: list[Example], most: float = 3.0) -> Callable[[Example], np.ndarray | None]:
+    """The first `most` seconds of another recording of an example's speaker, for the vocoder. Which one is a function of the id alone;
+    None where there is no other."""
+    spoken: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        if example.task == "tts" and example.speaker:
+            spoken[example.speaker].append(example)
+
+    def prompt(example: Example) -> np.ndarray | None:
+        others = [e for e in spoken.get(example.speaker or "", []) if e.audio != example.audio]
+        return load_audio(min(others, key=lambda e: digest(example.id + e.id)).audio)[: int(most * SAMPLE_RATE)] if others else None
+
+    return prompt
 
 
 def progress_bar(show: bool) -> Progress:

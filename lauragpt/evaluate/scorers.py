@@ -16,6 +16,7 @@ from lauragpt.data.manifest import Example
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.counts import calibration, cider_d, entity_f1, slu_f1
+from lauragpt.evaluate.ladder import COMPARED, NOISY, TRUE
 from lauragpt.evaluate.report import Row
 from lauragpt.evaluate.systems import OPUS, OUTSIDE, REAL
 from lauragpt.evaluate.tally import Tally, mean, ratio
@@ -191,8 +192,8 @@ def se(bench: Bench, group: Group) -> list[Row]:
     for variant in group.variants():
         examples, answers = group.of(variant)
         tally = _quality(answers, "STOI")
-        floor = tally.total if variant == "noisy input" else floor
-        mine = {"floor": floor, "floor_name": "untouched"} if variant not in LADDER_ENDS and floor is not None else {}
+        floor = tally.total if variant == NOISY else floor
+        mine = {"floor": floor, "floor_name": "untouched"} if variant not in COMPARED and floor is not None else {}
         also = _qualities(answers) | _heard(examples, answers, group.lang)
         rows.append(group.row("STOI", tally, bench, variant, name=f"{group.name}: {variant}", also=also, **mine))
     return rows
@@ -211,9 +212,6 @@ def _heard(examples: Sequence[Example], answers: Sequence[Answer], lang: str) ->
     return found
 
 
-LADDER_ENDS = ("noisy input", "the GPT's tokens, shuffled", "the true tokens", "the codec's ceiling")
-
-
 def tts(bench: Bench, group: Group) -> list[Row]:
     """What a recogniser hears of each voice, beside what it hears of the real recordings of the same sentences."""
     outside, rows, floor = group.lang == "en", [], None
@@ -229,6 +227,9 @@ def tts(bench: Bench, group: Group) -> list[Row]:
         more = {}
         if variant == REAL:
             floor = value
+        elif variant == TRUE:
+            also |= {"STOI": _quality(answers, "STOI").total} | _qualities(answers)
+            more = {"floor": floor, "floor_name": REAL}
         else:
             real = [row[REAL].audio_seconds for row in group.answers if variant in row and REAL in row]
             also |= {

@@ -28,16 +28,16 @@ from lauragpt.engine.longform import BRIEFEST, HOP, cut
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics, speaker
 from lauragpt.evaluate.answers import Answer, Answers
-from lauragpt.evaluate.ladder import ladder
+from lauragpt.evaluate.ladder import MINE, NOISY, SHUFFLED, TRUE, ladder
 from lauragpt.evaluate.opus import RATES, opus
 from lauragpt.result import Result
-from lauragpt.text import CtcUnits
+from lauragpt.text import CtcUnits, normalize
 
-BATCH = 16  # items a call: small enough for a bar that moves, large enough to be quick
+BATCH = 64  # items a call: small enough for a bar that moves, large enough to be quick
 REAL = "the real recordings"
 OUTSIDE = "pocketsphinx"  # the recogniser that hears English speech which was made or cleaned
 OPUS = "Opus at"  # and so many kbit/s: the mark beside the codec
-ANSWERS = 2  # raised when what is asked of a checkpoint changes, so that answers kept from before are not taken for new ones
+ANSWERS = 3  # raised when what is asked of a checkpoint changes, so that answers kept from before are not taken for new ones
 LEVELS = (1, 2, 4, 8, 16, 32)  # numbers of quantizers that the codec is measured with
 Answered = Iterator[tuple[Example, list[Answer]]]
 
@@ -55,10 +55,12 @@ class System(Protocol):
 
 @dataclass
 class Checkpoint:
-    """A model of ours. `noise`: clean (N,) -> noisy (N,), a function of the example's id, for enhancement without given pairs."""
+    """A model of ours. `noise`: clean (N,) -> noisy (N,), a function of the example's id, for enhancement without given pairs; `prompt`:
+    another recording of an example's speaker, for speaking with the tokens of the real one."""
 
     laura: Laura
     noise: Callable[[Example, np.ndarray], np.ndarray]
+    prompt: Callable[[Example], np.ndarray | None]
     seed: int = 0
     key: str = ""
 
@@ -116,7 +118,7 @@ class Checkpoint:
             rungs, took = ladder(self.laura, wave[:length], noisy[:length], self.seed)
             told.append([
                 Answer(variant, sound=answers.keep(example, variant, rung), audio_seconds=length / SAMPLE_RATE,
-                       seconds=took if variant == "the GPT's tokens" else 0.0)
+                       seconds=took if variant == MINE else 0.0)
                 for variant, rung in rungs.items()
             ])  # fmt: skip
             sounds += rungs.values()
@@ -125,7 +127,9 @@ class Checkpoint:
         for answer, scores in zip(every, in_processes(qualities, clean, sounds), strict=True):
             answer.scores = scores
         with suppress(metrics.MissingPackage):  # its column says so
-            self._judge([e for e, row in zip(examples, told) for _ in row], every, sounds, lang)
+            judged = [i for i, answer in enumerate(every) if answer.variant != SHUFFLED]  # which holds no words, and costs as much to hear
+            owners = [e for e, row in zip(examples, told) for _ in row]
+            self._judge([owners[i] for i in judged], [every[i] for i in judged], [sounds[i] for i in judged], lang)
         return told
 
     def _judge(self, examples: Sequence[Example], answers: list[Answer], sounds: list[np.ndarray], lang: str) -> None:
@@ -157,9 +161,14 @@ class Checkpoint:
         return told
 
     def _speak(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
-        """The real recording and a voice a variant; `text` is what the outside recogniser heard, where there is one for the language."""
+        """The real recording, its tokens through the vocoder, and a voice a variant; `text` is what the outside recogniser heard, where
+        there is one for the language."""
         told = [[Answer(REAL, audio_seconds=len(wave) / SAMPLE_RATE)] for wave in waves]
         sounds = [[wave] for wave in waves]
+        for example, wave, row, several in zip(examples, waves, told, sounds, strict=True):
+            said = self._vocode(example, wave)
+            row.append(Answer(TRUE, sound=answers.keep(example, TRUE, said), audio_seconds=len(said) / SAMPLE_RATE, scores=qualities(wave, said)))
+            several.append(said)
         for voice in voice_names(self.laura, lang) or [None]:
             began = time.perf_counter()
             results = self.laura.speak([e.source for e in examples], lang=lang, voice=voice, seed=self.seed)
@@ -176,6 +185,14 @@ class Checkpoint:
         for answer in every:
             answer.text = answer.texts.get(OUTSIDE, answer.texts["itself"])
         return told
+
+    def _vocode(self, example: Example, wave: np.ndarray) -> np.ndarray:
+        """(N,): what the vocoder makes of a recording's own tokens, given its text and another recording of the speaker: the ceiling of `speak`."""
+        core, prompt = self.laura.core, self.prompt(example)
+        [codes] = core.backend.codec_encode([wave])
+        text = core.tokenizer.encode(normalize(example.source, example.lang))
+        [said] = core.backend.vocode([codes[0]], text=[text], prompt=[prompt])
+        return said[: len(wave)]
 
 
 @dataclass
@@ -274,7 +291,7 @@ class Given:
         except LauraError as error:
             return [Answer(failure=str(error))]
         if example.task == "se":
-            noisy = [Answer("noisy input", scores=qualities(real, load_audio(example.noisy)))] if example.noisy else []
+            noisy = [Answer(NOISY, scores=qualities(real, load_audio(example.noisy)))] if example.noisy else []
             return [*noisy, Answer(self.name, sound=answers.keep(example, self.name, wave), scores=qualities(real, wave))]
         hear = pocketsphinx_hears if example.lang == "en" else lambda wave: ""
         return [

@@ -22,7 +22,7 @@ from lauragpt.evaluate.answers import Answer, key_of
 from lauragpt.evaluate.ladder import Overheard, ladder, overhear
 from lauragpt.evaluate.metrics import MissingPackage
 from lauragpt.evaluate.report import Report, Row, against
-from lauragpt.evaluate.run import check, evaluate, floor_examples, make_groups, noise_of, read_split, score
+from lauragpt.evaluate.run import check, evaluate, floor_examples, make_groups, noise_of, prompt_of, read_split, score
 from lauragpt.evaluate.scorers import SCORERS, Bench, best_constant
 from lauragpt.evaluate.systems import checkpoint_key, in_processes, pocketsphinx_hears
 from lauragpt.evaluate.tally import Score, mean
@@ -90,6 +90,12 @@ def test_a_limit_takes_the_same_examples_whatever_their_order():
     assert {e.id for e in groups[1].examples} < larger  # a larger limit only adds
 
 
+def test_a_limit_takes_fewer_where_they_are_long_or_make_sound():
+    long = [example("asr", n, duration=10.0) for n in range(50)] + [example("se", n, duration=1.0) for n in range(50)]
+    long += [example("tts", n, duration=9.0) for n in range(50)]
+    assert [len(g.examples) for g in make_groups(long, 20)] == [4, 1, 2] and [len(g.examples) for g in make_groups(long, None)] == [50, 16, 16]
+
+
 def test_directions_of_translation_are_rows_of_their_own():
     pairs = [example("mt", 0, source="a", source_lang="en", lang="de"), example("mt", 1, source="b", source_lang="de", lang="en")]
     assert {g.name for g in make_groups(pairs, None)} == {"set en-de", "set de-en"}
@@ -122,6 +128,17 @@ def test_noise_depends_on_seed_and_id_alone_and_has_the_promised_level(data):
         assert not np.array_equal(noisy, noise_of(examples, seed=1)(one, clean))
         levels.append(10 * np.log10(np.mean(clean**2) / np.mean((noisy - clean) ** 2)))
     assert -0.1 <= min(levels) and max(levels) <= 10.1 and max(levels) - min(levels) > 2
+
+
+def test_a_prompt_is_another_recording_of_the_speaker_whatever_else_is_measured():
+    recording = str(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
+    spoken = [example("tts", n, speaker="anna" if n < 3 else f"s{n}", audio=f"{n}.opus", duration=1.0) for n in range(5)]
+    spoken[1] = replace(spoken[1], audio=recording)
+    spoken[2] = replace(spoken[2], audio=spoken[0].audio)  # the same recording once more is no other
+    prompt = prompt_of([*spoken, example("asr", 9)])
+    assert np.array_equal(prompt(spoken[0]), load_audio(recording)) and len(prompt_of(spoken, most=1.0)(spoken[0])) == 16000
+    assert np.array_equal(prompt(spoken[0]), prompt_of(spoken[::-1])(spoken[0])) and np.array_equal(prompt(spoken[0]), prompt(spoken[2]))
+    assert prompt(spoken[3]) is None and prompt(replace(spoken[3], speaker="")) is None
 
 
 def test_noise_needs_sounds():
@@ -203,7 +220,10 @@ def test_all_tasks_are_measured_for_real(laura, data, tmp_path, capsys):
     assert codec[3].score.value < codec[4].score.value < codec[5].score.value and "codes used" not in codec[3].also
     heard = by["se", "kathleen: the codec's ceiling"].also
     assert heard["WER % heard by pocketsphinx"] >= 0 and heard["WER % heard by itself"] >= 0
+    assert "WER % heard by itself" not in by["se", "kathleen: the GPT's tokens, shuffled"].also  # no words are in it
     assert "pocketsphinx" in by["tts", "kathleen: the real recordings"].also["heard by"]
+    true = by["tts", "kathleen: the true tokens"]
+    assert 0 < true.also["STOI"] < 1 and true.floor == by["tts", "kathleen: the real recordings"].score.value
     assert "this model itself" in by["tts", "kerstin: the real recordings"].also["heard by"]
     assert "right sound %" in capsys.readouterr().out
     assert json.loads((tmp_path / "report.json").read_text())["split"] == "dev"
