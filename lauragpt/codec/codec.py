@@ -48,8 +48,11 @@ class CodecConfig:
         return self.quantizer.dim
 
     def to_dict(self) -> dict:
-        """Plain data. The head is left out where it is the encoder's own, so that codecs from before there was a choice keep their hash."""
-        return {key: value for key, value in asdict(self).items() if key != "head" or value}
+        """Plain data. A head that is the encoder's own and a guide of no width are left out: codecs from before there was a choice keep
+        their hash."""
+        values = {key: value for key, value in asdict(self).items() if key != "head" or value}
+        values["quantizer"] = {key: value for key, value in values["quantizer"].items() if key != "guide" or value}
+        return values
 
     @classmethod
     def from_dict(cls, values: dict) -> "CodecConfig":
@@ -68,9 +71,11 @@ def _tuples(values: dict) -> dict:
 
 CODEC_PRESETS: dict[str, CodecConfig] = {
     "debug": CodecConfig(
-        quantizer=QuantizerConfig(n_quantizers=4, dropout_levels=(1, 2, 4)), seanet=SEANetConfig(filters=2, lstm_layers=1)
+        quantizer=QuantizerConfig(n_quantizers=4, guide=8, dropout_levels=(1, 2, 4)), seanet=SEANetConfig(filters=2, lstm_layers=1)
     ),
-    "mini": CodecConfig(architecture="spectral"),
+    "mini": CodecConfig(
+        architecture="spectral", quantizer=QuantizerConfig(guide=32), spectral=SpectralConfig(channels=384, decoder_coarse=3)
+    ),
     "paper": CodecConfig(architecture="seanet"),
 }
 
@@ -79,7 +84,7 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
 class CodecOutput:
     wave: Tensor  # (B, N): the reconstruction, as long as the input
     codes: Tensor  # (B, K, T); -1 where a row used fewer levels
-    latents: Tensor  # (B, T, D) before quantization
+    latents: Tensor  # (B, T, D + G) before quantization
     embeddings: Tensor  # (B, T, D) after it
     commitment: Tensor  # (K,) a level
 
@@ -95,8 +100,8 @@ class Codec(nn.Module):
     @classmethod
     def from_config(cls, config: CodecConfig) -> "Codec":
         encoders = {
-            "seanet": lambda: SEANetEncoder(config.seanet, config.strides, config.dim),
-            "spectral": lambda: SpectralEncoder(config.spectral, config.hop, config.dim),
+            "seanet": lambda: SEANetEncoder(config.seanet, config.strides, config.dim + config.quantizer.guide),
+            "spectral": lambda: SpectralEncoder(config.spectral, config.hop, config.dim, config.quantizer.guide),
         }
         decoders = {
             "seanet": lambda: SEANetDecoder(config.seanet, config.strides, config.dim),
@@ -110,7 +115,7 @@ class Codec(nn.Module):
         return cls(config, encoders[config.architecture](), quantizer, decoders[head]())
 
     def latents(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """wave (B, N) -> continuous latents (B, T, D). `lengths` (B,): samples a row that are its own."""
+        """wave (B, N) -> continuous latents (B, T, D + G), G the quantizer's guide. `lengths` (B,): samples a row that are its own."""
         N = wave.shape[1]
         hop = self.config.hop
         frames = None
@@ -152,7 +157,7 @@ class Codec(nn.Module):
         `update` lets the codebooks follow the data (the generator's turn in training only)."""
         latents = self.latents(wave)
         if isinstance(n_quantizers, int) and n_quantizers == 0:
-            embeddings, codes = latents, latents.new_zeros((len(wave), 0, latents.shape[1]), dtype=torch.int64)
+            (embeddings, _), codes = self.quantizer.split(latents), latents.new_zeros((len(wave), 0, latents.shape[1]), dtype=torch.int64)
             commitment = latents.new_zeros(1)
         else:
             quantized = self.quantizer(latents, n_quantizers, update)

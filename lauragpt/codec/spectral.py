@@ -135,9 +135,9 @@ class Block(nn.Module):
 
 
 class SpectralEncoder(nn.Module):
-    """wave (B, T * hop) -> latents (B, T, D)."""
+    """wave (B, T * hop) -> latents (B, T, D + G), G the width of the quantizer's guide."""
 
-    def __init__(self, config: SpectralConfig, hop: int, dim: int):
+    def __init__(self, config: SpectralConfig, hop: int, dim: int, guide: int = 0):
         super().__init__()
         self.config = config
         C, fine, n_blocks = config.channels, config.fine_channels, config.encoder_fine + config.encoder_coarse
@@ -149,6 +149,7 @@ class SpectralEncoder(nn.Module):
         self.coarse = nn.ModuleList(Block(C, config.coarse_kernel, config.expansion, 1 / n_blocks) for _ in range(config.encoder_coarse))
         # The last norm has no weights: latents keep one scale, else they outgrow the codebooks that follow them
         self.output = nn.Sequential(nn.LayerNorm(C), nn.Linear(C, dim), nn.LayerNorm(dim, elementwise_affine=False))
+        self.guide = nn.Sequential(nn.LayerNorm(C), nn.Linear(C, guide)) if guide else None
 
     @property
     def context(self) -> tuple[int, int]:
@@ -176,7 +177,7 @@ class SpectralEncoder(nn.Module):
         mask = None if lengths is None else frame_mask(lengths, F // frames)
         for block in self.coarse:
             x = block(x, mask)
-        return self.output(x)
+        return self.output(x) if self.guide is None else torch.cat([self.output(x), self.guide(x)], dim=-1)
 
 
 class SpectralDecoder(nn.Module):

@@ -125,12 +125,24 @@ class Encoder(nn.Module):
         self.tapped = Tapped(config.width, config.output) if config.tap else None
         self.ctc = nn.Linear(config.width, config.units)
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Heard:
+    def enter(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the first layer reads: frames (B, T, C), which are real (B, T, 1), which a frame sees (B, 1, 1, T)."""
         T = features.shape[1]
         real = torch.arange(T, device=features.device) < lengths[:, None]
         seen, kept = real[:, None, None, :], real[..., None].to(features.dtype)
-        x, middle, tapped = self.input(features), None, 0.0
-        x = (x + sinusoids(T, x.shape[-1], x.device).to(x.dtype)) * kept
+        x = self.input(features)
+        return (x + sinusoids(T, x.shape[-1], x.device).to(x.dtype)) * kept, kept, seen
+
+    def frames(self, features: Tensor, lengths: Tensor, depth: int) -> Tensor:
+        """The frames of layer `depth`, counted from 1, (B, T, C)."""
+        x, kept, seen = self.enter(features, lengths)
+        for layer in self.layers[:depth]:
+            x = layer(x, kept, seen)
+        return x
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Heard:
+        x, kept, seen = self.enter(features, lengths)
+        middle, tapped = None, 0.0
         for depth, layer in enumerate(self.layers):
             if not self.training or torch.rand(()).item() >= self.config.drop_layer * depth / len(self.layers):
                 x = layer(x, kept, seen)

@@ -55,6 +55,10 @@ class Vocoder(nn.Module):
         for embedding in (self.tokens, self.text):
             nn.init.normal_(embedding.weight, std=0.5)
 
+    def enter(self, tokens: Tensor) -> Tensor:
+        """(B, T) -> (B, T, C)"""
+        return self.tokens(tokens)
+
     def forward(
         self,
         tokens: Tensor,
@@ -65,7 +69,7 @@ class Vocoder(nn.Module):
     ) -> Tensor:
         """tokens (B, T), lengths (B,); text ids (B, L) and lengths; prompt, noisy features (B, P, F) and lengths. -> (B, T, E)"""
         T, device = tokens.shape[1], tokens.device
-        x = self.tokens(tokens)
+        x = self.enter(tokens)
         if noisy is not None:
             features, there = noisy
             heard = self.noisy(features[:, :T]) * _real(there, min(T, features.shape[1]))[..., None]

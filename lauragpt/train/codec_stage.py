@@ -3,7 +3,10 @@
 The step reads top to bottom: encode, quantize with structured dropout, decode, one dict of losses, one dict of weights, one sum.
 Only the generator's turn moves the codebooks. The discriminator joins at `adversarial_from`.
 
-B batch, N samples, K codebooks, T frames.
+Where the quantizer has a guide, it learns what a trained speech encoder tells of each frame (train/teacher.py): the first codes, which
+the GPT writes, then stand for sounds of speech before they stand for their colour.
+
+B batch, N samples, K codebooks, T frames, G width of the guide.
 """
 
 from collections import deque
@@ -43,27 +46,28 @@ class CodecStageConfig:
     commitment: float = 1.0
     adversarial: float = 1 / 9
     matching: float = 1.0
+    guide: float = 0.3
 
 
 class CodecStage:
     name = "codec"
 
-    def __init__(self, config: CodecStageConfig):
-        self.config = config
+    def __init__(self, config: CodecStageConfig, batches: Callable[[int], dict]):
+        """`batches`: step -> {"wave": (B, N) float32}, with a guide "taught" (B, T, G) beside it."""
+        self.config, self.batch = config, batches
         self.codec = Codec.from_config(config.codec)
         self.discriminator = Discriminator(config.discriminator)
         self.modules = nn.ModuleDict({"codec": self.codec, "discriminator": self.discriminator})
-        options = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
+        options = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay, "fused": True}
         self.optimizers = {
             "generator": torch.optim.AdamW(self.codec.parameters(), **options),
             "discriminator": torch.optim.AdamW(self.discriminator.parameters(), **options),
         }
         self.spectral_loss = SpectralLoss(config.windows, config.codec.sample_rate)
-        self._latents: deque[Tensor] = deque(maxlen=config.kmeans_batches)
         self._recent: deque[Tensor] = deque()  # first-codebook indices of the last batches, for the usage report
 
     def step(self, batch: dict, update: Update) -> dict[str, float]:
-        """batch: "wave" (B, N) float32, "step" int. Returns every loss by name, unweighted, and how the first codebook is used."""
+        """batch: that of the step, and "step". Returns every loss by name, unweighted, and how the first codebook is used."""
         config, wave, step = self.config, batch["wave"], int(batch["step"])
         self.spectral_loss.to(wave.device)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
@@ -71,14 +75,15 @@ class CodecStage:
         quantizing = self._start_codebooks(step)
         levels = self.codec.quantizer.draw_levels(len(wave), generator) if quantizing else 0
         output = self.codec(wave, levels, update=True)
-        if not quantizing:
-            self._latents.append(output.latents.detach().float().flatten(0, 1))
 
         losses = {
             "spectral": self.spectral_loss(output.wave, wave),
             "waveform": F.l1_loss(output.wave.float(), wave),
             "commitment": output.commitment.mean(),
         }
+        if config.codec.quantizer.guide:
+            _, guide = self.codec.quantizer.split(output.latents.float())
+            losses["guide"] = F.mse_loss(guide, batch["taught"]) * (guide.shape[-1] / config.codec.dim)  # 1 when it tells nothing: see Teacher
         adversarial = step >= config.adversarial_from
         if adversarial:
             real, decoded = self._piece(wave, output.wave, generator)
@@ -99,15 +104,13 @@ class CodecStage:
             update("discriminator", losses["discriminator"])
         return {"loss": loss.item()} | {k: v.item() for k, v in losses.items()} | self._usage(output.codes)
 
+    @torch.no_grad()
     def _start_codebooks(self, step: int) -> bool:
-        """Whether the codebooks take part in this step; k-means at the first one that they do."""
-        quantizer = self.codec.quantizer
-        if not bool(quantizer.initialised.all()):
-            if step < self.config.quantize_from or not self._latents:
-                return False
-            quantizer.initialise(torch.cat(list(self._latents)), batches=len(self._latents))
-            self._latents.clear()
-        return True
+        """Whether the codebooks take part in this step; k-means over this batch and those to come at the first one that they do."""
+        quantizer, count = self.codec.quantizer, self.config.kmeans_batches
+        if step >= self.config.quantize_from and not bool(quantizer.initialised.all()):
+            quantizer.initialise(torch.cat([self.codec.latents(self.batch(step + i)["wave"]).float().flatten(0, 1) for i in range(count)]), batches=count)
+        return step >= self.config.quantize_from
 
     def _gain(self, wave: Tensor, generator: torch.Generator) -> Tensor:
         """A random gain a row, drawn from the part of the range in which the row does not clip."""

@@ -137,12 +137,11 @@ def measure_tap(model: LauraModel, corpus: Corpus, seed: int = 0, count: int = 2
     """Lets the tapped layer's frames be standardised over some recordings of training, half of them of sounds where there are any."""
     kinds = [[e for e in corpus.train if e.audio and (e.task == "aac") == sounds] for sounds in (False, True)]
     rng, frames, device = np.random.default_rng((seed, 2)), [], model.spelling.weight.device
-    hook = model.encoder.layers[model.encoder.config.tap - 1].register_forward_hook(lambda module, given, x: frames.append(x[0]))
     model.eval()
     for kind in kinds:
         for i in rng.integers(len(kind), size=count // 2) if kind else ():
             wave = torch.from_numpy(corpus.waves(kind[i].audio)).to(device)
-            model.encode(wave[None], torch.tensor([len(wave)], device=device))
-    hook.remove()
+            features = model.features(wave[None], torch.tensor([len(wave)], device=device))
+            frames.append(model.encoder.frames(*features, model.encoder.config.tap)[0])
     if frames:
         model.encoder.tapped.measure(torch.cat(frames))

@@ -3,18 +3,20 @@
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from lauragpt.codec import CodecConfig
 from lauragpt.data.corpora import CORPORA, prepare
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.data.synth import synthesize
 from lauragpt.engine.laura import find_checkpoint
 from lauragpt.errors import LauraError
-from lauragpt.model.laura import PRESETS, LauraModel, load_checkpoint, with_new_rows
+from lauragpt.model.laura import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_new_rows
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop
 from lauragpt.train.corpus import Corpus
@@ -85,20 +87,20 @@ def ensure_tokenizer(recipe: Recipe, examples: list[Example]) -> Tokenizer:
         for lang in ("en", "de"):
             lines = (Path(recipe.data) / f"text.{lang}.txt").read_text(encoding="utf-8").splitlines()
             texts += lines[:: max(1, len(lines) // TOKENIZER_LINES)]
-        Tokenizer.train(texts, PRESETS[recipe.preset].text_size).save(path)
+        Tokenizer.train(texts, sizes(recipe).text_size).save(path)
     return Tokenizer.load(path)
 
 
 def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
     """The preset's model with what the stages before `up_to` (all, when None) have made."""
-    if recipe.preset not in PRESETS:
-        raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
-    model = LauraModel(PRESETS[recipe.preset])
+    model = LauraModel(sizes(recipe))
     if recipe.init:
         start = load_checkpoint(find_checkpoint(recipe.init))
-        if start.config != model.config:
+        if replace(start.config, codec=model.config.codec) != model.config:
             raise LauraError(f"init: {recipe.init} is not of the sizes of preset {recipe.preset!r}: choose a checkpoint of that preset")
-        model.load_state_dict(start.state_dict())
+        for name, part in start.named_children():
+            if name != "codec" or start.config.codec == model.config.codec:
+                getattr(model, name).load_state_dict(part.state_dict())
     for name in STAGES[: STAGES.index(up_to)] if up_to else STAGES:
         path = Path(recipe.out) / name / "model.safetensors"
         if path.exists():
@@ -107,6 +109,17 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
                 own = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{part}.")}
                 getattr(model, part).load_state_dict(with_new_rows(own, getattr(model, part)))
     return model
+
+
+def sizes(recipe: Recipe) -> LauraConfig:
+    """The preset's, with the recipe's codec. LauraError names what is unknown."""
+    if recipe.preset not in PRESETS:
+        raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
+    config = PRESETS[recipe.preset]
+    given = config.codec.to_dict()
+    for key, value in recipe.codec.items():
+        given[key] = given[key] | value if isinstance(value, dict) and isinstance(given.get(key), dict) else value
+    return replace(config, codec=CodecConfig.from_dict(given))
 
 
 def corpora_of(examples: list[Example], recipe: Recipe) -> dict[str, str]:

@@ -18,6 +18,7 @@ from lauragpt.train.laura_stage import LauraStage
 from lauragpt.train.model_stage import ModelStage, Update, pad, shares_of
 from lauragpt.train.recipe import StageConfig
 from lauragpt.train.speaker_stage import SpeakerStage
+from lauragpt.train.teacher import Teacher
 from lauragpt.train.vocoder_stage import VocoderStage
 
 
@@ -86,24 +87,29 @@ class GPTStage(ModelStage):
 
 
 class CodecTraining(CodecStage):
-    """The codec's stage with its batches: crops of clean speech."""
+    """The codec's stage with its batches: crops of clean speech and, where its first codes are guided, what the encoder tells of them."""
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: StageConfig, seed: int = 0, rank: int = 0):
         super().__init__(CodecStageConfig(
             codec=model.config.codec, lr=config.lr, adversarial_from=config.adversarial_from, quantize_from=config.quantize_from, seed=seed
-        ))  # fmt: skip
+        ), self.crops)  # fmt: skip
         self.codec.load_state_dict(model.codec.state_dict())
         self.corpus, self.seconds, self.seed, self.rank = corpus, config.batch_seconds, seed, rank
         self.clean = [e for e in corpus.train if e.task == "tts" and e.duration >= self.config.crop_seconds]
+        self.teacher = Teacher(model, corpus, seed) if model.config.codec.quantizer.guide else None
 
-    def batch(self, step: int) -> dict:
+    def crops(self, step: int) -> dict:
         rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)
-        crops = []
+        hop, device, crops, taught = self.codec.config.hop, next(self.codec.parameters()).device, [], []
         for _ in range(max(1, int(self.seconds / self.config.crop_seconds))):
-            wave = self.corpus.waves(self.clean[int(rng.integers(len(self.clean)))].audio)
-            start = int(rng.integers(max(1, len(wave) - size + 1)))
+            audio = self.clean[int(rng.integers(len(self.clean)))].audio
+            wave = self.corpus.waves(audio)
+            start = int(rng.integers(max(1, len(wave) - size + 1))) // hop * hop  # where a frame of the teacher's begins as well
             crops.append(np.pad(wave[start : start + size], (0, max(0, size - len(wave)))))
-        return {"wave": torch.from_numpy(np.stack(crops)).to(next(self.codec.parameters()).device)}
+            if self.teacher is not None:
+                taught.append(self.teacher(audio, start // hop, -(-size // hop)))
+        batch = {"wave": torch.from_numpy(np.stack(crops)).to(device)}
+        return batch | ({"taught": torch.stack(taught).to(device)} if taught else {})
 
     def validate(self) -> dict[str, float]:
         speech = [e for e in self.corpus.dev if e.task == "tts"][:16]

@@ -40,7 +40,7 @@ def corpus(prepared):
 
 def make(name: str, corpus: Corpus, weights=None):
     torch.manual_seed(0)
-    config = CONFIG if name == "laura" else StageConfig(steps=4, batch_seconds=8, warmup=2, weights=weights)
+    config = CONFIG if name == "laura" else StageConfig(steps=4, batch_seconds=8, warmup=2, weights=weights or {}, quantize_from=2)
     return STAGE_CLASSES[name](LauraModel(PRESETS["debug"]), corpus, config), config
 
 
@@ -64,7 +64,7 @@ def test_the_rate_warms_up_holds_and_falls():
     assert all(a > b for a, b in pairwise(rates[70:99])) and 0.01 <= rates[99] < 0.05
 
 
-@pytest.mark.parametrize("name, weights", [("laura", None), ("encoder", {"asr": 1}), ("vocoder", {"tts": 1, "se": 1})])
+@pytest.mark.parametrize("name, weights", [("laura", None), ("codec", None), ("encoder", {"asr": 1}), ("vocoder", {"tts": 1, "se": 1})])
 def test_going_on_equals_never_having_stopped(corpus, tmp_path, name, weights):
     accelerator = Accelerator(mixed_precision="bf16")
     stage, config = make(name, corpus, weights)

@@ -1,6 +1,7 @@
 """A whole recipe for real: from manifests to a folder that the engine loads."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,8 @@ def test_training_starts_from_a_checkpoint(trained, tmp_path):
     (tmp_path / "other.yaml").write_text(f"preset: mini\ninit: {out / 'export'}\nstages: {{gpt: {{steps: 1}}}}")
     with pytest.raises(LauraError, match="not of the sizes of preset 'mini'"):
         assemble(load_recipe(tmp_path / "other.yaml", []))
+    mixed = assemble(replace(begun, codec={"seanet": {"filters": 3}}))
+    assert mixed.config.codec.seanet.filters == 3 and mixed.config.codec.seanet.lstm_layers == 1  # of other sizes: the codec starts anew
+    assert all(start[key].equal(value) for key, value in mixed.state_dict().items() if not key.startswith("codec."))
+    with pytest.raises(LauraError, match="codec configuration.*filtres"):
+        assemble(replace(begun, codec={"seanet": {"filtres": 3}}))
