@@ -176,3 +176,21 @@ def test_a_process_that_is_killed_is_a_note_and_the_next_verb_is_measured(speed,
     assert [row["audio_seconds"] for row in rows] == [1, 5, 20, 60, 1, 5, 20, 60, 300, 600]
     assert [row["runs"] for row in rows if row["audio_seconds"] > 60] == [1, 1]
     assert len(notes) == 1 and "transcribe was not measured from 300 s on" in notes[0]
+
+
+def test_the_codec_is_measured_beside_encodec_of_its_size(debug_checkpoint, tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "codec.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(tmp_path)]
+    process = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    assert process.returncode == 0, process.stderr
+    report = json.loads((tmp_path / "codec.json").read_text(encoding="utf-8"))
+    mine, seanet, encodec = report["rows"]
+    assert mine["codec"].endswith(", seanet") and encodec["codec"].startswith("EncodecModel") and not report["notes"]
+    assert seanet["parameters M"] == pytest.approx(encodec["parameters M"], rel=0.1)
+    assert encodec["encode to EnCodec's"] == encodec["decode to EnCodec's"] == 1
+    for row in (mine, seanet):
+        assert all(positive(row[f"{side} {what}"]) for side in ("encode", "decode") for what in ("x real time", "to EnCodec's"))
+    assert "| EncodecModel (transformers) |" in (tmp_path / "codec.md").read_text(encoding="utf-8") and "EncodecModel" in process.stdout
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    process = subprocess.run([*command[:-1], str(blocked)], check=False, capture_output=True, text=True, timeout=600)
+    assert process.returncode == 1 and process.stderr.startswith("codec: ") and process.stderr.count("\n") == 1

@@ -1,0 +1,146 @@
+"""One step or many? The paper's one-step vocoder (section 3.4) beside the scheme it replaces: quantizer by quantizer, as VALL-E does.
+
+Both are the same transformer with the same conditions (text and a prompt of the speaker), trained from nothing on the same recordings
+for the same time, on the same frozen codec; both are given the true first tokens of dev recordings. The one predicts the sum of all
+embeddings at once. The other predicts the next quantizer's codes from the sum of those before it (one random level a training step),
+and needs as many passes as there are quantizers.
+
+    python experiments/multi_step.py --data runs/data --minutes 15
+
+Out: a table of WER by pocketsphinx, STOI, PESQ and seconds, as Markdown on stdout.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from timed import train_for
+from torch import Tensor, nn
+
+from lauragpt.engine.laura import find_checkpoint
+from lauragpt.evaluate import metrics
+from lauragpt.evaluate.run import prompt_of
+from lauragpt.evaluate.systems import in_processes, pocketsphinx_hears, qualities
+from lauragpt.model.laura import LauraModel, load_checkpoint
+from lauragpt.model.vocoder import Vocoder, VocoderConfig
+from lauragpt.text import Tokenizer, normalize
+from lauragpt.train.corpus import Corpus
+from lauragpt.train.recipe import StageConfig
+from lauragpt.train.run import read_data
+from lauragpt.train.vocoder_stage import VocoderStage
+
+CONFIG = StageConfig(batch_seconds=40, lr=1e-3, warmup=100, weights={"tts": 1, "tts/synth-tts": 1.2})
+
+
+class MultiStep(Vocoder):
+    """The sum of the embeddings of levels 0 .. j-1 and the condition -> logits of level j's codes (B, T, V): minus the squared distance of
+    what is predicted of the residual to each code, scaled."""
+
+    def __init__(self, config: VocoderConfig, codebooks: Tensor):
+        super().__init__(config)
+        self.known = nn.Linear(config.embedding, config.width)
+        self.level = nn.Embedding(len(codebooks), config.width)
+        self.sharpness = nn.Parameter(torch.zeros(len(codebooks)))
+        self.register_buffer("codebooks", codebooks.clone())
+
+    def enter(self, known: Tensor) -> Tensor:
+        return self.known(known) + self.level.weight[self.at]
+
+    def logits(self, known: Tensor, at: int, lengths: Tensor, **conditions) -> Tensor:
+        """known (B, T, E)"""
+        self.at = at
+        predicted, codes = self(known, lengths, **conditions).float(), self.codebooks[at]
+        distance = predicted.square().sum(-1, keepdim=True) + codes.square().sum(-1) - 2 * predicted @ codes.t()
+        return -distance * self.sharpness[at].exp()
+
+
+class MultiStepStage(VocoderStage):
+    """The vocoder's batches, another loss: cross-entropy of one level's codes, drawn anew each step."""
+
+    def loss(self, batch: dict) -> Tensor:
+        codec, K = self.model.codec.eval(), self.model.config.codec.quantizer.n_quantizers
+        samples = batch["clean"][1]
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            codes = codec.encode(*batch["clean"])
+        at = 1 + int(batch["corrupt"]) % (K - 1)
+        lengths = -(-samples // codec.config.hop)
+        conditions = {name: batch[name] for name in ("text", "prompt") if batch[name][0].shape[1]}
+        if "prompt" in conditions:
+            conditions["prompt"] = self.model._condition(conditions["prompt"])
+        logits = self.model.vocoder.logits(codec.embed(codes[:, :at]), at, lengths, **conditions)
+        real = torch.arange(codes.shape[2]) < lengths[:, None]
+        return F.cross_entropy(logits[real], codes[:, at][real])
+
+
+@torch.inference_mode()
+def one_step(model: LauraModel, codes: Tensor, text: Tensor, prompt: Tensor | None) -> Tensor:
+    """codes (T,) -> embeddings (1, T, E)"""
+    T = torch.tensor([len(codes)])
+    given = {"text": (text[None], torch.tensor([len(text)]))} | ({"prompt": (prompt[None], torch.tensor([len(prompt)]))} if prompt is not None else {})
+    return model.vocode(codes[None], T, **given)
+
+
+@torch.inference_mode()
+def multi_step(model: LauraModel, codes: Tensor, text: Tensor, prompt: Tensor | None) -> Tensor:
+    found, T = codes[None, None], torch.tensor([len(codes)])
+    given = {"text": (text[None], torch.tensor([len(text)]))}
+    if prompt is not None:
+        given["prompt"] = model._condition((prompt[None], torch.tensor([len(prompt)])))
+    for at in range(1, model.config.codec.quantizer.n_quantizers):
+        logits = model.vocoder.logits(model.codec.embed(found), at, T, **given)
+        found = torch.cat([found, logits.argmax(-1)[:, None]], dim=1)
+    return model.codec.embed(found)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The one-step vocoder beside the multi-step scheme.")
+    parser.add_argument("--checkpoint", default="mini", help="whose codec and tokenizer are used (mini)")
+    parser.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared manifests (runs/data)")
+    parser.add_argument("--minutes", type=float, default=15.0, help="of training, each (15)")
+    parser.add_argument("--limit", type=int, default=16, help="dev recordings a corpus (16)")
+    parser.add_argument("--out", type=Path, default=Path("runs/multi-step"), help="folder for the weights (runs/multi-step)")
+    asked = parser.parse_args()
+    folder = find_checkpoint(asked.checkpoint)
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    train, dev = read_data(asked.data)
+    corpus = Corpus(train, dev, asked.data, tokenizer)
+    spoken, prompt = [e for e in dev if e.task == "tts" and e.lang == "en"], prompt_of(dev)
+    chosen = [e for name in sorted({e.corpus for e in spoken}) for e in [e for e in spoken if e.corpus == name][: asked.limit]]
+    rows = []
+    for name, kind, scheme in (("one step", VocoderStage, one_step), ("quantizer by quantizer", MultiStepStage, multi_step)):
+        torch.manual_seed(0)
+        model = load_checkpoint(folder)
+        fresh = Vocoder(model.config.vocoder) if kind is VocoderStage else MultiStep(replace(model.config.vocoder), model.codec.quantizer.codebooks)
+        model.vocoder = fresh
+        train_for(kind(model, corpus, CONFIG), CONFIG, asked.minutes, asked.out / name.replace(" ", "-"))
+        model.eval()
+        sounds, clean, seconds = [], [], 0.0
+        for example in chosen:
+            wave, given = corpus.waves(example.audio), prompt(example)
+            codes = model.codec.encode(torch.from_numpy(wave)[None])[0, 0]
+            text = torch.tensor(tokenizer.encode(normalize(example.source, example.lang)))
+            began = time.perf_counter()
+            embeddings = scheme(model, codes, text, torch.from_numpy(given) if given is not None else None)
+            with torch.inference_mode():
+                sounds.append(model.codec.decode_embeddings(embeddings)[0, : len(wave)].numpy())
+            seconds += time.perf_counter() - began
+            clean.append(wave)
+        scores = in_processes(qualities, clean, sounds)
+        heard = in_processes(pocketsphinx_hears, sounds)
+        wer = metrics.wer([[e.source] for e in chosen], heard, "en").total
+        rows.append((name, len(chosen), wer, *(float(np.mean([s[m] for s in scores if m in s])) for m in ("STOI", "PESQ")), seconds / sum(map(len, clean)) * 16000))
+    real = metrics.wer([[e.source] for e in chosen], in_processes(pocketsphinx_hears, [corpus.waves(e.audio) for e in chosen]), "en").total
+    print(f"{asked.minutes:g} minutes of training each; dev recordings, true first tokens; the recordings themselves: WER {real:.1f} %\n")
+    print("| scheme | n | WER % heard by pocketsphinx | STOI | PESQ | seconds a second of sound |\n| --- | --- | --- | --- | --- | --- |")
+    for row in rows:
+        print("| {} | {} | {:.1f} | {:.3f} | {:.2f} | {:.4f} |".format(*row))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
