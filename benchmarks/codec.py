@@ -7,6 +7,7 @@ codecs take turns, run by run, so that a busy moment falls on all; a ratio is of
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -28,7 +29,8 @@ from lauragpt.errors import LauraError
 from lauragpt.evaluate.metrics import MissingPackage, need
 from lauragpt.evaluate.report import write_whole
 
-HEADS = ("codec", "parameters M", "encode x real time", "decode x real time", "encode to EnCodec's", "decode to EnCodec's", "from", "to")
+PACKAGES = ("lauragpt", "torch", "numpy", "transformers")
+HEADS = ("codec", "parameters M", "encode real time factor", "decode real time factor", "encode to EnCodec's", "decode to EnCodec's", "from", "to")
 
 
 @dataclass
@@ -64,7 +66,7 @@ def seanet_of(config: CodecConfig, size: int) -> Codec:
 def encodec_of(codec: Codec) -> Contender:
     """transformers' EnCodec at the same hop, quantizers and filters. MissingPackage without transformers."""
     transformers, config = need("transformers"), codec.config
-    bandwidth = config.quantizer.n_quantizers * 10 * config.frame_rate / 1000  # kbit/s at which it uses all of them
+    bandwidth = config.quantizer.n_quantizers * math.log2(config.quantizer.codebook_size) * config.frame_rate / 1000  # kbit/s at which it uses all of them
     model = transformers.EncodecModel(transformers.EncodecConfig(
         sampling_rate=config.sample_rate, upsampling_ratios=list(config.strides), num_filters=config.seanet.filters, hidden_size=config.dim,
         codebook_dim=config.dim, codebook_size=config.quantizer.codebook_size, target_bandwidths=[bandwidth], normalize=False,
@@ -95,7 +97,7 @@ def measure(contenders: list[Contender], seconds: float, runs: int) -> list[dict
         row = {"codec": contender.name, "parameters M": contender.parameters / 1e6}
         for side, name in enumerate(("encode", "decode")):
             ratios = sorted(theirs[side] / own[side] for theirs, own in zip(last, mine, strict=True))
-            row[f"{name} x real time"] = statistics.median(pair[side] for pair in mine) / seconds
+            row[f"{name} real time factor"] = statistics.median(pair[side] for pair in mine) / seconds
             row[f"{name} to EnCodec's"] = statistics.median(ratios)
         row |= {"from": ratios[0], "to": ratios[-1]}
         rows.append(row)
@@ -108,7 +110,8 @@ def markdown(report: dict) -> str:
     lines = [f"# Speed of the codec of {report['checkpoint']}" + ", the quick form: for a look, not to be quoted" * report["quick"], ""]
     lines += [f"- {where['cpu']}, one thread; {where['system']}, Python {where['python']}, {packages}; load average before {where['load_average']}"]
     lines += [f"- {report['seconds']:g} s of speech, {report['runs']} runs in turn, all {report['quantizers']} quantizers; parameters without codebooks"]
-    lines += ["- to EnCodec's: how many times as fast as transformers' EncodecModel; the last two columns are the least and the most when decoding"]
+    lines += ["- real time factor: seconds of computing a second of sound, under 1 is quicker than real time"]
+    lines += [f"- to EnCodec's: how many times as fast as {rows[-1]['codec']}; the last two columns are the least and the most when decoding"]
     lines += [*(f"- {note}" for note in report["notes"]), "", "| " + " | ".join(HEADS) + " |", "|" + " --- |" * len(HEADS)]
     lines += ["| " + " | ".join(cell(row.get(name)) for name in HEADS) + " |" for row in rows]
     return "\n".join(lines) + "\n"
@@ -131,9 +134,9 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
         try:
             contenders.append(encodec_of(seanet))
         except MissingPackage as error:
-            notes.append(f"EncodecModel: {error}; the ratios are to the SEANet of ours")
+            notes.append(f"EncodecModel: {error}; the ratios are to the SEANet of ours instead")
         report = {"checkpoint": laura.name, "quick": quick, "seconds": seconds, "runs": runs, "quantizers": codec.config.quantizer.n_quantizers}
-        report |= {"machine": machine(laura), "notes": notes, "rows": measure(contenders, seconds, runs)}
+        report |= {"machine": machine(laura, PACKAGES), "notes": notes, "rows": measure(contenders, seconds, runs)}
     finally:
         torch.set_num_threads(threads)
     write_whole(out / "codec.json", json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n")

@@ -189,14 +189,14 @@ def open_peer() -> Callable[[np.ndarray], str] | str:
     return hear
 
 
-def machine(laura: Laura) -> dict:
+def machine(laura: Laura, packages: tuple[str, ...] = PACKAGES) -> dict:
     """What the figures were measured on."""
     try:
         named = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:
         named = None
     versions = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

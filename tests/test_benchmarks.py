@@ -188,7 +188,7 @@ def test_the_codec_is_measured_beside_encodec_of_its_size(debug_checkpoint, tmp_
     assert seanet["parameters M"] == pytest.approx(encodec["parameters M"], rel=0.1)
     assert encodec["encode to EnCodec's"] == encodec["decode to EnCodec's"] == 1
     for row in (mine, seanet):
-        assert all(positive(row[f"{side} {what}"]) for side in ("encode", "decode") for what in ("x real time", "to EnCodec's"))
+        assert all(positive(row[f"{side} {what}"]) for side in ("encode", "decode") for what in ("real time factor", "to EnCodec's"))
     assert "| EncodecModel (transformers) |" in (tmp_path / "codec.md").read_text(encoding="utf-8") and "EncodecModel" in process.stdout
     blocked = tmp_path / "file"
     blocked.write_text("")

@@ -54,7 +54,8 @@ class SpectralLoss(nn.Module):
     """(B, N), (B, N) -> mean over windows of L1(log mel) + `linear` * L1(magnitude ** 0.3).
 
     The compressed magnitude follows loudness, so that the bins between the harmonics and the noise floor, which are most bins, do not
-    outweigh what is heard, as they do in log magnitudes (measured: PESQ 1.36 after 1,000 steps, with those 1.34 after 1,130)."""
+    outweigh what is heard, as they do in log magnitudes (two trainings of ten minutes, dev speech: PESQ 1.29 after 780 steps and 1.36 after
+    1,000, with log magnitudes 1.23 after 810 and 1.34 after 1,130)."""
 
     def __init__(self, windows: tuple[int, ...], sample_rate: int = 16000, linear: float = 5.0):
         super().__init__()

@@ -7,8 +7,9 @@ generator's turn), after which the revived codes are final for that step.
 The first level, whose codes the GPT writes, may be guided: latents then carry G numbers more, which only the choice of the first code
 sees beside the latent. They say which sound of speech a frame is (train/teacher.py), so that frames of one sound share a code, while the
 embedding of that code is still what its frames' latents have in common, and the other levels quantize what is left of the latent.
-(SpeechTokenizer, arXiv 2308.16692, and Mimi, arXiv 2410.00037, bend the first embedding itself, which costs sound: measured here, PESQ
-1.16 against 1.34 with the same training.)
+(SpeechTokenizer, arXiv 2308.16692, and Mimi, arXiv 2410.00037, bend the first embedding itself. In trainings of ten minutes that cost
+much sound, PESQ 1.16 where an unguided codec had 1.34, and the guide little, 1.29 after 830 steps where 1,000 unguided ones gave 1.36; the
+first codes agreed with the phones of synthetic speech in 52 % of the frames in both, unguided in 44.)
 
 B batch, T frames, D width, G width of the guide, K levels (codebooks), V codes a level, P points (frames of all rows, flattened).
 """
@@ -74,7 +75,7 @@ class ResidualQuantizer(nn.Module):
                 self.initialise(torch.cat([latents, guide], -1).detach().flatten(0, 1), depth)
             total = torch.zeros_like(latents)
             codes = latents.new_full((B, depth, T), -1, dtype=torch.int64)
-            commitment = []
+            commitment, chosen_by = [], []
             for level in range(depth):
                 rows = (levels > level).nonzero(as_tuple=True)[0].to(latents.device)
                 residual = latents[rows] - total[rows]
@@ -86,9 +87,9 @@ class ResidualQuantizer(nn.Module):
                 commitment.append((residual - chosen).square().sum() / max(residual.numel(), 1))  # other processes may have the rows
                 total = total.index_add(0, rows, chosen)
                 codes[rows, level] = index.view(len(rows), T)
-                if update:
-                    self._follow(level, points, index)
+                chosen_by.append((points, index))
             if update:
+                self._follow(chosen_by)
                 self.updates += 1
             embeddings = latents + (total - latents).detach()
             return QuantizerOutput(embeddings, codes, torch.stack(commitment))
@@ -155,24 +156,39 @@ class ResidualQuantizer(nn.Module):
             self.guides.copy_(guides)
 
     @torch.no_grad()
-    def _follow(self, level: int, points: Tensor, index: Tensor) -> None:
-        """Move a level's codes towards the mean of the points (P, D or D + G) that chose them, then revive the dead."""
-        codebook = self.codebook(level)  # a view, or where it is guided a copy: what moves is kept
-        self._move(codebook, self.counts[level], level, points, index)
-        self._keep(level, codebook)
+    def _follow(self, chosen_by: list[tuple[Tensor, Tensor]]) -> None:
+        """Moves the codes of each level towards the mean of the points (P, D or D + G) that chose them (P,), then revives the dead."""
+        V, processes = self.config.codebook_size, world_size()
+        # What all processes have in common of every level goes as one message: each costs a millisecond, whatever its size.
+        sums = self.codebooks.new_zeros(len(chosen_by), V, self.config.dim + self.config.guide + 1)  # the last column counts
+        sizes = self.codebooks.new_zeros(len(chosen_by), processes)
+        for level, (points, index) in enumerate(chosen_by):
+            sums[level, :, : points.shape[1]].index_add_(0, index, points)
+            sums[level, :, -1] = torch.bincount(index, minlength=V)
+            sizes[level, dist.get_rank() if processes > 1 else 0] = len(points)
+        if processes > 1:
+            together = all_reduce(torch.cat([sums.flatten(), sizes.flatten()]))
+            sums, sizes = together[: sums.numel()].view_as(sums), together[sums.numel() :].view_as(sizes)
+        for level, (points, _) in enumerate(chosen_by):
+            codebook = self.codebook(level)  # a view, or where it is guided a copy: what moves is kept
+            self._move(codebook, self.counts[level], sums[level, :, : codebook.shape[1]], sums[level, :, -1])
+            self._revive(codebook, self.counts[level], points, level, int(sizes[level].argmax()))
+            self._keep(level, codebook)
 
-    def _move(self, codebook: Tensor, counts: Tensor, level: int, points: Tensor, index: Tensor) -> None:
+    def _move(self, codebook: Tensor, counts: Tensor, sums: Tensor, uses: Tensor) -> None:
+        """By the sums (V, D) and the number (V,) of the points that chose each code in this step."""
         config = self.config
-        uses = all_reduce(torch.bincount(index, minlength=config.codebook_size).to(points.dtype))
-        sums = all_reduce(torch.zeros_like(codebook).index_add_(0, index, points))
         codebook.add_((sums.sum(0) - uses @ codebook) / uses.sum().clamp(min=1), alpha=config.drift)
         counts.mul_(config.decay).add_(uses, alpha=1 - config.decay)
         weight = (1 - config.decay) / counts.clamp(min=1e-8)
         codebook.addcmul_(weight[:, None], sums - uses[:, None] * codebook)
+
+    def _revive(self, codebook: Tensor, counts: Tensor, points: Tensor, level: int, richest: int) -> None:
+        """Puts codes that nobody uses on points of the process that has most, the same ones everywhere."""
+        config = self.config
         dead = counts * (16 * config.codebook_size) < config.dead_threshold * counts.sum()
         if not bool(dead.any()):
             return
-        richest = largest_rank(len(points))
         if not len(points):  # this process only listens
             points = torch.zeros_like(codebook[:1])
         drawn = torch.randint(len(points), (config.codebook_size,), generator=self._generator(level)).to(points.device)
@@ -215,12 +231,3 @@ def broadcast(x: Tensor, source: int = 0) -> Tensor:
         x = x.contiguous()
         dist.broadcast(x, src=source)
     return x
-
-
-def largest_rank(size: int) -> int:
-    """The process with the most points, the same answer everywhere."""
-    if world_size() == 1:
-        return 0
-    sizes = [0] * world_size()
-    dist.all_gather_object(sizes, size)
-    return sizes.index(max(sizes))

@@ -18,6 +18,7 @@ from lauragpt.audio import SAMPLE_RATE, check_wave, load_audio
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.answers import Answer
+from lauragpt.evaluate.ladder import NOISY
 from lauragpt.evaluate.plots import answers_of_its_own, by_corpus, confidence
 from lauragpt.evaluate.report import Row, number
 from lauragpt.pages import compare, data_uri, spectrogram
@@ -70,7 +71,7 @@ def noisy_answers(rows: Sequence[Row]) -> dict[tuple[str, str], Answer]:
         for corpus, group in by_corpus([row for row in rows if row.task == "se"]).items()
         for row in group
         for example, answer in zip(row.examples, row.answers)
-        if answer.variant == "noisy input"
+        if answer.variant == NOISY
     }
 
 

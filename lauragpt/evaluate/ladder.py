@@ -12,7 +12,7 @@ import numpy as np
 
 from lauragpt.engine.laura import Laura
 
-NOISY, SHUFFLED, MINE, TRUE, CEILING = RUNGS = (
+NOISY, SHUFFLED, MINE, TRUE, CEILING = (
     "noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"
 )  # fmt: skip
 COMPARED = (NOISY, SHUFFLED, TRUE, CEILING)  # what the GPT's own is set beside

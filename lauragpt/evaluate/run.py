@@ -45,6 +45,8 @@ NOTES = (
     "SLU-F1: SLURP's, of words and characters together. Loops: answers that went on until they were stopped. ECE: expected calibration error in "
     "10 bins of the answer's confidence against right or wrong (transcripts: against the share of words right).",
     f"enhancement: environmental sound of this split mixed in at {NOISE.snr_db[0]:.0f} to {NOISE.snr_db[1]:.0f} dB, fixed by the example's id.",
+    "the true tokens: those of the real recording's first quantizer, made sound by the vocoder, which is given the text and another recording "
+    "of the speaker (for enhancement: the noisy speech).",
     "x real time: seconds of computing a second of sound, listened to or spoken; reading files is not counted.",
     "A corpus named synth-... is synthetic speech: read its numbers as such.",
 )
@@ -110,7 +112,7 @@ def evaluate(
 def open_checkpoint(checkpoint: str | Path | Laura, examples: list[Example], seed: int, device: str | None) -> Checkpoint:
     """With the split's sounds to mix in; what is kept of its answers depends on them too."""
     noise, prompt = noise_of(examples, seed), prompt_of(examples)
-    used = "/".join(sorted({e.audio for e in examples if e.task in ("aac", "tts")}))
+    used = "/".join(sorted({f"{e.audio} {e.id} {e.speaker}" for e in examples if e.task in ("aac", "tts")}))
     if isinstance(checkpoint, Laura):
         return Checkpoint(checkpoint, noise, prompt, seed)  # its files are not known: nothing to keep its answers under
     return Checkpoint(Laura.load(checkpoint, device), noise, prompt, seed, f"{checkpoint_key(checkpoint, seed)}-{digest(used).hex()[:6]}")
@@ -241,8 +243,8 @@ def noise_of(examples: list[Example], seed: int) -> Callable[[Example, np.ndarra
 
 
 def prompt_of(examples: list[Example], most: float = 3.0) -> Callable[[Example], np.ndarray | None]:
-    """The first `most` seconds of another recording of an example's speaker, for the vocoder. Which one is a function of the id alone;
-    None where there is no other."""
+    """The first `most` seconds of another recording of an example's speaker, for the vocoder, which is trained with as many. Which one is
+    a function of the ids alone; None where there is no other, or where it cannot be read."""
     spoken: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         if example.task == "tts" and example.speaker:
@@ -250,7 +252,10 @@ def prompt_of(examples: list[Example], most: float = 3.0) -> Callable[[Example],
 
     def prompt(example: Example) -> np.ndarray | None:
         others = [e for e in spoken.get(example.speaker or "", []) if e.audio != example.audio]
-        return load_audio(min(others, key=lambda e: digest(example.id + e.id)).audio)[: int(most * SAMPLE_RATE)] if others else None
+        try:
+            return load_audio(min(others, key=lambda e: digest(example.id + e.id)).audio)[: int(most * SAMPLE_RATE)] if others else None
+        except LauraError:  # which is told of where it is itself measured
+            return None
 
     return prompt
 

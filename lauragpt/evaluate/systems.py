@@ -33,7 +33,8 @@ from lauragpt.evaluate.opus import RATES, opus
 from lauragpt.result import Result
 from lauragpt.text import CtcUnits, normalize
 
-BATCH = 64  # items a call: small enough for a bar that moves, large enough to be quick
+BATCH = 64  # items a call: large enough to be quick
+SOUNDS = 8  # of those whose answer is sound, which takes as long: an interruption loses no more
 REAL = "the real recordings"
 OUTSIDE = "pocketsphinx"  # the recogniser that hears English speech which was made or cleaned
 OPUS = "Opus at"  # and so many kbit/s: the mark beside the codec
@@ -78,7 +79,7 @@ class Checkpoint:
                 sources = [example.source for example in batch]
                 yield from zip(batch, self._ask(lambda sources=sources: self.laura.translate(text=sources, to=lang), sources))
             return
-        for batch in batches(sorted(examples, key=lambda e: e.duration)):
+        for batch in batches(sorted(examples, key=lambda e: e.duration), SOUNDS if task in ("tts", "se", "codec") else BATCH):
             pairs: list[tuple[Example, np.ndarray]] = []
             for example in batch:
                 try:
@@ -165,9 +166,10 @@ class Checkpoint:
         there is one for the language."""
         told = [[Answer(REAL, audio_seconds=len(wave) / SAMPLE_RATE)] for wave in waves]
         sounds = [[wave] for wave in waves]
-        for example, wave, row, several in zip(examples, waves, told, sounds, strict=True):
-            said = self._vocode(example, wave)
-            row.append(Answer(TRUE, sound=answers.keep(example, TRUE, said), audio_seconds=len(said) / SAMPLE_RATE, scores=qualities(wave, said)))
+        made = [self._vocode(example, wave) for example, wave in zip(examples, waves, strict=True)]
+        scores = in_processes(qualities, waves, made)
+        for example, row, several, said, found in zip(examples, told, sounds, made, scores, strict=True):
+            row.append(Answer(TRUE, sound=answers.keep(example, TRUE, said), audio_seconds=len(said) / SAMPLE_RATE, scores=found))
             several.append(said)
         for voice in voice_names(self.laura, lang) or [None]:
             began = time.perf_counter()
@@ -187,7 +189,8 @@ class Checkpoint:
         return told
 
     def _vocode(self, example: Example, wave: np.ndarray) -> np.ndarray:
-        """(N,): what the vocoder makes of a recording's own tokens, given its text and another recording of the speaker: the ceiling of `speak`."""
+        """(N,): what the vocoder makes of a recording's own tokens, given its text and another recording of the speaker. No tokens that
+        the GPT may write for `speak` can be heard better."""
         core, prompt = self.laura.core, self.prompt(example)
         [codes] = core.backend.codec_encode([wave])
         text = core.tokenizer.encode(normalize(example.source, example.lang))
@@ -392,6 +395,7 @@ def in_processes(work: Callable, *items: Sequence) -> list:
         return list(pool.map(work, *items))
 
 
-def batches(items: list) -> Iterator[list]:
-    for start in range(0, len(items), BATCH):
-        yield items[start : start + BATCH]
+def batches(items: list, size: int | None = None) -> Iterator[list]:
+    size = size or BATCH
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

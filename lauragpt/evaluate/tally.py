@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FEWEST = 5  # examples that resampling can say something of
 DRAWS = 1000  # bootstrap resamples: the ends of a 95 % interval are then 25 draws deep
 Value = Callable[[np.ndarray], float]
 
@@ -56,7 +57,7 @@ class Tally:
         """The measure and its 2.5 and 97.5 percentiles over resamples of the examples with replacement (Efron 1979)."""
         n = len(self)
         value = self.total
-        if n < 2 or math.isnan(value):  # one example says nothing about its own spread
+        if n < FEWEST or math.isnan(value):
             return Score(value, n=n)
         low, high = _ends(self._resampled(_weights(n, seed, draws)))
         return Score(value, low, high, n)
@@ -68,7 +69,7 @@ class Tally:
 
 def compare(first: Tally, second: Tally, higher_is_better: bool, seed: int = 0, draws: int = DRAWS) -> Verdict:
     """Paired bootstrap (Koehn 2004): both systems are measured on the same resamples, row i of both being the same example. Better or
-    worse where the 95 % interval of the difference leaves out 0, and identical answers cannot be told apart. ValueError where the two
+    worse where the 95 % interval of the difference leaves out 0; identical answers, and fewer than five, cannot be told apart. ValueError where the two
     do not hold the same number of examples."""
     if len(first) != len(second):
         raise ValueError(f"{len(first)} and {len(second)} examples cannot be paired")
@@ -78,7 +79,7 @@ def compare(first: Tally, second: Tally, higher_is_better: bool, seed: int = 0, 
     difference = second.total - first.total
     weights = _weights(n, seed, draws)
     low, high = _ends(second._resampled(weights) - first._resampled(weights))
-    sure = n > 1 and (low > 0 or high < 0)
+    sure = n >= FEWEST and (low > 0 or high < 0)
     word = ("better" if (difference > 0) == higher_is_better else "worse") if sure else "cannot tell"
     return Verdict(difference, low, high, n, word)
 

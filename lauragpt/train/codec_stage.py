@@ -70,7 +70,7 @@ class CodecStage:
         """batch: that of the step, and "step". Returns every loss by name, unweighted, and how the first codebook is used."""
         config, wave, step = self.config, batch["wave"], int(batch["step"])
         self.spectral_loss.to(wave.device)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        generator = self._generator(step)
         wave = self._gain(wave, generator)
         quantizing = self._start_codebooks(step)
         levels = self.codec.quantizer.draw_levels(len(wave), generator) if quantizing else 0
@@ -106,11 +106,17 @@ class CodecStage:
 
     @torch.no_grad()
     def _start_codebooks(self, step: int) -> bool:
-        """Whether the codebooks take part in this step; k-means over this batch and those to come at the first one that they do."""
+        """Whether the codebooks take part in this step, as trained ones always do; at the first one, k-means over its batch and those to come."""
         quantizer, count = self.codec.quantizer, self.config.kmeans_batches
-        if step >= self.config.quantize_from and not bool(quantizer.initialised.all()):
-            quantizer.initialise(torch.cat([self.codec.latents(self.batch(step + i)["wave"]).float().flatten(0, 1) for i in range(count)]), batches=count)
-        return step >= self.config.quantize_from
+        if not bool(quantizer.initialised.all()):
+            if step < self.config.quantize_from:
+                return False
+            waves = [self._gain(self.batch(at)["wave"], self._generator(at)) for at in range(step, step + count)]
+            quantizer.initialise(torch.cat([self.codec.latents(wave).float().flatten(0, 1) for wave in waves]), batches=count)
+        return True
+
+    def _generator(self, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
 
     def _gain(self, wave: Tensor, generator: torch.Generator) -> Tensor:
         """A random gain a row, drawn from the part of the range in which the row does not clip."""

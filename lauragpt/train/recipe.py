@@ -44,12 +44,12 @@ class StageConfig:
 class Recipe:
     name: str = "mini"
     preset: str = "mini"
-    codec: dict = field(default_factory=dict)  # sizes of its codec that are not the preset's: {head: seanet, spectral: {channels: 512}}
+    codec_sizes: dict = field(default_factory=dict)  # of its codec, that are not the preset's: {head: seanet, spectral: {channels: 512}}
     corpora: str = "../shared/data"  # the published sets, for `laura prepare` and `laura synth`
     data: str = "runs/data"  # the prepared manifests
     out: str = "runs/mini"  # checkpoints of the stages, and the finished folder in out/export
-    init: str = ""  # a checkpoint (a folder, or mini) whose weights and tokenizer training starts from, instead of from nothing. A codec of
-    # other sizes than the preset's stays behind
+    init: str = ""  # a checkpoint (a folder, or mini) whose weights and tokenizer training starts from, instead of from nothing. Where a
+    # codec is trained, one of other sizes stays behind
     seed: int = 0
     synth_hours: float = 1.0  # a multiplier on the synthetic sets; 0 makes none
     voices: tuple[dict, ...] = ()  # named voices: name, lang, id of the example that is the prompt

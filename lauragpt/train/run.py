@@ -47,6 +47,7 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
             say(f"{name}: done before")
             continue
         model = assemble(plan, up_to=name).to(accelerator.device)
+        check_order(name, model, plan)
         stage_object = STAGE_CLASSES[name](model, corpus, config, plan.seed, accelerator.process_index)
         stage_object.modules.to(accelerator.device)
         say(f"{name}: {config.steps} steps into {folder}")
@@ -58,6 +59,14 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
     if stage in (None, "laura") and set(plan.stages) != {"speaker"} and accelerator.is_main_process:
         folder = export(assemble(plan), tokenizer, plan, {e.id: e for e in train_examples}, corpora_of(train_examples, plan))
         say(f"the checkpoint is in {folder}")
+
+
+def check_order(stage: str, model: LauraModel, recipe: Recipe) -> None:
+    """LauraError where a stage would learn from a part that nobody has trained."""
+    if stage == "codec" and model.config.codec.quantizer.guide and not (recipe.init or (Path(recipe.out) / "encoder" / "model.safetensors").exists()):
+        raise LauraError("codec: its first codes are guided by the encoder, which is untrained: run --stage encoder first, or give init")
+    if stage in ("gpt", "vocoder", "laura") and not bool(model.codec.quantizer.initialised.all()):
+        raise LauraError(f"{stage}: the codec, whose tokens it learns, is untrained: run --stage codec first, or give init")
 
 
 def ensure_data(recipe: Recipe) -> None:
@@ -93,9 +102,11 @@ def ensure_tokenizer(recipe: Recipe, examples: list[Example]) -> Tokenizer:
 
 def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
     """The preset's model with what the stages before `up_to` (all, when None) have made."""
-    model = LauraModel(sizes(recipe))
-    if recipe.init:
-        start = load_checkpoint(find_checkpoint(recipe.init))
+    config, start = sizes(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.init else None
+    if start is not None and "codec" not in recipe.stages and not recipe.codec_sizes:
+        config = replace(config, codec=start.config.codec)  # nothing trains another: its tokens are what the GPT knows
+    model = LauraModel(config)
+    if start is not None:
         if replace(start.config, codec=model.config.codec) != model.config:
             raise LauraError(f"init: {recipe.init} is not of the sizes of preset {recipe.preset!r}: choose a checkpoint of that preset")
         for name, part in start.named_children():
@@ -107,19 +118,27 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
             state = load_file(path)
             for part in {key.partition(".")[0] for key in state} & {"codec", "encoder", "spelling", "gpt", "vocoder"}:
                 own = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{part}.")}
-                getattr(model, part).load_state_dict(with_new_rows(own, getattr(model, part)))
+                try:
+                    getattr(model, part).load_state_dict(with_new_rows(own, getattr(model, part)))
+                except RuntimeError:
+                    raise LauraError(f"{path} holds a {part} of other sizes than the recipe's: choose another `out`, or train that stage anew") from None
     return model
 
 
 def sizes(recipe: Recipe) -> LauraConfig:
-    """The preset's, with the recipe's codec. LauraError names what is unknown."""
+    """The preset's, with the recipe's codec. LauraError names what is unknown, and what other parts are built on."""
     if recipe.preset not in PRESETS:
         raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
     config = PRESETS[recipe.preset]
     given = config.codec.to_dict()
-    for key, value in recipe.codec.items():
-        given[key] = given[key] | value if isinstance(value, dict) and isinstance(given.get(key), dict) else value
-    return replace(config, codec=CodecConfig.from_dict(given))
+    for key, value in recipe.codec_sizes.items():
+        if isinstance(given.get(key), dict) != isinstance(value, dict):
+            raise LauraError(f"codec_sizes: {key} must be {'a mapping' if isinstance(given.get(key), dict) else 'one value'}, not {value!r}")
+        given[key] = given[key] | value if isinstance(value, dict) else value
+    codec = CodecConfig.from_dict(given)
+    if (codec.dim, codec.quantizer.codebook_size, codec.hop) != (config.codec.dim, config.codec.quantizer.codebook_size, config.codec.hop):
+        raise LauraError("codec_sizes: quantizer.dim, quantizer.codebook_size and strides are the preset's, since the GPT and the vocoder are built on them")
+    return replace(config, codec=codec)
 
 
 def corpora_of(examples: list[Example], recipe: Recipe) -> dict[str, str]:

@@ -97,6 +97,8 @@ class CodecTraining(CodecStage):
         self.corpus, self.seconds, self.seed, self.rank = corpus, config.batch_seconds, seed, rank
         self.clean = [e for e in corpus.train if e.task == "tts" and e.duration >= self.config.crop_seconds]
         self.teacher = Teacher(model, corpus, seed) if model.config.codec.quantizer.guide else None
+        if self.teacher is not None:
+            self.modules["teacher"] = self.teacher.axes
 
     def crops(self, step: int) -> dict:
         rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)
@@ -104,7 +106,9 @@ class CodecTraining(CodecStage):
         for _ in range(max(1, int(self.seconds / self.config.crop_seconds))):
             audio = self.clean[int(rng.integers(len(self.clean)))].audio
             wave = self.corpus.waves(audio)
-            start = int(rng.integers(max(1, len(wave) - size + 1))) // hop * hop  # where a frame of the teacher's begins as well
+            start = int(rng.integers(max(1, len(wave) - size + 1)))
+            if self.teacher is not None:
+                start = start // hop * hop  # where one of its frames begins as well
             crops.append(np.pad(wave[start : start + size], (0, max(0, size - len(wave)))))
             if self.teacher is not None:
                 taught.append(self.teacher(audio, start // hop, -(-size // hop)))

@@ -11,7 +11,7 @@ from lauragpt.codec.quantizer import QuantizerConfig
 from lauragpt.codec.spectral import SpectralConfig
 from lauragpt.errors import LauraError
 
-QUANTIZER = QuantizerConfig(n_quantizers=4, codebook_size=64, dim=16, dropout_levels=(1, 2, 4))
+QUANTIZER = QuantizerConfig(n_quantizers=4, codebook_size=64, dim=16, guide=3, dropout_levels=(1, 2, 4))
 TINY = {
     "seanet": replace(CODEC_PRESETS["debug"], quantizer=QUANTIZER),
     "spectral": CodecConfig(architecture="spectral", quantizer=QUANTIZER, spectral=SpectralConfig(channels=24, fine_channels=16)),
@@ -24,7 +24,7 @@ def tiny(architecture: str) -> Codec:
     torch.manual_seed(0)
     codec = Codec.from_config(TINY[architecture]).eval()
     latents = codec.latents(sound(4, 40 * HOP)).detach()
-    codec.quantizer.initialise(latents.reshape(-1, QUANTIZER.dim))
+    codec.quantizer.initialise(latents.flatten(0, 1))
     return codec
 
 
@@ -158,7 +158,7 @@ def test_presets_hold_the_papers_facts(name):
 def test_mini_is_small():
     codec = Codec.from_config(CODEC_PRESETS["mini"])
     weights = sum(p.numel() for p in codec.parameters()) + codec.quantizer.codebooks.numel()
-    assert weights <= 8_000_000
+    assert weights <= 12_000_000
 
 
 def test_bad_configurations_say_what_is_wrong():
@@ -192,6 +192,7 @@ def test_one_gradient_reaches_every_weight(architecture):
     codec = Codec.from_config(TINY[architecture])
     wave = sound(2, 4 * HOP)
     output = codec(wave, update=True)
-    ((output.wave - wave).square().mean() + output.commitment.mean()).backward()
+    guide = codec.quantizer.split(output.latents)[1]  # which no sound depends on: it learns from its teacher
+    ((output.wave - wave).square().mean() + output.commitment.mean() + guide.square().mean()).backward()
     for name, parameter in codec.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.abs().sum() > 0, name

@@ -78,7 +78,7 @@ def test_spectral_loss_equals_numpy():
             shape = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
             power = np.abs(np.fft.rfft(frames * shape) * 4 / window) ** 2 + 1e-8
             filters = mel_filters(window, MELS_A_WINDOW[window], 16000).double().numpy()
-            spectra.append((np.log(np.sqrt(power) @ filters + 1e-4), 0.5 * np.log(power)))
+            spectra.append((np.log(np.sqrt(power) @ filters + 1e-4), 5 * power**0.15))
         total += sum(np.abs(a - b).mean() for a, b in zip(*spectra, strict=True))
     assert float(SpectralLoss((64, 256))(decoded, wave)) == pytest.approx(total / 2, rel=1e-4)
 

@@ -120,6 +120,19 @@ def test_the_first_codes_follow_what_the_guide_learns():
     assert found[1] < 0.6 * found[0] and sound[1] < 1.2 * sound[0]
 
 
+def test_trained_codebooks_go_on_from_the_first_step():
+    """What starts from a trained codec never passes its latents on unquantized, which would leave the codebooks behind."""
+    torch.manual_seed(0)
+    stage = CodecStage(replace(SMALL, quantize_from=0), batch_of)
+    stage.step(batch_of(0) | {"step": 0}, updater(stage))
+    again = CodecStage(replace(SMALL, quantize_from=300), batch_of)
+    again.codec.load_state_dict(stage.codec.state_dict())
+    before = again.codec.quantizer.codebooks.clone()
+    assert "usage" in again.step(batch_of(1) | {"step": 0}, updater(again))
+    moved = (again.codec.quantizer.codebooks - before).abs().amax((1, 2))
+    assert 0 < moved[0] < 2  # followed, and not begun anew
+
+
 def test_gain_never_clips():
     stage = CodecStage(SMALL, batch_of)
     loud = torch.ones(8, 100) * 0.9
@@ -137,18 +150,18 @@ def test_validate_measures():
     assert scores["mel_distance"] > 0 and stage.codec.training
 
 
-def points_of(rank: int, step: int) -> torch.Tensor:
-    return torch.randn(4, 5 + rank, 8, generator=torch.Generator().manual_seed(10 * step + rank)) + rank
+def points_of(rank: int, step: int, width: int = 0) -> torch.Tensor:
+    return torch.randn(4, 5 + rank, 8 + width, generator=torch.Generator().manual_seed(10 * step + rank)) + rank
 
 
 def follow(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     torch.set_num_threads(1)
-    quantizer = ResidualQuantizer(QuantizerConfig(n_quantizers=4, codebook_size=16, dim=8, dropout_levels=(1, 2, 4)))
+    quantizer = ResidualQuantizer(QuantizerConfig(n_quantizers=4, codebook_size=16, dim=8, guide=3, dropout_levels=(1, 2, 4)))
     for step in range(12):
         # the processes draw other depths: one of them often has no row at a level
         levels = None if step == 0 else torch.tensor([1, 1, 1, 1] if (step + rank) % 2 else [4, 2, 1, 1])
-        quantizer(points_of(rank, step), levels, update=True)
+        quantizer(points_of(rank, step, 3), levels, update=True)
     torch.save(quantizer.state_dict(), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -158,7 +171,7 @@ def test_two_processes_keep_the_same_codebooks(tmp_path):
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
-    assert torch.isfinite(first["codebooks"]).all()
+    assert torch.isfinite(first["codebooks"]).all() and first["guides"].abs().min() > 0
 
 
 def test_two_processes_equal_one_with_both_batches(tmp_path):

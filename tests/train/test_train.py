@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lauragpt.audio import load_audio
-from lauragpt.engine.laura import Laura
+from lauragpt.engine.laura import Laura, find_checkpoint
 from lauragpt.errors import LauraError
 from lauragpt.model.laura import load_checkpoint
 from lauragpt.train.recipe import load_recipe
@@ -80,8 +80,30 @@ def test_training_starts_from_a_checkpoint(trained, tmp_path):
     (tmp_path / "other.yaml").write_text(f"preset: mini\ninit: {out / 'export'}\nstages: {{gpt: {{steps: 1}}}}")
     with pytest.raises(LauraError, match="not of the sizes of preset 'mini'"):
         assemble(load_recipe(tmp_path / "other.yaml", []))
-    mixed = assemble(replace(begun, codec={"seanet": {"filters": 3}}))
+    mixed = assemble(replace(begun, codec_sizes={"seanet": {"filters": 3}}))
     assert mixed.config.codec.seanet.filters == 3 and mixed.config.codec.seanet.lstm_layers == 1  # of other sizes: the codec starts anew
     assert all(start[key].equal(value) for key, value in mixed.state_dict().items() if not key.startswith("codec."))
-    with pytest.raises(LauraError, match="codec configuration.*filtres"):
-        assemble(replace(begun, codec={"seanet": {"filtres": 3}}))
+    for wrong, words in (
+        ({"seanet": {"filtres": 3}}, "codec configuration.*filtres"), ({"seanet": 3}, "seanet must be a mapping"), ({"head": {}}, "head must be one value"),
+        ({"quantizer": {"dim": 64}}, "are the preset's"), ({"quantizer": {"codebook_size": 2048}}, "are the preset's"),
+    ):  # fmt: skip
+        with pytest.raises(LauraError, match=words):
+            assemble(replace(begun, codec_sizes=wrong))
+    with pytest.raises(LauraError, match="codec of other sizes"):  # the stage before had another
+        assemble(replace(begun, init="", out=str(out), codec_sizes={"seanet": {"filters": 3}}))
+
+
+def test_what_ships_keeps_its_codec_where_none_is_trained():
+    recipe = load_recipe(DEBUG.parent / "mini.yaml", ["init=mini", "out=none"])
+    shipped = load_checkpoint(find_checkpoint("mini"))
+    kept = assemble(replace(recipe, stages={"laura": recipe.stages["laura"]}))
+    assert kept.codec.hash == shipped.codec.hash
+    assert kept.config == shipped.config
+
+
+def test_a_stage_does_not_learn_from_what_nobody_trained(prepared, tmp_path):
+    given = [f"data={prepared}", f"out={tmp_path}"]
+    with pytest.raises(LauraError, match="codec: its first codes are guided by the encoder, which is untrained"):
+        train(DEBUG, stage="codec", overrides=given)
+    with pytest.raises(LauraError, match="gpt: the codec, whose tokens it learns, is untrained"):
+        train(DEBUG, stage="gpt", overrides=given)
