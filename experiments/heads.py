@@ -20,7 +20,7 @@ from timed import train_for
 
 from lauragpt.codec import Codec
 from lauragpt.engine.laura import find_checkpoint
-from lauragpt.evaluate.systems import in_processes, qualities
+from lauragpt.evaluate.judges import in_processes, qualities
 from lauragpt.model.laura import PRESETS, LauraModel, load_checkpoint
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine.laura import find_checkpoint
 from lauragpt.evaluate import metrics
+from lauragpt.evaluate.judges import in_processes, pocketsphinx_hears, qualities
 from lauragpt.evaluate.run import prompt_of
-from lauragpt.evaluate.systems import in_processes, pocketsphinx_hears, qualities
 from lauragpt.model.laura import LauraModel, load_checkpoint
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.text import Tokenizer, normalize

@@ -3,7 +3,6 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
 from accelerate import Accelerator
 
@@ -25,6 +24,9 @@ def train_for(stage: Stage, config: StageConfig, minutes: float, folder: Path) -
         left = (until - time.monotonic()) / (DECAY * 60 * minutes)
         return config.lr * min(1.0, steps / max(1, config.warmup), max(0.01, left))
 
-    with patch.object(loop, "rate", rate):
+    usual, loop.rate = loop.rate, rate
+    try:
         loop.run(stage, replace(config, steps=10**7), folder, Accelerator(mixed_precision="bf16", cpu=True), until=until)
+    finally:
+        loop.rate = usual
     return steps

@@ -31,7 +31,9 @@ def debug_checkpoint(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("checkpoints") / "debug"
     torch.manual_seed(0)
-    save_checkpoint(LauraModel(PRESETS["debug"]), folder)
+    model = LauraModel(PRESETS["debug"])
+    model.codec.quantizer.initialised.fill_(True)  # its codebooks are what they are: nothing is to begin them anew
+    save_checkpoint(model, folder)
     Tokenizer.train(LINES, PRESETS["debug"].text_size).save(folder / "tokenizer.json")
     voices = folder / "voices"
     voices.mkdir()

@@ -24,9 +24,10 @@ from lauragpt.evaluate import speaker
 from lauragpt.evaluate.answers import Answers
 from lauragpt.evaluate.metrics import MissingPackage
 from lauragpt.evaluate.page import page
+from lauragpt.evaluate.peers import open_peer
 from lauragpt.evaluate.report import Report, Row, against, write_whole
 from lauragpt.evaluate.scorers import SCORERS, Bench, Group, digest
-from lauragpt.evaluate.systems import Checkpoint, Given, System, checkpoint_key, open_peer, read_given
+from lauragpt.evaluate.systems import Checkpoint, Given, System, checkpoint_key, read_given
 from lauragpt.evaluate.tally import Score
 from lauragpt.tasks import TASKS
 

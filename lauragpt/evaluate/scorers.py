@@ -16,9 +16,10 @@ from lauragpt.data.manifest import Example
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.counts import calibration, cider_d, entity_f1, slu_f1
+from lauragpt.evaluate.judges import OUTSIDE
 from lauragpt.evaluate.ladder import COMPARED, NOISY, TRUE
 from lauragpt.evaluate.report import Row
-from lauragpt.evaluate.systems import OPUS, OUTSIDE, REAL
+from lauragpt.evaluate.systems import OPUS, REAL
 from lauragpt.evaluate.tally import Tally, mean, ratio
 from lauragpt.tasks import BUILT_IN, text_to_slu
 

@@ -1,20 +1,16 @@
 """Who is asked: a checkpoint, a peer (another recogniser), or a file of anyone's answers. In: examples. Out: `Answer`s, an example at a time.
 
 A system has a name and a key (what its answers depend on beside the example: they are kept under it), says which groups it can answer,
-and answers them in batches. Adding a peer is adding a class here.
+and answers them in batches. Other recognisers are in peers.py.
 """
 
 import hashlib
 import json
 import math
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
@@ -26,8 +22,9 @@ from lauragpt.data.manifest import Example
 from lauragpt.engine.laura import Laura, find_checkpoint
 from lauragpt.engine.longform import BRIEFEST, HOP, cut
 from lauragpt.errors import LauraError
-from lauragpt.evaluate import metrics, speaker
+from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer, Answers
+from lauragpt.evaluate.judges import OUTSIDE, in_processes, pocketsphinx_hears, qualities, similarity
 from lauragpt.evaluate.ladder import MINE, NOISY, SHUFFLED, TRUE, ladder
 from lauragpt.evaluate.opus import RATES, opus
 from lauragpt.result import Result
@@ -36,7 +33,6 @@ from lauragpt.text import CtcUnits, normalize
 BATCH = 64  # items a call: large enough to be quick
 SOUNDS = 8  # of those whose answer is sound, which takes as long: an interruption loses no more
 REAL = "the real recordings"
-OUTSIDE = "pocketsphinx"  # the recogniser that hears English speech which was made or cleaned
 OPUS = "Opus at"  # and so many kbit/s: the mark beside the codec
 ANSWERS = 3  # raised when what is asked of a checkpoint changes, so that answers kept from before are not taken for new ones
 LEVELS = (1, 2, 4, 8, 16, 32)  # numbers of quantizers that the codec is measured with
@@ -199,71 +195,6 @@ class Checkpoint:
 
 
 @dataclass
-class Pocketsphinx:
-    """The offline recogniser of like size (its own American English model)."""
-
-    name: str = "pocketsphinx"
-    key: str = "pocketsphinx"
-
-    def refuses(self, task: str, lang: str) -> str:
-        if task != "asr" or lang != "en":
-            return "pocketsphinx recognises English speech and nothing else"
-        return ""
-
-    def answer(self, examples: list[Example], answers: Answers) -> Answered:
-        for batch in batches(examples):
-            yield from zip(batch, in_processes(pocketsphinx_answers, batch), strict=True)
-
-
-class Transformers:
-    """Any speech recogniser that transformers can open from a folder (Whisper, wav2vec 2.0 ...), as it is, language and all."""
-
-    def __init__(self, folder: Path):
-        if not folder.is_dir():
-            raise LauraError(f"{folder} is no folder: --peer transformers:FOLDER takes a recogniser that was saved there")
-        self.name = f"transformers:{folder.resolve().name}"
-        digest = hashlib.sha256()
-        for path in sorted(p for p in folder.iterdir() if p.is_file()):
-            digest.update(path.name.encode() + path.read_bytes())
-        self.folder, self.key, self.pipeline = folder, f"transformers-{digest.hexdigest()[:12]}", None
-
-    def refuses(self, task: str, lang: str) -> str:
-        if task != "asr":
-            return f"{self.name} recognises speech and nothing else"
-        return ""
-
-    def answer(self, examples: list[Example], answers: Answers) -> Answered:
-        if self.pipeline is None:
-            try:
-                self.pipeline = metrics.need("transformers").pipeline("automatic-speech-recognition", model=str(self.folder))
-            except (OSError, ValueError, RuntimeError) as error:
-                raise LauraError(f"{self.folder} holds no recogniser that transformers can open ({str(error).splitlines()[0][:120]})") from None
-        for example in examples:
-            yield example, heard_by(lambda wave: self.pipeline({"raw": wave, "sampling_rate": SAMPLE_RATE})["text"], example)
-
-
-def heard_by(hear: Callable[[np.ndarray], str], example: Example) -> list[Answer]:
-    """What a recogniser hears of a recording."""
-    try:
-        wave = load_audio(example.audio)
-    except LauraError as error:
-        return [Answer(failure=str(error))]
-    began = time.perf_counter()
-    text = hear(wave)
-    return [Answer(text=text, seconds=time.perf_counter() - began, audio_seconds=len(wave) / SAMPLE_RATE)]
-
-
-def open_peer(name: str) -> System:
-    """LauraError for a name that is none."""
-    kind, _, rest = name.partition(":")
-    if name == "pocketsphinx":
-        return Pocketsphinx()
-    if kind == "transformers" and rest:
-        return Transformers(Path(rest))
-    raise LauraError(f"unknown peer {name!r}: choose pocketsphinx or transformers:FOLDER")
-
-
-@dataclass
 class Given:
     """Anyone's answers from a JSONL file: {"id": ..., "text": ...}, or {"id": ..., "audio": FILE} where the answer is sound."""
 
@@ -335,28 +266,6 @@ def checkpoint_key(name_or_path: str | Path, seed: int) -> str:
     return f"{folder.name}-{digest.hexdigest()[:12]}"
 
 
-def qualities(clean: np.ndarray, heard: np.ndarray) -> dict[str, float]:
-    """STOI, PESQ and SI-SDR of a sound against the clean one; what cannot be said, or needs a package that is missing, is left out."""
-    length, found = min(len(clean), len(heard)), {}
-    for name, measure in (("STOI", metrics.stoi), ("PESQ", metrics.pesq), ("SI-SDR dB", metrics.si_sdr)):
-        try:
-            value = measure(clean[:length], heard[:length])
-        except metrics.MissingPackage:
-            continue
-        if value is not None:
-            found[name] = value
-    return found
-
-
-def similarity(voice: np.ndarray, said: np.ndarray) -> float | None:
-    """Cosine of two voices by the speaker encoder; None where there is too little sound, or no encoder is installed."""
-    try:
-        pair = speaker.embed(voice), speaker.embed(said)
-    except LauraError:
-        return None
-    return None if pair[0] is None or pair[1] is None else float(pair[0] @ pair[1])
-
-
 def ctc_text(laura: Laura, wave: np.ndarray) -> str:
     """What the encoder's CTC head alone would write, greedily. A column beside the answer, never the answer."""
     units, texts = CtcUnits(), []
@@ -369,30 +278,6 @@ def ctc_text(laura: Laura, wave: np.ndarray) -> str:
 def voice_names(laura: Laura, lang: str) -> list[str]:
     """The shipped voices of a language."""
     return [name for name, card in laura.voices.cards.items() if card["lang"] == lang]
-
-
-def pocketsphinx_hears(wave: np.ndarray) -> str:
-    """The words that pocketsphinx (its own American English model) finds in a wave (N,) at 16 kHz."""
-    if not len(wave):
-        return ""
-    decoder = metrics.need("pocketsphinx").Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
-    decoder.start_utt()
-    decoder.process_raw((np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
-    decoder.end_utt()
-    return decoder.hyp().hypstr if decoder.hyp() else ""
-
-
-def pocketsphinx_answers(example: Example) -> list[Answer]:
-    return heard_by(pocketsphinx_hears, example)
-
-
-def in_processes(work: Callable, *items: Sequence) -> list:
-    """`map`, a process a core: pocketsphinx and PESQ hold the interpreter while they work. Elsewhere than on Linux, where a process cannot
-    be copied safely or at all, one after the other."""
-    if sys.platform != "linux" or len(items[0]) < 2:
-        return list(map(work, *items))
-    with ProcessPoolExecutor(min(len(items[0]), os.cpu_count() or 1), mp_context=get_context("fork")) as pool:
-        return list(pool.map(work, *items))
 
 
 def batches(items: list, size: int | None = None) -> Iterator[list]:

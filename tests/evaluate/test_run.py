@@ -19,12 +19,13 @@ from lauragpt.engine.laura import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import systems
 from lauragpt.evaluate.answers import Answer, key_of
+from lauragpt.evaluate.judges import in_processes, pocketsphinx_hears
 from lauragpt.evaluate.ladder import Overheard, ladder, overhear
 from lauragpt.evaluate.metrics import MissingPackage
 from lauragpt.evaluate.report import Report, Row, against
 from lauragpt.evaluate.run import check, evaluate, floor_examples, make_groups, noise_of, prompt_of, read_split, score
 from lauragpt.evaluate.scorers import SCORERS, Bench, best_constant
-from lauragpt.evaluate.systems import checkpoint_key, in_processes, pocketsphinx_hears
+from lauragpt.evaluate.systems import checkpoint_key
 from lauragpt.evaluate.tally import Score, mean
 from lauragpt.tasks import TASKS, slu_to_text
 
@@ -139,6 +140,7 @@ def test_a_prompt_is_another_recording_of_the_speaker_whatever_else_is_measured(
     assert np.array_equal(prompt(spoken[0]), load_audio(recording)) and len(prompt_of(spoken, most=1.0)(spoken[0])) == 16000
     assert np.array_equal(prompt(spoken[0]), prompt_of(spoken[::-1])(spoken[0])) and np.array_equal(prompt(spoken[0]), prompt(spoken[2]))
     assert prompt(spoken[3]) is None and prompt(replace(spoken[3], speaker="")) is None
+    assert prompt(spoken[1]) is None  # the other cannot be read
 
 
 def test_noise_needs_sounds():
