@@ -23,7 +23,7 @@ def kept_answers(tmp_path_factory):
 
 
 @torch.no_grad()
-def _loud(codec):
+def loud(codec):
     """An untrained decoder sounds its biases and hardly what it is given: without them, and louder, codes can be told by their sound."""
     for name, parameter in codec.decoder.named_parameters():
         if "bias" in name:
@@ -43,7 +43,7 @@ def debug_checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     model = LauraModel(PRESETS["debug"])
     model.codec.quantizer.initialised.fill_(True)  # its codebooks are what they are: nothing is to begin them anew
-    _loud(model.codec)
+    loud(model.codec)
     save_checkpoint(model, folder)
     Tokenizer.train(LINES, PRESETS["debug"].text_size).save(folder / "tokenizer.json")
     voices = folder / "voices"

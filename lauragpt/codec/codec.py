@@ -135,7 +135,8 @@ class Codec(nn.Module):
         return self.quantizer.embed(codes)
 
     def decode_embeddings(self, embeddings: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """embeddings (B, T, D) -> wave (B, T * 640). `lengths` (B,): frames a row that are its own; silence follows them."""
+        """embeddings (B, T, D) -> wave (B, T * 640). `lengths` (B,): frames a row that are its own; what
+        follows them is not meant to be heard."""
         return self.decoder(embeddings, lengths)
 
     def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -1,31 +1,41 @@
-"""The one-step vocoder's stage: tokens, some of them wrong, and a condition -> the sum of all embeddings (L1 + L2). The codec is frozen."""
+"""The one-step vocoder's stage: tokens, some of them wrong, and a condition -> the sum of all embeddings. The codec is frozen.
+
+The paper's loss is L1 + L2 of the embeddings (section 3.4), which counts all their directions alike. What they become is heard, so the
+codec's spectral loss on a piece of the decoded sound is added.
+"""
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.audio import SAMPLE_RATE
+from lauragpt.codec.losses import SpectralLoss
 from lauragpt.data.manifest import Example
 from lauragpt.model.laura import LauraModel, alike
 from lauragpt.model.vocoder import vocoder_loss
 from lauragpt.text import normalize
+from lauragpt.train.codec_stage import CodecStageConfig
 from lauragpt.train.model_stage import ModelStage, Update, pad
 
 PROMPT_SECONDS = 3.0  # of the speaker's other utterance that the vocoder hears
 
 
 class VocoderStage(ModelStage):
-    """Tokens and a condition to the sum of all embeddings. The codec is frozen."""
+    """Tokens and a condition to the sum of all embeddings, and to the sound that these make."""
 
     name, trained = "vocoder", ("vocoder",)
     corrupted, strangers = 0.08, 0.3  # shares: tokens replaced by others (the GPT errs); conditions of another utterance
+    piece = 50  # frames of each batch that are decoded: two seconds
 
     def __init__(self, model: LauraModel, *rest, **more):
         super().__init__(model, *rest, **more)
         with torch.no_grad():  # at first, nearly nothing is added to the tokens' own embeddings
             model.vocoder.output.weight.mul_(0.1)
             model.vocoder.output.bias.zero_()
+        model.codec.requires_grad_(False)  # sound's gradient goes through it, not to it
+        self.spectral_loss = SpectralLoss(CodecStageConfig.windows, SAMPLE_RATE).to(self.device)
 
     def batch(self, step: int) -> dict:
         rng = self.rng(step)
@@ -75,4 +85,15 @@ class VocoderStage(ModelStage):
             name: tuple(t.to(device) for t in batch[name]) for name in ("text", "prompt", "noisy")
             if name in batch and batch[name][0].shape[1]
         }  # fmt: skip
-        return vocoder_loss(self.model.vocode(tokens, lengths, **conditions), target, lengths)
+        predicted = self.model.vocode(tokens, lengths, **conditions)
+        return vocoder_loss(predicted, target, lengths) + self.sound_loss(predicted, clean, lengths, generator)
+
+    def sound_loss(self, embeddings: Tensor, clean: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+        """embeddings (B, T, E), clean (B, N), lengths (B,) in frames -> the spectral loss of a piece, drawn for the batch, of the sound."""
+        hop, size = self.model.config.codec.hop, min(self.piece, embeddings.shape[1])
+        start = int(torch.randint(embeddings.shape[1] - size + 1, (1,), generator=generator))
+        lengths = (lengths - start).clamp(0, size)
+        decoded = self.model.codec.decode_embeddings(embeddings[:, start : start + size].float(), lengths)
+        real = clean[:, start * hop : (start + size) * hop]
+        real = F.pad(real, (0, decoded.shape[1] - real.shape[1]))
+        return self.spectral_loss(decoded * (torch.arange(size * hop, device=lengths.device) < lengths[:, None] * hop), real)

@@ -25,6 +25,7 @@ from lauragpt.train.model_stage import pad, shares_of
 from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
 from lauragpt.train.stages import STAGE_CLASSES
+from tests.conftest import loud
 
 CONFIG = StageConfig(
     steps=4, batch_seconds=8, warmup=2, noise=0.5, weights={"asr": 1, "mt": 1, "tts": 1, "se": 1, "aac": 1}, small_from=0.5
@@ -204,6 +205,21 @@ def test_the_vocoder_now_and_then_hears_anothers_noise_however_few_are_of_like_l
         assert len(groups) > 1
         strange.append(all(float(g["noisy"][0][0, 0]) != pytest.approx(1 + float(g["clean"][0][0, 0])) for g in groups))
     assert 0.15 < np.mean(strange) < 0.5
+
+
+def test_the_vocoder_is_taught_by_the_sound_of_what_it_predicts_and_the_codec_stays(corpus):
+    stage, _ = make("vocoder", corpus, {"tts": 1})
+    codec, generator, lengths = stage.model.codec.eval(), torch.Generator().manual_seed(0), torch.tensor([70, 33])
+    loud(codec)
+    stage.piece, right = 70, torch.randn(2, 70, codec.config.dim)
+    clean = codec.decode_embeddings(right, lengths).detach() * (torch.arange(70 * codec.config.hop) < lengths[:, None] * codec.config.hop)
+    clean = clean[:, :-10]  # the last frame is seldom whole
+    right.requires_grad_(True)
+    padded = torch.cat([right[:1], right[1:].where(torch.arange(70)[:, None] < 33, 9.0)])
+    loss = {name: stage.sound_loss(given, clean, lengths, generator) for name, given in (("right", right), ("wrong", right.roll(1, 2)), ("padded", padded))}
+    assert loss["right"] < 0.05 * loss["wrong"] and loss["padded"] == loss["right"]
+    loss["wrong"].backward()
+    assert right.grad.abs().sum() > 0 and all(parameter.grad is None for parameter in codec.parameters())
 
 
 @torch.no_grad()
