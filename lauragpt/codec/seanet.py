@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from lauragpt.codec.streaming import windowed
+from lauragpt.streaming import windowed
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,11 @@ def stream_layers(layers: nn.Sequential, pieces: Iterable[Tensor], frame: int = 
     context is finite and lies in the past."""
 
     def part(chosen: nn.Sequential, pieces: Iterable[Tensor], frame: int, out: int) -> Iterator[Tensor]:
+        @torch.no_grad()
         def run(x: Tensor) -> Tensor:
             return chosen(F.pad(x.transpose(1, 2), (0, -x.shape[1] % frame))).transpose(1, 2)
 
-        return windowed(run, pieces, (math.ceil(reach(chosen, frame)), 0), frame, out)
+        return windowed(run, pieces, (math.ceil(reach(chosen, frame)), 0), frame, out, torch.cat)
 
     at = next((i for i, layer in enumerate(layers) if isinstance(layer, SkipLSTM)), None)
     if at is None:

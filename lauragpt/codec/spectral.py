@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from lauragpt.codec.streaming import windowed
+from lauragpt.streaming import windowed
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ class Spectrum(nn.Module):
             frames = torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=-1) @ self.inverse_basis
         else:
             frames = PolarFrames.apply(log_magnitude, phase, self.window)
-        envelope = self._overlap(self.window.square().expand(1, frames.shape[1], -1))
-        return self._overlap(masked(frames, mask)) / envelope
+        # What a row's windows sum to ends where the row does, so that its end sounds the same alone and in a batch.
+        envelope = self._overlap(masked(self.window.square().expand(len(frames) if mask is not None else 1, frames.shape[1], -1), mask))
+        return self._overlap(masked(frames, mask)) / envelope.clamp(min=1e-3)
 
     def _overlap(self, frames: Tensor) -> Tensor:
         B, F, _ = frames.shape
@@ -159,7 +160,8 @@ class SpectralEncoder(nn.Module):
     def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """Pieces of a wave (n,) -> pieces of its latents (m, D)."""
         hop = self.spectrum.hop * self.config.frames
-        return windowed(lambda wave: self(nnf.pad(wave, (0, -wave.shape[1] % hop))), pieces, self.context, frame=hop)
+        network = torch.no_grad()(lambda wave: self(nnf.pad(wave, (0, -wave.shape[1] % hop))))
+        return windowed(network, pieces, self.context, frame=hop, join=torch.cat)
 
     def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         """`lengths`: (B,) latent frames a row that are its own; what lies beyond never reaches them."""
@@ -202,7 +204,7 @@ class SpectralDecoder(nn.Module):
 
     def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """Pieces of latents (n, D) -> pieces of the wave (n * hop,)."""
-        return windowed(self, pieces, self.context, out=self.spectrum.hop * self.config.frames)
+        return windowed(torch.no_grad()(self.forward), pieces, self.context, out=self.spectrum.hop * self.config.frames, join=torch.cat)
 
     def forward(self, latents: Tensor, lengths: Tensor | None = None) -> Tensor:
         B, T, _ = latents.shape

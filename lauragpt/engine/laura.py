@@ -11,6 +11,7 @@ import numpy as np
 
 from lauragpt.engine import chain as chains
 from lauragpt.engine import coding, listening, speech
+from lauragpt.engine.checkpoint import open_checkpoint
 from lauragpt.engine.coding import Codes
 from lauragpt.engine.core import Core, is_many
 from lauragpt.engine.decoding import Decoded, Options, Row, decode
@@ -34,15 +35,14 @@ class Laura:
         return self.core.model
 
     @classmethod
-    def load(cls, name_or_path: str | Path = "mini", device: str | None = None) -> "Laura":
-        """A checkpoint by name ("mini" ships with the package) or by folder. `device`: "cpu", "cuda" or None, the GPU if there
-        is one. LauraError says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
-        from lauragpt.engine.torch_backend import open_checkpoint
-
+    def load(cls, name_or_path: str | Path = "mini", device: str | None = None, backend: str | None = None) -> "Laura":
+        """A checkpoint by name ("mini" ships with the package) or by folder. `backend`: "onnx" (CPU, no torch) or "torch"; None takes
+        onnx where the checkpoint was exported. `device`: "cpu", "cuda", or None, which with torch is the GPU if there is one. LauraError
+        says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
         folder = find_checkpoint(name_or_path)
-        backend, tokenizer, vocabulary, info = open_checkpoint(folder, device)
-        core = Core(backend, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.pieces)
-        return cls(core, Voices(folder / "voices", backend))
+        opened, tokenizer, vocabulary, info = open_checkpoint(folder, device, backend)
+        core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.pieces)
+        return cls(core, Voices(folder / "voices", opened))
 
     def transcribe(self, audio: Audio | list[Audio], lang: str | None = None) -> Result | list[Result]:
         """What is said, in spoken form: lower case, no punctuation, numbers in words. Silence gives an empty text."""

@@ -5,9 +5,7 @@ that row, so rows of uneven length need no left padding, a rollback is a smaller
 never looked at (a query at position p sees slots 0 .. p) and is overwritten when the row grows.
 """
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +18,10 @@ from lauragpt.engine.backend import Encoded
 from lauragpt.errors import LauraError
 from lauragpt.model.laura import LauraModel, load_checkpoint
 from lauragpt.model.sequence import PACE, Vocabulary
-from lauragpt.tasks import LANGS
-from lauragpt.text import Tokenizer
 
 
-@dataclass(frozen=True)
-class Info:
-    """What a checkpoint says of itself."""
-
-    name: str
-    codec_hash: str
-    langs: tuple[str, ...]
-    pieces: dict[str, tuple[float, float]]
-
-
-def open_checkpoint(folder: Path, device: str | None = None) -> tuple["TorchBackend", Tokenizer, Vocabulary, Info]:
-    """A folder's model, ready. LauraError when it is damaged, foreign, or was trained on the tokens of another codec."""
+def open_torch(folder: Path, device: str | None, config: dict) -> tuple["TorchBackend", Vocabulary]:
+    """A folder's model on a device. LauraError when it is damaged, foreign, or was trained on the tokens of another codec."""
     where = pick_device(device)
     try:
         model = load_checkpoint(folder)
@@ -44,27 +30,18 @@ def open_checkpoint(folder: Path, device: str | None = None) -> tuple["TorchBack
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({first}): fetch or export it again") from None
-    try:
-        tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise LauraError(f"{folder}/tokenizer.json cannot be read ({str(error).splitlines()[0][:120]}): fetch the checkpoint again") from None
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     backend = TorchBackend(model, where)
     promised, found = config.get("codec_hash"), backend.codec_hash
     if promised != found:
         raise LauraError(
             f"{folder} was trained on the tokens of codec {promised}, but holds codec {found}: use the codec it was trained with"
         )
-    pieces = {task: tuple(seconds) for task, seconds in (config.get("pieces") or {}).items()}
-    info = Info(config.get("name") or folder.resolve().name, found, tuple(config.get("langs") or LANGS), pieces)
-    return backend, tokenizer, model.vocabulary, info
+    return backend, model.vocabulary
 
 
 def pick_device(device: str | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in ("cpu", "cuda"):
-        raise LauraError(f"unknown device {device!r}: choose cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise LauraError("there is no CUDA device on this machine: leave --device out, or choose cpu")
     return torch.device(device)
@@ -189,8 +166,8 @@ class TorchBackend:
     @torch.inference_mode()
     def codec_decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
         lengths = torch.tensor([row.shape[1] for row in codes], device=self.device)
-        padded = pad_sequence([torch.as_tensor(row.T) for row in codes], batch_first=True)  # (B, T, K)
-        return self._cut(self.model.codec.decode(padded.transpose(1, 2).to(self.device), lengths), lengths)
+        embeddings = [self.model.codec.embed(torch.as_tensor(row, device=self.device)[None])[0] for row in codes]  # rows may differ in K
+        return self._cut(self.model.codec.decode_embeddings(pad_sequence(embeddings, batch_first=True), lengths), lengths)
 
     def codec_encode_stream(self, pieces: Iterable[np.ndarray], quantizers: int | None = None) -> Iterator[np.ndarray]:
         waves = (torch.as_tensor(piece, dtype=torch.float32, device=self.device) for piece in pieces)

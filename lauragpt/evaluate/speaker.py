@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.errors import LauraError
-from lauragpt.model.features import FeatureConfig, Features
+from lauragpt.features import FeatureConfig
+from lauragpt.model.features import Features
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "speaker" / "model.safetensors"
 SHORTEST = SAMPLE_RATE // 2  # samples: less than half a second says too little of a voice

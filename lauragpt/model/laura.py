@@ -18,8 +18,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
 from lauragpt.errors import LauraError
+from lauragpt.features import FeatureConfig
 from lauragpt.model.encoder import Encoder, EncoderConfig, Heard, sinusoids
-from lauragpt.model.features import FeatureConfig, Features
+from lauragpt.model.features import Features
 from lauragpt.model.gpt import GPT, GPTConfig
 from lauragpt.model.sequence import Layout, Vocabulary
 from lauragpt.model.vocoder import Vocoder, VocoderConfig

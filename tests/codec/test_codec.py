@@ -83,7 +83,7 @@ def test_decoding_in_a_batch_equals_decoding_alone(architecture):
     for i, n in enumerate(lengths.tolist()):
         alone = codec.decode_embeddings(embeddings[i : i + 1, :n])
         # the last window of the spectral decoder reaches over the end, into silence
-        torch.testing.assert_close(together[i, : n * HOP - 240], alone[0, : n * HOP - 240], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(together[i, : n * HOP], alone[0], atol=1e-5, rtol=1e-4)
 
 
 def test_seanet_is_causal():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lauragpt.codec.streaming import windowed
+from lauragpt.streaming import windowed
 from tests.codec.test_codec import HOP, QUANTIZER, both, sound, tiny
 
 
@@ -124,5 +124,5 @@ def test_sound_comes_before_all_is_known():
         longest = max(longest, x.shape[1])
         return x
 
-    assert torch.equal(torch.cat(list(windowed(network, torch.arange(90).split(3), (4, 2)))), torch.arange(90))
+    assert torch.equal(torch.cat(list(windowed(network, torch.arange(90).split(3), (4, 2), join=torch.cat))), torch.arange(90))
     assert longest <= 4 + 2 + 3 + 3

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lauragpt.engine.torch_backend import open_checkpoint
+from lauragpt.engine.checkpoint import open_checkpoint
 from lauragpt.errors import LauraError
 from lauragpt.model.encoder import Encoder
 from lauragpt.model.gpt import GPT

@@ -5,14 +5,21 @@ A network with a finite context is run over a piece and as much around it as it 
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
+
+Array = TypeVar("Array")  # numpy's, or a tensor where `join` is torch.cat
 
 
 def windowed(
-    network: Callable[[Tensor], Tensor], pieces: Iterable[Tensor], context: tuple[int, int], frame: int = 1, out: int = 1
-) -> Iterator[Tensor]:
+    network: Callable[[Array], Array],
+    pieces: Iterable[Array],
+    context: tuple[int, int],
+    frame: int = 1,
+    out: int = 1,
+    join: Callable[[list[Array]], Array] = np.concatenate,
+) -> Iterator[Array]:
     """`network` (1, n, ...) -> (1, m, ...) over pieces (n, ...) -> (m, ...).
 
     context: how many frames before and after a frame its result depends on, at most. frame, out: positions a frame in what goes in and in
@@ -21,15 +28,11 @@ def windowed(
     before, after = context
     kept, given = None, 0  # what was not dropped yet, and how many frames of it have been answered
     for piece in pieces:
-        kept = piece if kept is None else torch.cat([kept, piece])
+        kept = piece if kept is None else join([kept, piece])
         frames = len(kept) // frame
         if frames - after > given:
-            with torch.no_grad():  # and not around the yield, which would switch gradients off for whoever waits for the next piece
-                made = network(kept[None, : frames * frame])[0, given * out : (frames - after) * out]
-            yield made
+            yield network(kept[None, : frames * frame])[0, given * out : (frames - after) * out]
             dropped = max(0, frames - after - before)
             kept, given = kept[dropped * frame :], frames - after - dropped
     if kept is not None and len(kept) > given * frame:
-        with torch.no_grad():
-            made = network(kept[None])[0, given * out :]
-        yield made
+        yield network(kept[None])[0, given * out :]

@@ -1,0 +1,184 @@
+"""The backend on ONNX Runtime: CPU, no torch. It computes what engine/backend.py says from the graphs of `laura export`.
+
+Rows lie left-aligned in the cache: slot p of row b holds position p of that row, and slots from `lengths[b]` on are not looked at, so that a
+rollback is a smaller number. The cache is kept here and only read by the graph, which hands over what is new.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lauragpt.engine.backend import Encoded
+from lauragpt.engine.onnx_graphs import Graphs
+from lauragpt.features import FeatureConfig, NumpyFeatures
+from lauragpt.model.sequence import PACE, Vocabulary
+from lauragpt.streaming import windowed
+
+ROOM = 64  # slots by which a cache grows
+
+
+class OnnxSession:
+    def __init__(self, backend: "OnnxBackend", rows: list[tuple[np.ndarray, list[int], float]]):
+        """rows: a row's frames (T, D), its ids, the pace of what it speaks."""
+        self.backend, vocabulary = backend, backend.vocabulary
+        self.lengths = np.array([len(frames) + len(ids) for frames, ids, _ in rows])
+        embeddings = padded([np.concatenate([frames, backend.table[ids]]) for frames, ids, _ in rows])  # (B, S, D)
+        times = padded([np.array([*range(len(f)), *vocabulary.times(ids, len(f), pace)], dtype=np.float32) for f, ids, pace in rows])
+        # What a next id's time is more than its position: of an audio token, and of any other.
+        self._audio = np.array([[-len(f) - sum(not vocabulary.sounds(i) for i in ids)] for f, ids, _ in rows])
+        self._other = np.array([[vocabulary.times([*ids, vocabulary.eos], len(f), p)[-1] - len(f) - len(ids)] for f, ids, p in rows])
+        self.cache = [np.zeros(shape, dtype=np.float32) for shape in backend.cache_shapes(len(rows))]
+        logits, new = self._run(embeddings, times, np.zeros_like(self.lengths), self.lengths[:, None] - 1)
+        self.cache = [widened(part, slots_axis(i), ROOM) for i, part in enumerate(new)]
+        self.logits = logits[:, 0]
+
+    def _run(self, embeddings: np.ndarray, times: np.ndarray, lengths: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        given = {"embeddings": embeddings, "times": times, "lengths": lengths, "at": at}
+        logits, *new = self.backend.run("step", given | dict(zip(self.backend.cache_names, self.cache)))
+        return logits, new
+
+    def extend(self, ids: np.ndarray) -> np.ndarray:
+        ids = np.asarray(ids)
+        B, n = ids.shape
+        positions = self.lengths[:, None] + np.arange(n)
+        times = (positions + np.where(self.backend.vocabulary.sounds(ids), self._audio, self._other)).astype(np.float32)
+        logits, new = self._run(self.backend.table[ids], times, self.lengths, np.tile(np.arange(n), (B, 1)))
+        short = int(self.lengths.max()) + n - self.cache[1].shape[2]
+        rows = np.arange(B)[:, None]
+        for i, part in enumerate(new):
+            if short > 0:
+                self.cache[i] = widened(self.cache[i], slots_axis(i), short + ROOM)
+            if i % 2 == 0:  # keys (B, H, W, n)
+                self.cache[i][rows, :, :, positions] = part.transpose(0, 3, 1, 2)
+            else:  # values (B, H, n, W)
+                self.cache[i][rows, :, positions] = part.transpose(0, 2, 1, 3)
+        self.lengths = self.lengths + n
+        self.logits = logits[:, -1]
+        return logits
+
+    def rollback(self, lengths: np.ndarray) -> None:
+        self.lengths = np.array(lengths)
+
+    def select(self, rows: list[int]) -> None:
+        self.cache = [part[rows] for part in self.cache]
+        self.lengths, self.logits = self.lengths[rows], self.logits[rows]
+        self._audio, self._other = self._audio[rows], self._other[rows]
+
+
+class OnnxBackend:
+    def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary, threads: int | None = None):
+        """folder, config: a checkpoint's, exported. LauraError when a file is missing or was altered."""
+        model = config["model"]
+        self.graphs, self.vocabulary = Graphs(folder, threads), vocabulary
+        self._opened: dict[str, object] = {}
+        self.features = NumpyFeatures(FeatureConfig(**model["features"]))
+        self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
+        self.table = self.graphs.weight("gpt.embed_tokens.weight")  # (V, D)
+        self.layers, self.heads, self.head_width = (model["gpt"][key] for key in ("layers", "kv_heads", "head_width"))
+        self.cache_names = [f"{kind}{i}" for i in range(self.layers) for kind in ("keys", "values")]
+        self.codec_hash = config["codec_hash"]
+        self.codec_levels = model["codec"]["quantizer"]["n_quantizers"]
+        self.codebook_size = model["codec"]["quantizer"]["codebook_size"]
+        self.hop = int(np.prod(model["codec"]["strides"]))
+        self._codebooks: np.ndarray | None = None  # (K, V, E), read when first used
+
+    def run(self, graph: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        if graph not in self._opened:
+            self._opened[graph] = self.graphs.open(graph)
+        return self._opened[graph].run(None, given)
+
+    def cache_shapes(self, rows: int, slots: int = 0) -> list[tuple[int, ...]]:
+        H, W = self.heads, self.head_width
+        return [(rows, H, W, slots), (rows, H, slots, W)] * self.layers
+
+    def encode(self, waves: list[np.ndarray]) -> Encoded:
+        features = [self.features(wave) for wave in waves]
+        lengths = np.array([len(row) for row in features])
+        frames, ctc = self.run("listen", {"features": padded(features), "lengths": lengths})
+        return Encoded(frames, lengths, ctc)
+
+    def open(self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None) -> OnnxSession:
+        if encoded is None:
+            frames = [np.zeros((0, self.table.shape[1]), dtype=np.float32)] * len(ids)
+        else:
+            frames = [row[:length] for row, length in zip(encoded.embeddings, encoded.lengths)]
+        return OnnxSession(self, list(zip(frames, ids, paces or [PACE] * len(ids))))
+
+    def vocode(
+        self,
+        codes: list[np.ndarray],
+        text: list[list[int]] | None = None,
+        prompt: list[np.ndarray | None] | None = None,
+        noisy: list[np.ndarray | None] | None = None,
+    ) -> list[np.ndarray]:
+        lengths = np.array([len(row) for row in codes])
+        given = {"tokens": padded([np.asarray(row, dtype=np.int64) for row in codes]), "lengths": lengths}
+        said = [np.array(row, dtype=np.int64) for row in text or [[]] * len(codes)]
+        given |= {"text": padded(said), "text_lengths": np.array([len(row) for row in said])}
+        for name, waves in (("prompt", prompt), ("noisy", noisy)):
+            heard = [self._conditions(wave) for wave in waves or [None] * len(codes)]
+            given[f"{name}_lengths"] = np.array([len(row) for row in heard])
+            given[name] = padded(heard, int(lengths.max()) if name == "noisy" else None)
+        (embeddings,) = self.run("predict", given)
+        return self._sound(embeddings, lengths)
+
+    def _conditions(self, wave: np.ndarray | None) -> np.ndarray:
+        """A wave's features (T, F); none of a row without a wave."""
+        return np.zeros((0, self.condition.config.width), dtype=np.float32) if wave is None or not len(wave) else self.condition(wave)
+
+    def _sound(self, embeddings: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+        (waves,) = self.run("sound", {"embeddings": embeddings, "lengths": lengths})
+        return [wave[: length * self.hop] for wave, length in zip(waves, lengths)]
+
+    def codec_encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        frames = [-(-len(wave) // self.hop) for wave in waves]
+        codes = self._codes(padded([np.asarray(wave, dtype=np.float32) for wave in waves], max(frames) * self.hop), np.array([len(w) for w in waves]))
+        return [row[:, :count] for row, count in zip(codes, frames)]
+
+    def _codes(self, waves: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """(B, T * hop), (B,) -> (B, K, T)"""
+        return self.run("codes", {"hops": waves.reshape(len(waves), -1, self.hop), "lengths": lengths})[0]
+
+    def codec_decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
+        return self._sound(padded([self._embeddings(row) for row in codes]), np.array([row.shape[1] for row in codes]))
+
+    def _embeddings(self, codes: np.ndarray) -> np.ndarray:
+        """(K, T) -> (T, E)"""
+        if self._codebooks is None:
+            self._codebooks = self.graphs.weight("codec.quantizer.codebooks")
+        return sum(self._codebooks[level][row] for level, row in enumerate(codes))
+
+    def codec_encode_stream(self, pieces: Iterable[np.ndarray], quantizers: int | None = None) -> Iterator[np.ndarray]:
+        def network(wave: np.ndarray) -> np.ndarray:  # (1, n) -> (1, T, K)
+            whole = np.pad(wave, ((0, 0), (0, -wave.shape[1] % self.hop)))
+            return self._codes(whole, np.array([wave.shape[1]])).transpose(0, 2, 1)
+
+        waves = (np.asarray(piece, dtype=np.float32) for piece in pieces)
+        for codes in windowed(network, waves, self.graphs.about["contexts"]["codes"], frame=self.hop):
+            yield codes.T[:quantizers]
+
+    def codec_decode_stream(self, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        def network(embeddings: np.ndarray) -> np.ndarray:  # (1, T, E) -> (1, T * hop)
+            return self.run("sound", {"embeddings": embeddings, "lengths": np.array([embeddings.shape[1]])})[0]
+
+        embeddings = (self._embeddings(np.asarray(piece)) for piece in pieces)
+        return windowed(network, embeddings, self.graphs.about["contexts"]["sound"], out=self.hop)
+
+
+def padded(rows: list[np.ndarray], size: int | None = None) -> np.ndarray:
+    """Rows (n, ...) of uneven length as (B, size, ...), zeros behind their own."""
+    size = max(len(row) for row in rows) if size is None else size
+    result = np.zeros((len(rows), size, *rows[0].shape[1:]), dtype=rows[0].dtype)
+    for row, given in zip(result, rows):
+        row[: min(size, len(given))] = given[:size]
+    return result
+
+
+def slots_axis(part: int) -> int:
+    """Of the cache's parts, keys (B, H, W, S) and values (B, H, S, W) in turn."""
+    return 3 - part % 2
+
+
+def widened(part: np.ndarray, axis: int, more: int) -> np.ndarray:
+    return np.concatenate([part, np.zeros((*part.shape[:axis], more, *part.shape[axis + 1 :]), dtype=part.dtype)], axis=axis)

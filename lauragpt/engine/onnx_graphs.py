@@ -1,0 +1,91 @@
+"""An exported graph with the weights of `model.safetensors`: no second copy of them lies on the disk.
+
+`onnx/graphs.json` says of each graph which tensor of the checkpoint each of its initializers is: as it is, transposed ("t"), or in 8-bit
+blocks ("q", their scales "s"); and the hashes of all files, so that a missing or altered one is told before anything runs.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from lauragpt.errors import LauraError
+
+FORMAT = "lauragpt-onnx-1"
+BLOCK = 32  # weights that share a scale
+
+
+def pack(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """weight (N, K) float32, K a multiple of 32 -> 8-bit blocks (N, K / 32, 32) around 128 and their scales (N, K / 32), as MatMulNBits
+    takes them."""
+    blocks = weight.astype(np.float32).reshape(len(weight), -1, BLOCK)
+    scales = np.abs(blocks).max(axis=2) / np.float32(127)
+    packed = np.rint(blocks / np.maximum(scales, np.float32(1e-12))[..., None]) + 128
+    return packed.astype(np.uint8), scales
+
+
+def taken(weight: np.ndarray, how: str) -> np.ndarray:
+    """A tensor of the checkpoint as a graph wants it."""
+    if weight.dtype == np.float16:
+        weight = weight.astype(np.float32)
+    if how == "t":
+        weight = weight.T
+    elif how in ("q", "s"):
+        weight = pack(weight)["qs".index(how)]
+    return np.ascontiguousarray(weight)
+
+
+class Graphs:
+    """The graphs of an exported checkpoint, each opened when first asked for. LauraError when a file is missing or was altered."""
+
+    def __init__(self, folder: Path, threads: int | None = None):
+        self.folder, self.threads = folder, threads
+        try:
+            self.about = json.loads((folder / "onnx" / "graphs.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise LauraError(f"{folder}/onnx/graphs.json cannot be read ({error}): make it anew with `laura export {folder}`") from None
+        if self.about.get("format") != FORMAT:
+            raise LauraError(f"{folder}/onnx was exported by another version: make it anew with `laura export {folder}`")
+        self._check(folder / "model.safetensors", self.about["weights"])
+        self._kept: list = []  # what the sessions look at without owning it
+
+    def _check(self, path: Path, promised: str) -> None:
+        try:
+            found = hash_of(path)
+        except OSError:
+            raise LauraError(f"{path} is missing: make it anew with `laura export {self.folder}`") from None
+        if found != promised:
+            raise LauraError(f"{path} is not the file that was exported: make the graphs anew with `laura export {self.folder}`")
+
+    def weight(self, name: str) -> np.ndarray:
+        """A tensor of the checkpoint, float32 where it is a float."""
+        try:
+            with safe_open(self.folder / "model.safetensors", "np") as file:
+                return taken(file.get_tensor(name), "")
+        except (OSError, SafetensorError) as error:
+            raise LauraError(f"{self.folder} is not a whole checkpoint ({str(error).splitlines()[0][:120]}): fetch or export it again") from None
+
+    def open(self, name: str):
+        """An InferenceSession on the CPU."""
+        import onnxruntime
+
+        about, path = self.about["graphs"][name], self.folder / "onnx" / f"{name}.onnx"
+        self._check(path, about["hash"])
+        options = onnxruntime.SessionOptions()
+        threads = self.threads or os.environ.get("OMP_NUM_THREADS", "")  # as torch and numpy take it
+        options.intra_op_num_threads = int(threads) if str(threads).isdigit() else 0
+        with safe_open(self.folder / "model.safetensors", "np") as file:
+            weights = [taken(file.get_tensor(key), how) for key, how in about["initializers"].values()]
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in weights]
+        self._kept += [weights, values]
+        options.add_external_initializers(list(about["initializers"]), values)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()

@@ -1,0 +1,195 @@
+"""The backend on ONNX Runtime beside PyTorch's: the same numbers, the same answers, alone and in any batch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lauragpt.codec import CODEC_PRESETS
+from lauragpt.codec.spectral import SpectralConfig
+from lauragpt.engine.laura import Laura
+from lauragpt.engine.onnx_graphs import pack
+from lauragpt.errors import LauraError
+from lauragpt.model.graphs import export_graphs
+from lauragpt.model.laura import PRESETS, LauraModel, save_checkpoint
+
+
+def sound(seconds: float, seed: int = 0) -> np.ndarray:
+    time = np.arange(round(seconds * 16000)) / 16000
+    noise = np.random.default_rng(seed).normal(size=len(time))
+    return (0.2 * np.sin(2 * np.pi * (180 + 60 * seed + 90 * time) * time) + 0.02 * noise).astype(np.float32)
+
+
+WAVES = [sound(1.3), sound(0.1, 1), sound(2.77, 2), sound(0.5, 3)]
+
+
+@pytest.fixture(scope="module")
+def exported(debug_checkpoint, tmp_path_factory):
+    """The debug checkpoint with a spectral codec and its graphs, weights as floats."""
+    folder = tmp_path_factory.mktemp("onnx") / "debug"
+    shutil.copytree(debug_checkpoint, folder)
+    config = PRESETS["debug"]
+    codec = replace(CODEC_PRESETS["mini"], quantizer=config.codec.quantizer, spectral=SpectralConfig(channels=32, fine_channels=24))
+    torch.manual_seed(0)
+    save_checkpoint(LauraModel(replace(config, codec=codec)), folder)
+    export_graphs(folder, bits=32)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(exported):
+    return Laura.load(exported, backend="onnx"), Laura.load(exported, backend="torch")
+
+
+def close(got: list[np.ndarray], wanted: list[np.ndarray], tolerance: float = 1e-4) -> None:
+    assert [row.shape for row in got] == [row.shape for row in wanted]
+    assert max(float(np.abs(a - b).max()) for a, b in zip(got, wanted, strict=True)) < tolerance
+
+
+def test_listening_is_the_same(both):
+    got, wanted = (laura.core.backend.encode(WAVES) for laura in both)
+    assert got.lengths.tolist() == wanted.lengths.tolist()
+    for row, length in enumerate(got.lengths):
+        close([got.embeddings[row, :length], got.ctc_log_probs[row, :length]], [wanted.embeddings[row, :length], wanted.ctc_log_probs[row, :length]], 1e-3)
+
+
+def test_sequences_in_progress_are_the_same(both):
+    """Prefill of uneven rows, tokens one by one and several at once, rollback, rows dropped and named twice."""
+    vocabulary, logits = both[0].core.vocabulary, []
+    for laura in both:
+        backend, found = laura.core.backend, []
+        encoded = backend.encode(WAVES)
+        start = [vocabulary.task("asr"), vocabulary.lang("en")]
+        session = backend.open(encoded, [start, start[:1], [*start, 7, 8, 9], start])
+        found.append(session.logits)
+        for step in range(70):  # over the end of what the cache began with
+            session.extend(np.array([[step], [2 * step], [vocabulary.text_size + step], [5]]))
+        found.append(session.logits)
+        session.rollback(session.lengths - np.array([1, 70, 3, 0]))
+        found.append(session.extend(np.arange(12).reshape(4, 3)))
+        session.select([2, 0, 2])
+        assert session.lengths.tolist() == session.lengths[[0, 1, 0]].tolist()
+        found.append(session.extend(np.array([[4, 5], [6, 7], [4, 5]])))
+        logits.append(found)
+    close(*logits)
+
+
+def test_speaking_cleaning_and_the_codec_are_the_same(both):
+    size, K = both[0].core.vocabulary.audio_size, both[0].core.backend.codec_levels
+    rng = np.random.default_rng(0)
+    tokens = [rng.integers(size, size=n) for n in (40, 3, 70, 13)]
+    codes = [rng.integers(size, size=(k, n)) for k, n in ((K, 40), (K, 3), (1, 9))]
+    found = []
+    for laura in both:
+        backend = laura.core.backend
+        found.append([
+            *backend.vocode(tokens, noisy=[sound(len(t) / 25, i) for i, t in enumerate(tokens)]),
+            *backend.vocode(tokens, text=[[5, 6, 7], [8], [9] * 20, [1, 2]], prompt=[sound(1.0), None, sound(0.3), None]),
+            *backend.vocode(tokens[:2], text=[[5], [6]]),
+            *backend.codec_decode(codes),
+            *backend.codec_encode(WAVES),
+        ])  # fmt: skip
+    close(*found)
+
+
+@pytest.mark.parametrize("verb", ["transcribe", "caption", "emotion", "understand", "enhance"])
+def test_answers_are_the_same(both, verb):
+    for got, wanted in zip(*(getattr(laura, verb)(WAVES[:1] + WAVES[2:]) for laura in both), strict=True):
+        assert (got.text, got.lang) == (wanted.text, wanted.lang)
+        if got.audio is not None:
+            close([got.audio], [wanted.audio], 1e-3)
+
+
+def test_said_the_same_in_a_voice_and_in_anothers(both):
+    got, wanted = (laura.speak(["Good morning.", "A dog runs."], lang="en", seed=3) for laura in both)
+    close([result.audio for result in got], [result.audio for result in wanted], 1e-3)
+
+
+def test_codes_and_sound_in_pieces_are_those_of_the_whole(both):
+    backend, wave = both[0].core.backend, sound(2.5)
+    codes = np.concatenate(list(backend.codec_encode_stream(wave[k : k + 3000] for k in range(0, len(wave), 3000))), axis=1)
+    assert np.array_equal(codes, backend.codec_encode([wave])[0])
+    said = np.concatenate(list(backend.codec_decode_stream(codes[:, k : k + 9] for k in range(0, codes.shape[1], 9))))
+    close([said], backend.codec_decode([codes]))
+
+
+def test_a_codec_that_cannot_be_exported_is_told(debug_checkpoint, tmp_path):
+    folder = shutil.copytree(debug_checkpoint, tmp_path / "seanet")
+    with pytest.raises(LauraError, match="runs with torch alone"):
+        export_graphs(folder)
+    assert not (folder / "onnx").exists() and not (folder / "onnx.part").exists()
+
+
+def test_eight_bits_are_near_and_a_row_never_depends_on_its_batch(exported, both, tmp_path):
+    shutil.copytree(exported, tmp_path / "eight")
+    export_graphs(tmp_path / "eight", bits=8)
+    backend, other = Laura.load(tmp_path / "eight").core.backend, both[0].core.backend
+    rows = [[1, 2, 3, 4], [5, 6], [7, 8, 9]]
+    together, wanted = backend.open(None, rows), other.open(None, rows)
+    assert np.abs(together.logits - wanted.logits).max() < 0.1 * np.abs(wanted.logits).max()
+    for row, ids in enumerate(rows):
+        alone = backend.open(None, [ids])
+        np.testing.assert_allclose(alone.logits[0], together.logits[row], atol=1e-5)
+
+
+def test_blocks_of_eight_bits_hold_a_matrix():
+    weight = np.random.default_rng(0).normal(size=(5, 96)).astype(np.float32)
+    weight[2, 32:64] = 0
+    packed, scales = pack(weight)
+    assert packed.shape == (5, 3, 32) and packed.dtype == np.uint8 and scales.shape == (5, 3)
+    back = ((packed.astype(np.float32) - 128) * scales[..., None]).reshape(5, 96)
+    assert np.abs(back - weight).max() <= 0.5 * scales.max() + 1e-6
+
+
+def test_the_weights_are_not_stored_twice(exported):
+    graphs = sum(path.stat().st_size for path in (exported / "onnx").iterdir())
+    assert graphs < 4_000_000  # most of it are the two matrices of the Fourier transform
+    assert not any(b"/site-packages/" in path.read_bytes() for path in (exported / "onnx").glob("*.onnx"))
+
+
+def test_no_torch_is_needed(exported):
+    code = f"""
+import sys
+sys.modules["torch"] = None  # as where it is not installed
+from lauragpt import Laura
+import numpy as np
+laura = Laura.load({str(exported)!r})
+laura.transcribe(np.random.default_rng(0).normal(size=8000).astype(np.float32) * 0.1)
+print(laura.speak("Good day.", lang="en").audio.shape[0] > 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_what_was_altered_or_is_missing_is_told(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    path = folder / "onnx" / "listen.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(LauraError, match=r"listen\.onnx is not the file that was exported.*laura export"):
+        Laura.load(folder).transcribe(WAVES[0])
+    path.unlink()
+    with pytest.raises(LauraError, match=r"listen\.onnx is missing"):
+        Laura.load(folder).transcribe(WAVES[0])
+    about = json.loads((folder / "onnx" / "graphs.json").read_text())
+    (folder / "onnx" / "graphs.json").write_text(json.dumps(about | {"weights": "0"}))
+    with pytest.raises(LauraError, match=r"model\.safetensors is not the file that was exported"):
+        Laura.load(folder)
+    (folder / "onnx" / "graphs.json").write_text("{")
+    with pytest.raises(LauraError, match=r"graphs\.json cannot be read"):
+        Laura.load(folder)
+    shutil.rmtree(folder / "onnx")
+    with pytest.raises(LauraError, match=r"has no onnx/ folder: make it with `laura export"):
+        Laura.load(folder, backend="onnx")
+    assert Laura.load(folder).core.backend.__class__.__name__ == "TorchBackend"
+
+
+def test_a_backend_that_is_none_is_refused(exported):
+    with pytest.raises(LauraError, match="choose onnx or torch"):
+        Laura.load(exported, backend="jax")
+    with pytest.raises(LauraError, match="computes on the CPU"):
+        Laura.load(exported, backend="onnx", device="cuda")
