@@ -347,6 +347,24 @@ def train(
         run(recipe, stage=stage.value if stage else None, hours=hours, resume=resume, overrides=overrides or [])
 
 
+@app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.", show_default=False)],
+    bits: Annotated[int, typer.Option(help="Of the GPT's weights: 8 is faster, 32 exact.")] = 8,
+):
+    """Write a checkpoint's networks as ONNX graphs beside its weights, so that it runs without torch.
+
+    laura export runs/mini/export
+    """
+    from lauragpt.commands import one_line
+
+    with one_line():
+        from lauragpt.engine.laura import find_checkpoint
+        from lauragpt.model.graphs import export_graphs
+
+        print(export_graphs(find_checkpoint(checkpoint), bits))
+
+
 @app.command(name="eval")
 def evaluate(
     checkpoint: Annotated[str | None, typer.Argument(help="A checkpoint folder, or the name of one that ships: mini, the default.", show_default=False)] = None,

@@ -267,7 +267,7 @@ def test_help_is_quick_and_has_examples():
     code = "import sys; from lauragpt.cli import app; sys.argv = ['laura', '--help']\ntry: app()\nfinally: assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "transcribe" in done.stdout
-    for verb in "transcribe translate speak enhance caption emotion understand chain prepare synth train eval".split():
+    for verb in "transcribe translate speak enhance caption emotion understand chain prepare synth train export eval".split():
         assert f"laura {verb} " in CliRunner().invoke(app, [verb, "--help"]).stdout
 
 
