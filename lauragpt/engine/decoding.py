@@ -63,27 +63,86 @@ class Decoded:
     guards: list[str] = field(default_factory=list)
 
 
-def decode(session: Session, rows: list[Row], allowed: np.ndarray, eos: int, options: Options = Options()) -> list[Decoded]:
+def decode(
+    session: Session, rows: list[Row], allowed: np.ndarray, eos: int, options: Options = Options(), drafts: list[list[int]] | None = None
+) -> list[Decoded]:
     """Writes until every row has ended by <eos>, by its maximum or by the guard. `allowed` (V,) bool says what may be
-    written; <eos> may be from `minimum` on. A row with minimum == maximum gets exactly that many tokens."""
+    written; <eos> may be from `minimum` on. A row with minimum == maximum gets exactly that many tokens.
+
+    drafts: what each row will perhaps be. The session reads some of it at once and keeps what it would have written itself, so that a
+    good draft saves steps and a bad one changes nothing (speculative decoding, arXiv 2211.17192, with a draft that costs nothing)."""
     done = [Decoded() for _ in rows]
     live = [index for index, row in enumerate(rows) if row.maximum > 0]
     if len(live) < len(rows) and live:
         session.select(live)
+    follow = [Draft(draft) for draft in drafts] if drafts else [Draft([]) for _ in rows]
+    logits = session.logits if live else None  # (B, V), what each live row goes on with
+
+    def write(index: int, scores: np.ndarray) -> int:
+        token, log_prob = _choose(scores, rows[index], len(done[index].ids), allowed, eos, options)
+        _write(done[index], token, log_prob, rows[index], eos, options)
+        follow[index].wrote(token)
+        return token
+
+    def ended(index: int, token: int) -> bool:
+        return _ended(done[index], token, rows[index], eos)
+
+    tokens = [write(index, logits[place]) for place, index in enumerate(live)]
     while live:
-        tokens = []
-        for place, index in enumerate(live):
-            token, log_prob = _choose(session.logits[place], rows[index], len(done[index].ids), allowed, eos, options)
-            tokens.append(token)
-            _write(done[index], token, log_prob, rows[index], eos, options)
-        stay = [place for place, index in enumerate(live) if not _ended(done[index], tokens[place], rows[index], eos)]
-        live, tokens = [live[place] for place in stay], [tokens[place] for place in stay]
-        if not live:
-            break
-        if len(stay) < len(session.lengths):
+        stay = [place for place, index in enumerate(live) if not ended(index, tokens[place])]
+        if len(stay) < len(live):
+            live, tokens = [live[place] for place in stay], [tokens[place] for place in stay]
+            if not live:
+                break
             session.select(stay)
-        session.extend(np.array(tokens, dtype=np.int64)[:, None])
+        ahead = [follow[index].ahead() for index in live]
+        block = np.zeros((len(live), 1 + max(map(len, ahead))), dtype=np.int64)
+        for place, guess in enumerate(ahead):
+            block[place, : 1 + len(guess)] = [tokens[place], *guess]
+        before = session.lengths
+        after = session.extend(block)  # (B, n, V)
+        for place, index in enumerate(live):
+            tokens[place], read = write(index, after[place, 0]), 1
+            for guess in ahead[place]:
+                if tokens[place] != guess or ended(index, guess):
+                    break
+                tokens[place] = write(index, after[place, read])
+                read += 1
+            before[place] += read
+        if block.shape[1] > 1:
+            session.rollback(before)
     return done
+
+
+class Draft:
+    """What a row will perhaps be, and where in it the row has come to."""
+
+    WINDOW = 6  # places around the next one in which what was written is looked for, when it left the draft
+    FEWEST, MOST = 1, 16  # tokens of the draft that are read at once
+
+    def __init__(self, ids: list[int]):
+        self.ids, self.at, self.written = ids, 0, []
+        self.size = self.FEWEST
+
+    def wrote(self, token: int) -> None:
+        self.written.append(token)
+        if self.at < len(self.ids) and self.ids[self.at] == token:
+            self.at, self.size = self.at + 1, min(self.MOST, self.size + 1)
+            return
+        # A letter more, less or another: where the draft has what was written last, it goes on, else behind one letter.
+        self.size = self.FEWEST
+        places = range(max(0, self.at - self.WINDOW), min(len(self.ids), self.at + self.WINDOW) + 1)
+        self.at = max(places, key=lambda place: (self._alike(place), -abs(place - self.at - 1)), default=0)
+
+    def ahead(self) -> list[int]:
+        return self.ids[self.at : self.at + self.size]
+
+    def _alike(self, place: int) -> int:
+        """How many of the last tokens written stand before a place, three at most."""
+        count = 0
+        while count < min(3, place, len(self.written)) and self.ids[place - 1 - count] == self.written[-1 - count]:
+            count += 1
+        return count
 
 
 def choose_one(session: Session, allowed: list[int]) -> np.ndarray:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lauragpt.audio import SAMPLE_RATE
+from lauragpt.engine.backend import Encoded
 from lauragpt.engine.core import BATCH_SAMPLES, Core
 from lauragpt.engine.decoding import Decoded, Row, decode, score
 from lauragpt.engine.longform import Chunk, batches, cut, is_silent
 from lauragpt.result import Result, Segment, confidence_of
-from lauragpt.tasks import EMOTIONS, text_to_slu
+from lauragpt.tasks import EMOTIONS, TASKS, text_to_slu
+from lauragpt.text import CtcUnits
 
 # (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
 LIMITS = {"asr": (30, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
@@ -83,8 +85,16 @@ def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
         return
     a_second, more = LIMITS.get(task, (2, 96))
     rows = [Row(maximum=math.ceil(a_second * piece.seconds) + more) for piece in pieces]
-    for piece, decoded in zip(pieces, decode(session, rows, core.text_mask, core.vocabulary.eos)):
+    drafts = drafts_of(core, encoded) if TASKS[task].letters else None
+    for piece, decoded in zip(pieces, decode(session, rows, core.text_mask, core.vocabulary.eos, drafts=drafts)):
         piece.decoded, piece.text = decoded, core.tokenizer.decode(decoded.ids).strip()
+
+
+def drafts_of(core: Core, encoded: Encoded) -> list[list[int]]:
+    """What the CTC head makes of each row, letter by letter: most of a transcript, which the GPT then checks in a few steps."""
+    units = CtcUnits()
+    best = [row[:length].argmax(axis=1).tolist() for row, length in zip(encoded.ctc_log_probs, encoded.lengths)]
+    return [core.tokenizer.encode(units.decode(row).strip(), letters=True) for row in best]
 
 
 def _text(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:

@@ -186,3 +186,57 @@ def test_choose_one_takes_the_best_of_a_few_and_appends_it():
 def test_options_out_of_range_say_what_is_allowed(wrong):
     with pytest.raises(LauraError, match=next(iter(wrong))):
         Options(**wrong)
+
+
+class CountedSession(TableSession):
+    """Counts how often it was asked."""
+
+    def __init__(self, *rest):
+        super().__init__(*rest)
+        self.asked = 0
+
+    def extend(self, ids):
+        self.asked += 1
+        return super().extend(ids)
+
+
+@pytest.mark.parametrize("options", [Options(), Options(temperature=1.0, top_k=4, seed=5), Options(temperature=0.7, top_p=0.8, seed=1)])
+def test_drafts_change_nothing_but_the_number_of_steps(options):
+    """Right drafts, wrong ones, some with letters more, less or other, too short, too long, empty; bounds and guards hold all the same."""
+    rng = np.random.default_rng(0)
+    starts = [[n] for n in range(8)]
+    rows = [Row(40, key=n) for n in range(5)] + [Row(9, minimum=9, key=5), Row(30, minimum=6, key=6), Row(3, key=7)]
+    plain = decode(CountedSession(starts, random_rule), rows, TEXT, EOS, options)
+
+    def spoilt(ids):
+        ids = list(ids)
+        for _ in range(rng.integers(4)):
+            if ids:
+                at = int(rng.integers(len(ids)))
+                ids[at : at + int(rng.integers(2))] = rng.integers(11, size=int(rng.integers(3))).tolist()
+        return ids
+
+    for drafts in (
+        [d.ids for d in plain], [[] for _ in plain], [d.ids[:4] for d in plain], [[*d.ids, 1, 2, 3] for d in plain],
+        *([spoilt(d.ids) for d in plain] for _ in range(12)), [rng.integers(11, size=20).tolist() for _ in plain],
+    ):  # fmt: skip
+        assert decode(CountedSession(starts, random_rule), rows, TEXT, EOS, options, drafts) == plain
+
+
+def test_a_good_draft_saves_steps():
+    asked = []
+    for drafts in (None, [[3, 4, 5, 6, 7, 8, 9]], [[3, 4, 6, 7, 8, 9]]):
+        session = CountedSession([[2]], counting_rule)
+        assert decode(session, [Row(20)], TEXT, EOS, drafts=drafts)[0].ids == [3, 4, 5, 6, 7, 8, 9]
+        asked.append(session.asked)
+    assert asked[0] == 7 and asked[1] <= 2 and asked[2] <= 4
+
+
+def test_a_loop_is_cut_with_a_draft_as_without():
+    def stuck(history):
+        logits = np.zeros(SIZE)
+        logits[3] = 5.0
+        return logits
+
+    plain = decode(TableSession([[7]], stuck), [Row(60)], TEXT, EOS)
+    assert plain[0].finish == "guard" and decode(TableSession([[7]], stuck), [Row(60)], TEXT, EOS, drafts=[[3] * 60]) == plain
