@@ -30,6 +30,7 @@ class Format(str, Enum):
     json = "json"
     srt = "srt"
     vtt = "vtt"
+    tsv = "tsv"
 
 
 class Plain(str, Enum):
@@ -62,12 +63,21 @@ AudioOut = Annotated[Path | None, typer.Option("-o", "--out", help="A .wav, .fla
 Seed = Annotated[int, typer.Option(help="The same seed speaks the same way again.", min=0)]
 Temperature = Annotated[float, typer.Option(help="0 is always the likeliest token; 1 is the model's own spread.", min=0)]
 TopK = Annotated[int, typer.Option(help="Draw among the k likeliest tokens; 0 among all.", min=0)]
-Formats = Annotated[Format, typer.Option("--format", "-f", help="text; json: one object a line; srt, vtt: subtitles.")]
+Sure = Annotated[float, typer.Option("--min-confidence", help="Leave out what is less sure than this; 0 leaves out nothing.", min=0, max=1)]
+Formats = Annotated[Format, typer.Option("--format", "-f", help="text; json: one object a line, with each word's time; srt, vtt, tsv: subtitles.")]
 Plains = Annotated[Plain, typer.Option("--format", "-f", help="text; json: one object a line.")]
 
 
 @app.command()
-def transcribe(files: Files, lang: Lang = None, format: Formats = Format.text, out: Out = None, model: Model = "mini", device: Device = None):
+def transcribe(
+    files: Files,
+    lang: Lang = None,
+    min_confidence: Sure = 0.0,
+    format: Formats = Format.text,
+    out: Out = None,
+    model: Model = "mini",
+    device: Device = None,
+):
     """Write down what is said.
 
     laura transcribe talk.flac
@@ -79,7 +89,7 @@ def transcribe(files: Files, lang: Lang = None, format: Formats = Format.text, o
     from lauragpt.commands import answer, check
 
     check(lang=lang, out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.transcribe(waves, lang=lang), format.value, out, model, device)
+    answer(files, lambda laura, waves: laura.transcribe(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device)
 
 
 @app.command()
@@ -102,7 +112,7 @@ def translate(
 
     if bool(files) == bool(text):
         usage("give either recordings or --text, as in: laura translate --text \"Good morning.\" --to de")
-    if text and format in (Format.srt, Format.vtt):
+    if text and format not in (Format.text, Format.json):
         usage(f"--format {format.value} needs a recording: a text has no times")
     check(lang=to, out=out, format=format.value, count=len(files or text))
     if text:
@@ -165,7 +175,9 @@ def enhance(files: Files, out: AudioOut = None, format: Plains = Plain.text, mod
 
 
 @app.command()
-def caption(files: Files, format: Formats = Format.text, out: Out = None, model: Model = "mini", device: Device = None):
+def caption(
+    files: Files, min_confidence: Sure = 0.0, format: Formats = Format.text, out: Out = None, model: Model = "mini", device: Device = None
+):
     """Describe the sounds of a recording in a sentence.
 
     laura caption street.ogg
@@ -173,11 +185,13 @@ def caption(files: Files, format: Formats = Format.text, out: Out = None, model:
     from lauragpt.commands import answer, check
 
     check(out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.caption(waves), format.value, out, model, device)
+    answer(files, lambda laura, waves: laura.caption(waves, min_confidence), format.value, out, model, device)
 
 
 @app.command()
-def emotion(files: Files, format: Plains = Plain.text, out: Out = None, model: Model = "mini", device: Device = None):
+def emotion(
+    files: Files, min_confidence: Sure = 0.0, format: Plains = Plain.text, out: Out = None, model: Model = "mini", device: Device = None
+):
     """Name the emotion of a voice; --format json adds a score for each.
 
     laura emotion voice.wav --format json
@@ -185,11 +199,19 @@ def emotion(files: Files, format: Plains = Plain.text, out: Out = None, model: M
     from lauragpt.commands import answer, check
 
     check(out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.emotion(waves), format.value, out, model, device)
+    answer(files, lambda laura, waves: laura.emotion(waves, min_confidence), format.value, out, model, device)
 
 
 @app.command()
-def understand(files: Files, lang: Lang = None, format: Plains = Plain.text, out: Out = None, model: Model = "mini", device: Device = None):
+def understand(
+    files: Files,
+    lang: Lang = None,
+    min_confidence: Sure = 0.0,
+    format: Plains = Plain.text,
+    out: Out = None,
+    model: Model = "mini",
+    device: Device = None,
+):
     """Read a spoken order as an intent and its slots.
 
     laura understand order.wav --format json
@@ -197,7 +219,7 @@ def understand(files: Files, lang: Lang = None, format: Plains = Plain.text, out
     from lauragpt.commands import answer, check
 
     check(lang=lang, out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.understand(waves, lang=lang), format.value, out, model, device)
+    answer(files, lambda laura, waves: laura.understand(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device)
 
 
 @app.command()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lauragpt.engine.laura import Laura
 
 GROUP = 16  # inputs held in memory and answered at a time
+SUBTITLES = ("srt", "vtt", "tsv")
 SOUNDS = (".wav", ".flac", ".ogg")
 
 
@@ -57,8 +58,8 @@ def check(
         if lang is not None:
             check_lang(lang)
         if out is not None:
-            _check_out(out, folder=count > 1 and (folder or audio or format in ("srt", "vtt")), audio=audio)
-        elif format in ("srt", "vtt") and count > 1:
+            _check_out(out, folder=count > 1 and (folder or audio or format in SUBTITLES), audio=audio)
+        elif format in SUBTITLES and count > 1:
             raise LauraError(f"--format {format} with several recordings makes several files: name a folder with -o")
     except LauraError as error:
         usage(str(error))
@@ -164,7 +165,7 @@ def code_files(files: list[Path], quantizers: int | None, out: Path | None, code
 
 def _answer(names, readers, run, format, out, model, device, audio) -> None:
     failed = 0
-    targets = _targets(names, out, ".wav" if audio else f".{format}") if out and (audio or format in ("srt", "vtt")) else None
+    targets = _targets(names, out, ".wav" if audio else f".{format}") if out and (audio or format in SUBTITLES) else None
     with one_line(), _sink(None if targets else out) as sink, _progress(len(names)) as advance:
         laura = load(model, device)
         for start in range(0, len(names), GROUP):
@@ -205,7 +206,7 @@ def _write(result: Result, name: str | None, target: Path | None, format: str, s
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if result.audio is None:
-            write_aside(target, result.to_srt() if format == "srt" else result.to_vtt())
+            write_aside(target, getattr(result, f"to_{format}")())
             return
         from lauragpt.audio import save_audio
 
@@ -214,8 +215,8 @@ def _write(result: Result, name: str | None, target: Path | None, format: str, s
         result.audio_path = str(save_audio(target, result.audio, result.sample_rate))
     if format == "json":
         line = result.to_json(file=name)
-    elif format in ("srt", "vtt"):
-        line = (result.to_srt() if format == "srt" else result.to_vtt()).rstrip("\n")
+    elif format in SUBTITLES:
+        line = getattr(result, f"to_{format}")().rstrip("\n")
     else:
         line = f"{name}: {result.to_text()}" if several and name and target is None else result.to_text()
     print(line, file=sink, flush=True)

@@ -1,6 +1,6 @@
 """What every verb returns: text or audio, its segments, how sure the model is, and a receipt that reproduces the answer.
 
-In: what the engine decoded. Out: `Result.to_json` (one object on one line), `to_srt`, `to_vtt`, `to_text`.
+In: what the engine decoded. Out: `Result.to_json` (one object on one line), `to_srt`, `to_vtt`, `to_tsv`, `to_text`.
 Times are seconds from the start of the input; audio is float32 (N,) at `sample_rate`.
 """
 
@@ -12,13 +12,23 @@ import numpy as np
 
 
 @dataclass
+class Word:
+    start: float
+    end: float
+    text: str
+    confidence: float | None = None
+
+
+@dataclass
 class Segment:
-    """A stretch of the input and what was said of it. `confidence`: geometric mean of the GPT's own token probabilities, 0 to 1."""
+    """A stretch of the input and what was said of it. `confidence`: geometric mean of the GPT's own token probabilities, 0 to 1. `words`: of a
+    transcript, each with its time as the CTC head has it and with its own confidence."""
 
     start: float
     end: float
     text: str
     confidence: float | None = None
+    words: list[Word] = field(default_factory=list)
 
 
 @dataclass
@@ -49,7 +59,7 @@ class Result:
             row["scores"] = self.scores
         if self.intent is not None:
             row["intent"], row["slots"] = self.intent, self.slots
-        return row | {"confidence": self.confidence, "segments": [asdict(s) for s in self.segments], "receipt": self.receipt}
+        return row | {"confidence": self.confidence, "segments": [_plain(s) for s in self.segments], "receipt": self.receipt}
 
     def to_json(self, file: str | None = None) -> str:
         """`to_row` on one line. Strict JSON: a NaN or an infinity raises instead of being written."""
@@ -68,8 +78,18 @@ class Result:
         """WebVTT: a header, then blocks with a point before the milliseconds."""
         return "\n".join(["WEBVTT\n", *(f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{s.text}\n" for s in self._spoken())])
 
+    def to_tsv(self) -> str:
+        """start, end (milliseconds), text: a header, then a line a segment, as Whisper writes them."""
+        return "\n".join(["start\tend\ttext", *(f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{s.text}" for s in self._spoken())])
+
     def _spoken(self) -> list[Segment]:
         return [segment for segment in self.segments if segment.text.strip()]
+
+
+def _plain(segment: Segment) -> dict:
+    """As data; `words` only where there are some."""
+    values = asdict(segment)
+    return values if values["words"] else {key: value for key, value in values.items() if key != "words"}
 
 
 def confidence_of(log_probs: list[float]) -> float | None:

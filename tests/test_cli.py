@@ -291,3 +291,17 @@ def test_codec_goes_on_after_a_bad_input(run, good, tmp_path):
     assert run("codec", good, "-n", 0, model=None).exit_code == 2
     assert run("codec", good, "--codes", tmp_path / "x.wav").exit_code == 2
     assert run("codec", good, "-o", tmp_path / "x.mp3").exit_code == 2
+
+
+def test_an_unsure_answer_is_left_out_when_asked_so(run, good):
+    for verb in ("transcribe", "caption", "emotion", "understand"):
+        sure = json.loads(run(verb, good, "--format", "json").stdout)
+        unsure = json.loads(run(verb, good, "--format", "json", "--min-confidence", 1).stdout)
+        assert unsure["text"] == "" and unsure["receipt"]["withheld"] >= 1 if sure["text"] else "withheld" not in unsure["receipt"]
+        assert "withheld" not in sure["receipt"]
+    assert run("transcribe", good, "--min-confidence", 2).exit_code == 2
+
+
+def test_times_as_a_table(run, good):
+    lines = run("transcribe", good, "--format", "tsv").stdout.splitlines()
+    assert lines[0] == "start\tend\ttext" and all(len(line.split("\t")) == 3 for line in lines)

@@ -44,9 +44,10 @@ class Laura:
         core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.pieces)
         return cls(core, Voices(folder / "voices", opened))
 
-    def transcribe(self, audio: Audio | list[Audio], lang: str | None = None) -> Result | list[Result]:
-        """What is said, in spoken form: lower case, no punctuation, numbers in words. Silence gives an empty text."""
-        return self._listen("asr", audio, lang)
+    def transcribe(self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0) -> Result | list[Result]:
+        """What is said, in spoken form: lower case, no punctuation, numbers in words. Silence gives an empty text. `segments` hold each
+        word's time. Segments less sure than `min_confidence` (0 to 1) are left empty; so it is with the other verbs that listen."""
+        return self._listen("asr", audio, lang, min_confidence)
 
     def translate(
         self, audio: Audio | list[Audio] | None = None, text: str | list[str] | None = None, to: str = "de"
@@ -59,17 +60,17 @@ class Laura:
         results = self._translate_texts(text if is_many(text) else [text], self.core.check_lang(to))
         return results if is_many(text) else results[0]
 
-    def caption(self, audio: Audio | list[Audio]) -> Result | list[Result]:
+    def caption(self, audio: Audio | list[Audio], min_confidence: float = 0.0) -> Result | list[Result]:
         """What sounds, in a sentence."""
-        return self._listen("aac", audio, None)
+        return self._listen("aac", audio, None, min_confidence)
 
-    def emotion(self, audio: Audio | list[Audio]) -> Result | list[Result]:
+    def emotion(self, audio: Audio | list[Audio], min_confidence: float = 0.0) -> Result | list[Result]:
         """The emotion of a voice in `text`; `scores` holds the GPT's own probability of every label."""
-        return self._listen("ser", audio, None)
+        return self._listen("ser", audio, None, min_confidence)
 
-    def understand(self, audio: Audio | list[Audio], lang: str | None = None) -> Result | list[Result]:
+    def understand(self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0) -> Result | list[Result]:
         """A spoken order as `intent` and `slots`; `text` is the line the GPT wrote."""
-        return self._listen("slu", audio, lang)
+        return self._listen("slu", audio, lang, min_confidence)
 
     def ask(self, task: str, audio: Audio | list[Audio], lang: str | None = None) -> Result | list[Result]:
         """Any task that listens and writes, by its name: those above, and those that were added (`tasks.add_task`)."""
@@ -159,9 +160,9 @@ class Laura:
     def _waves(self, audio: Audio | list[Audio]) -> list[np.ndarray]:
         return [read_audio(each) for each in (audio if is_many(audio) else [audio])]
 
-    def _listen(self, task: str, audio: Audio | list[Audio], lang: str | None) -> Result | list[Result]:
+    def _listen(self, task: str, audio: Audio | list[Audio], lang: str | None, min_confidence: float = 0.0) -> Result | list[Result]:
         self.core.check_lang(lang)
-        results = listening.listen(self.core, task, self._waves(audio), lang)
+        results = listening.listen(self.core, task, self._waves(audio), lang, min_confidence)
         return results if is_many(audio) else results[0]
 
     def _translate_texts(self, texts: list[str], to: str) -> list[Result]:

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lauragpt.audio import SAMPLE_RATE
+from lauragpt.engine.alignment import word_times
 from lauragpt.engine.backend import Encoded
 from lauragpt.engine.core import BATCH_SAMPLES, Core
 from lauragpt.engine.decoding import Decoded, Row, decode, score
 from lauragpt.engine.longform import Chunk, batches, cut, is_silent
-from lauragpt.result import Result, Segment, confidence_of
+from lauragpt.errors import LauraError
+from lauragpt.result import Result, Segment, Word, confidence_of
 from lauragpt.tasks import EMOTIONS, TASKS, text_to_slu
-from lauragpt.text import CtcUnits
+from lauragpt.text import CtcUnits, Tokenizer
 
 # (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
 LIMITS = {"asr": (30, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
@@ -33,23 +35,33 @@ class Piece:
     text: str = ""
     decoded: Decoded = field(default_factory=lambda: Decoded(finish="empty"))
     scores: np.ndarray | None = None  # (emotions,) probabilities
+    withheld: bool = False  # written, but less surely than was asked for
+    ctc: np.ndarray | None = None  # (T, U) log-probabilities, of a transcript, which tell when each word was said
 
     @property
     def seconds(self) -> float:
         return len(self.wave) / SAMPLE_RATE
 
 
-def listen(core: Core, task: str, waves: list[np.ndarray], lang: str | None = None) -> list[Result]:
-    """The answer of an audio -> text task to each wave. `lang` None: the GPT tells each chunk's own."""
+def listen(core: Core, task: str, waves: list[np.ndarray], lang: str | None = None, min_confidence: float = 0.0) -> list[Result]:
+    """The answer of an audio -> text task to each wave. `lang` None: the GPT tells each chunk's own. What it is less sure of than
+    `min_confidence` is left out, and counted in the receipt. LauraError for a confidence that is none."""
+    if not 0 <= min_confidence <= 1:
+        raise LauraError(f"min_confidence is {min_confidence}: give a number from 0 (answer always) to 1")
     pieces = cut_all(waves)
     _hear_all(core, task, pieces, lang)
     if task in core.pieces:  # what has words is read again, in pieces that the checkpoint reads better
         pieces = [part for piece in pieces for part in (_parts(piece, *core.pieces[task]) if piece.text else [piece])]
         _hear_all(core, task, [piece for piece in pieces if piece.lang is None], lang)
+    for piece in pieces:
+        piece.withheld = bool(piece.text) and (confidence_of(piece.decoded.log_probs) or 0.0) < min_confidence
+        piece.text = "" if piece.withheld else piece.text
     finish = {"ser": _emotion, "slu": _order, "aac": _caption}.get(task, _text)
-    return [
-        finish(core, task, [piece for piece in pieces if piece.item == item], lang) for item in range(len(waves))
-    ]
+    results = [finish(core, task, [piece for piece in pieces if piece.item == item], lang) for item in range(len(waves))]
+    for result in results:
+        if task == "ser" and (result.confidence or 0.0) < min_confidence:
+            result.text, result.receipt["withheld"] = "", 1
+    return results
 
 
 def cut_all(waves: list[np.ndarray]) -> list[Piece]:
@@ -88,6 +100,9 @@ def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
     drafts = drafts_of(core, encoded) if TASKS[task].letters else None
     for piece, decoded in zip(pieces, decode(session, rows, core.text_mask, core.vocabulary.eos, drafts=drafts)):
         piece.decoded, piece.text = decoded, core.tokenizer.decode(decoded.ids).strip()
+    if task == "asr":
+        for piece, row, length in zip(pieces, encoded.ctc_log_probs, encoded.lengths):
+            piece.ctc = row[:length]
 
 
 def drafts_of(core: Core, encoded: Encoded) -> list[list[int]]:
@@ -104,7 +119,7 @@ def _text(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Resul
         if piece.lang:
             heard[piece.lang] += piece.seconds
     lang = lang or max(heard, key=heard.get, default=core.langs[0])
-    seconds = sum(piece.seconds for piece in pieces)
+    seconds, withheld = sum(piece.seconds for piece in pieces), sum(piece.withheld for piece in pieces)
     return Result(
         task=task,
         lang=lang,
@@ -115,13 +130,41 @@ def _text(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Resul
                 end=round(piece.chunk.end / SAMPLE_RATE, 3),
                 text=piece.text,
                 confidence=confidence_of(piece.decoded.log_probs),
+                words=words_of(core, piece),
             )
             for piece in pieces
             if piece.lang
         ],
         confidence=confidence_of([log_prob for piece in pieces for log_prob in piece.decoded.log_probs]),
-        receipt=core.receipt(seconds, seconds, len(pieces), [piece.decoded for piece in pieces]),
+        receipt=core.receipt(
+            seconds, seconds, len(pieces), [piece.decoded for piece in pieces], **({"withheld": withheld} if withheld else {})
+        ),
     )
+
+
+def words_of(core: Core, piece: Piece) -> list[Word]:
+    """The words of a transcript with their times in the recording; none where they cannot be told."""
+    words = piece.text.split()
+    times = word_times(piece.ctc, words, piece.seconds) if piece.ctc is not None and words else None
+    if times is None:
+        return []
+    start, sure = piece.chunk.start / SAMPLE_RATE, word_confidences(core.tokenizer, piece.decoded)
+    sure = sure if len(sure) == len(words) else [None] * len(words)
+    return [Word(round(start + a, 3), round(start + b, 3), word, own) for (a, b), word, own in zip(times, words, sure)]
+
+
+def word_confidences(tokenizer: Tokenizer, decoded: Decoded) -> list[float | None]:
+    """Of each word that was written, from the probabilities of the tokens that spell it."""
+    parts: list[list[float]] = []
+    inside = False
+    for token, log_prob in zip(decoded.ids, decoded.log_probs):
+        text = tokenizer.decode([token])
+        if text.strip():
+            if not inside or text[0].isspace():
+                parts.append([])
+            parts[-1].append(log_prob)
+        inside = bool(text) and not text[-1].isspace()
+    return [confidence_of(part) for part in parts]
 
 
 def _caption(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
