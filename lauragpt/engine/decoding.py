@@ -76,18 +76,20 @@ def decode(
     if len(live) < len(rows) and live:
         session.select(live)
     follow = [Draft(draft) for draft in drafts] if drafts else [Draft([]) for _ in rows]
-    logits = session.logits if live else None  # (B, V), what each live row goes on with
+    choose = Choice(allowed, eos, options)
 
-    def write(index: int, scores: np.ndarray) -> int:
-        token, log_prob = _choose(scores, rows[index], len(done[index].ids), allowed, eos, options)
-        _write(done[index], token, log_prob, rows[index], eos, options)
-        follow[index].wrote(token)
-        return token
+    def write(indices: list[int], logits: np.ndarray) -> list[int]:
+        """The next token of some rows, by logits (n, V)."""
+        chosen, log_probs = choose(logits, [rows[index] for index in indices], [len(done[index].ids) for index in indices])
+        for index, token, log_prob in zip(indices, chosen, log_probs):
+            _write(done[index], token, log_prob, rows[index], eos, options)
+            follow[index].wrote(token)
+        return chosen
 
     def ended(index: int, token: int) -> bool:
         return _ended(done[index], token, rows[index], eos)
 
-    tokens = [write(index, logits[place]) for place, index in enumerate(live)]
+    tokens = write(live, session.logits) if live else []
     while live:
         stay = [place for place, index in enumerate(live) if not ended(index, tokens[place])]
         if len(stay) < len(live):
@@ -101,12 +103,13 @@ def decode(
             block[place, : 1 + len(guess)] = [tokens[place], *guess]
         before = session.lengths
         after = session.extend(block)  # (B, n, V)
+        tokens = write(live, after[:, 0])
         for place, index in enumerate(live):
-            tokens[place], read = write(index, after[place, 0]), 1
+            read = 1
             for guess in ahead[place]:
                 if tokens[place] != guess or ended(index, guess):
                     break
-                tokens[place] = write(index, after[place, read])
+                (tokens[place],) = write([index], after[place, read : read + 1])
                 read += 1
             before[place] += read
         if block.shape[1] > 1:
@@ -193,19 +196,32 @@ def find_loop(ids: list[int], loop: Loop) -> tuple[int, int] | None:
     return None
 
 
-def _choose(logits: np.ndarray, row: Row, position: int, allowed: np.ndarray, eos: int, options: Options) -> tuple[int, float]:
-    """A token and its log-probability among what is allowed here, before temperature and top-k."""
-    mask = allowed.copy()
-    mask[eos] = position >= row.minimum
-    scores = np.where(mask, logits.astype(np.float64), -np.inf)
-    log_probs = log_softmax(scores)
-    if options.temperature == 0:
-        token = int(log_probs.argmax())
-    else:
+class Choice:
+    """Tokens and their log-probabilities among what is allowed, before temperature and top-k."""
+
+    def __init__(self, allowed: np.ndarray, eos: int, options: Options):
+        self.columns = np.flatnonzero(allowed | (np.arange(len(allowed)) == eos))  # what may be written; the rest is not looked at
+        self.eos, self.size, self.options = int(np.searchsorted(self.columns, eos)), len(allowed), options
+
+    def __call__(self, logits: np.ndarray, rows: list[Row], positions: list[int]) -> tuple[list[int], list[float]]:
+        """logits (n, V), the rows they belong to and how many tokens each has written."""
+        # Row by row in memory, so that sums have one order alone and in any batch
+        scores, options = np.take(logits, self.columns, axis=1).astype(np.float64, order="C"), self.options
+        for place, (row, position) in enumerate(zip(rows, positions)):
+            if position < row.minimum:
+                scores[place, self.eos] = -np.inf
+        log_probs = log_softmax(scores)
+        if options.temperature == 0:
+            best = log_probs.argmax(axis=1)
+        else:
+            best = [self._draw(each, row.key, position) for each, row, position in zip(log_probs, rows, positions)]
+        return self.columns[best].tolist(), log_probs[np.arange(len(rows)), best].tolist()
+
+    def _draw(self, log_probs: np.ndarray, key: int, position: int) -> int:
+        options = self.options
         kept = _nucleus(_top(log_probs / options.temperature, options.top_k), options.top_p)
         # Gumbel-max: the argmax of log-probability plus Gumbel noise is a draw from the distribution.
-        token = int((kept + noise(options.seed, row.key, position, len(kept))).argmax())
-    return token, float(log_probs[token])
+        return int((kept + noise(options.seed, key, position, self.size)[self.columns]).argmax())
 
 
 def _top(scores: np.ndarray, k: int) -> np.ndarray:
