@@ -21,7 +21,7 @@ test: .venv/installed-test
 	touch $@
 
 # Each of the two installations takes the other's place, and so removes its mark. build/ would bring back deleted files.
-.venv/installed-demo: .venv/installed-torch pyproject.toml $(SOURCES)
+.venv/installed-demo: constraints.txt pyproject.toml $(SOURCES) | .venv/bin/python
 	rm -rf build .venv/installed-test
 	$(PIP) .
 	touch $@

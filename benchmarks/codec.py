@@ -124,7 +124,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
         raise LauraError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
-    laura, seconds, runs = Laura.load(checkpoint, device="cpu"), 2.0 if quick else 10.0, 1 if quick else 15
+    laura, seconds, runs = Laura.load(checkpoint, device="cpu", backend="torch"), 2.0 if quick else 10.0, 1 if quick else 15
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

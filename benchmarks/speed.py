@@ -25,7 +25,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -40,7 +39,7 @@ from lauragpt.evaluate.report import number, write_whole
 
 ITEMS = 8  # inputs a verb is given: one by one, and all in one call
 LONG = 60  # seconds; a longer recording is read once, without a warm-up, which would cost minutes and change nothing
-PACKAGES = ("lauragpt", "torch", "numpy", "pocketsphinx")
+PACKAGES = ("lauragpt", "onnxruntime", "torch", "numpy", "pocketsphinx")
 
 
 @dataclass(frozen=True)
@@ -202,8 +201,8 @@ def machine(laura: Laura, packages: tuple[str, ...] = PACKAGES) -> dict:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "cpu": named[1] if named else platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "device": str(laura.core.backend.device), "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "cpu": named[1] if named else platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": laura.core.backend.threads,
+        "device": f"{laura.core.backend.device} ({laura.core.backend.name})", "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.system(), "python": platform.python_version(), "packages": versions,
     }  # fmt: skip
 

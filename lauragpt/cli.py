@@ -382,7 +382,7 @@ def export(
 
     with one_line():
         from lauragpt.engine.laura import find_checkpoint
-        from lauragpt.model.graphs import export_graphs
+        from lauragpt.train.graphs import export_graphs
 
         print(export_graphs(find_checkpoint(checkpoint), bits))
 

@@ -44,6 +44,10 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
+    name: str  # onnx | torch
+    device: str  # cpu | cuda
+    threads: int  # that a computation is shared by
+
     def encode(self, waves: list[np.ndarray]) -> Encoded: ...
 
     def open(self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None) -> Session:

@@ -4,6 +4,7 @@ Rows lie left-aligned in the cache: slot p of row b holds position p of that row
 rollback is a smaller number. The cache is kept here and only read by the graph, which hands over what is new.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -67,10 +68,13 @@ class OnnxSession:
 
 
 class OnnxBackend:
-    def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary, threads: int | None = None):
+    name, device = "onnx", "cpu"
+
+    def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary):
         """folder, config: a checkpoint's, exported. LauraError when a file is missing or was altered."""
-        model = config["model"]
-        self.graphs, self.vocabulary = Graphs(folder, threads), vocabulary
+        model, threads = config["model"], os.environ.get("OMP_NUM_THREADS", "")  # as torch and numpy take it
+        self.threads = int(threads) if threads.isdigit() and int(threads) else cores()
+        self.graphs, self.vocabulary = Graphs(folder, self.threads), vocabulary
         self._opened: dict[str, object] = {}
         self.features = NumpyFeatures(FeatureConfig(**model["features"]))
         self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
@@ -164,6 +168,11 @@ class OnnxBackend:
 
         embeddings = (self._embeddings(np.asarray(piece)) for piece in pieces)
         return windowed(network, embeddings, self.graphs.about["contexts"]["sound"], out=self.hop)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def padded(rows: list[np.ndarray], size: int | None = None) -> np.ndarray:

@@ -6,7 +6,6 @@ blocks ("q", their scales "s"); and the hashes of all files, so that a missing o
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ def taken(weight: np.ndarray, how: str) -> np.ndarray:
 class Graphs:
     """The graphs of an exported checkpoint, each opened when first asked for. LauraError when a file is missing or was altered."""
 
-    def __init__(self, folder: Path, threads: int | None = None):
+    def __init__(self, folder: Path, threads: int):
         self.folder, self.threads = folder, threads
         try:
             self.about = json.loads((folder / "onnx" / "graphs.json").read_text(encoding="utf-8"))
@@ -75,8 +74,7 @@ class Graphs:
         about, path = self.about["graphs"][name], self.folder / "onnx" / f"{name}.onnx"
         self._check(path, about["hash"])
         options = onnxruntime.SessionOptions()
-        threads = self.threads or os.environ.get("OMP_NUM_THREADS", "")  # as torch and numpy take it
-        options.intra_op_num_threads = int(threads) if str(threads).isdigit() else 0
+        options.intra_op_num_threads = self.threads
         with safe_open(self.folder / "model.safetensors", "np") as file:
             weights = [taken(file.get_tensor(key), how) for key, how in about["initializers"].values()]
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in weights]

@@ -119,9 +119,11 @@ class TorchSession:
 
 
 class TorchBackend:
+    name = "torch"
+
     def __init__(self, model: LauraModel, device: torch.device):
         self.model = model.to(device, torch.float32).eval()
-        self.device = device
+        self.device, self.threads = device.type, torch.get_num_threads()
         self.codec_hash = model.codec.hash
         self.codec_levels = model.config.codec.quantizer.n_quantizers
         self.codebook_size = model.config.codec.quantizer.codebook_size

@@ -15,8 +15,8 @@ from lauragpt.codec.spectral import SpectralConfig
 from lauragpt.engine.laura import Laura
 from lauragpt.engine.onnx_graphs import pack
 from lauragpt.errors import LauraError
-from lauragpt.model.graphs import export_graphs
 from lauragpt.model.laura import PRESETS, LauraModel, save_checkpoint
+from lauragpt.train.graphs import export_graphs
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:

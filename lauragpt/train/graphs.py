@@ -175,11 +175,12 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
     }  # fmt: skip
 
 
-def export_graphs(folder: Path, bits: int = 32) -> Path:
+def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> Path:
     """`folder/onnx` of a checkpoint's folder, whole or not at all. LauraError without the packages, and for a codec that cannot be exported.
 
     bits: of the GPT's weights, 32 or 8. With 8 one sequence is written twice as fast, but the activations are rounded too, which makes
     another token of some that are nearly equally likely, depending on the order of sums: then answers are not torch's to the letter.
+    only: the graphs wanted, all when empty.
     """
     if bits not in BITS:
         raise LauraError(f"{bits} bits: choose 8 or 32")
@@ -198,6 +199,8 @@ def export_graphs(folder: Path, bits: int = 32) -> Path:
     about = {"format": FORMAT, "bits": bits, "weights": hash_of(folder / "model.safetensors"), "contexts": contexts, "graphs": {}}
     known = Known(stored)
     for name, (module, inputs, shapes, into, out) in graphs(model, bits).items():
+        if only and name not in only:
+            continue
         proto = exported(module, inputs, shapes, into, out)
         initializers = known.take_out(proto)
         onnx.save(proto, aside / f"{name}.onnx")

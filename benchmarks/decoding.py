@@ -1,0 +1,163 @@
+"""How quickly the GPT writes, beside transformers' `generate` with the same weights: tokens a second, at several batches.
+
+Two GPTs: the checkpoint's, and one of the size of FunAudioLLM's LauraTTS (12 layers, 512 wide, 8 heads, 2048 in the feed-forward) with random
+weights, which cost the same time as trained ones. Ours run on ONNX Runtime, with weights of 32 and of 8 bits, and on torch; greedy, every row to
+the same number of tokens. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
+Out: a table on stdout, decoding.json and decoding.md in a folder.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markdown import Markdown
+from speed import cell, machine
+
+from lauragpt.engine.decoding import Options, Row, decode
+from lauragpt.engine.laura import Laura, find_checkpoint
+from lauragpt.errors import LauraError
+from lauragpt.evaluate.metrics import need
+from lauragpt.evaluate.report import write_whole
+from lauragpt.model.gpt import GPTConfig
+from lauragpt.model.laura import LauraModel, load_checkpoint, save_checkpoint
+from lauragpt.text import Tokenizer
+from lauragpt.train.graphs import export_graphs
+
+PACKAGES = ("lauragpt", "onnxruntime", "torch", "transformers", "numpy")
+PROMPT, LAURATTS = 24, {"width": 512, "layers": 12, "heads": 8, "kv_heads": 8, "head_width": 64, "ffn": 2048}
+HEADS = ("GPT", "parameters M", "batch", "runs on", "tokens a second", "times generate", "from", "to")
+
+
+def folders(checkpoint: Path, place: Path) -> dict[str, Path]:
+    """Folders of both GPTs, each exported with 32 and with 8 bits: "name/bits" -> folder."""
+    made = {}
+    model = load_checkpoint(checkpoint)
+    torch.manual_seed(0)
+    large = LauraModel(replace(model.config, gpt=GPTConfig(vocabulary=model.config.gpt.vocabulary, **LAURATTS), encoder=replace(model.config.encoder, output=512)))
+    for name, one in ((checkpoint.name, model), ("LauraTTS-sized", large)):
+        for bits in (32, 8):
+            folder = place / f"{name}-{bits}"
+            save_checkpoint(one, folder, name=name)
+            Tokenizer.load(checkpoint / "tokenizer.json").save(folder / "tokenizer.json")
+            export_graphs(folder, bits, only=("step",))
+            made[f"{name}/{bits}"] = folder
+    return made
+
+
+def ours(folder: Path, backend: str, new: int) -> Callable[[np.ndarray], None]:
+    """ids (B, n) -> `new` tokens written behind each row."""
+    core = Laura.load(folder, backend=backend).core
+
+    def write(ids: np.ndarray) -> None:
+        done = decode(core.backend.open(None, ids.tolist()), [Row(new, minimum=new)] * len(ids), core.text_mask, core.vocabulary.eos, Options(loop=None))
+        assert all(len(row.ids) == new for row in done)
+
+    return write
+
+
+def generate_of(folder: Path, new: int) -> tuple[Callable[[np.ndarray], None], int]:
+    """transformers' Qwen3 with the folder's weights, and their number. MissingPackage without transformers."""
+    transformers, gpt = need("transformers"), load_checkpoint(folder).gpt
+    config = gpt.config
+    model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(
+        vocab_size=config.vocabulary, hidden_size=config.width, intermediate_size=config.ffn, num_hidden_layers=config.layers,
+        num_attention_heads=config.heads, num_key_value_heads=config.kv_heads, head_dim=config.head_width, rms_norm_eps=config.norm_eps,
+        rope_theta=config.rope_theta, tie_word_embeddings=True, max_position_embeddings=4096,
+    )).eval()  # fmt: skip
+    model.load_state_dict({f"model.{name}": value for name, value in gpt.state_dict().items()}, strict=False)
+
+    def write(ids: np.ndarray) -> None:
+        given = torch.from_numpy(ids)
+        with torch.inference_mode():
+            model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=0)
+
+    return write, sum(p.numel() for p in gpt.parameters())
+
+
+def measure(made: dict[str, Path], batches: tuple[int, ...], new: int, runs: int) -> list[dict]:
+    rows = []
+    for name in dict.fromkeys(key.partition("/")[0] for key in made):
+        generate, size = generate_of(made[f"{name}/32"], new)
+        contenders = {
+            "ONNX Runtime, 32 bits": ours(made[f"{name}/32"], "onnx", new), "ONNX Runtime, 8 bits": ours(made[f"{name}/8"], "onnx", new),
+            "torch": ours(made[f"{name}/32"], "torch", new), "transformers generate": generate,
+        }  # fmt: skip
+        for batch in batches:
+            ids = np.random.default_rng(0).integers(1000, size=(batch, PROMPT))
+            taken: dict[str, list[float]] = {who: [] for who in contenders}
+            for run in range(runs + 1):
+                for who, write in contenders.items():
+                    began = time.perf_counter()
+                    write(ids)
+                    if run:  # the first is a warm-up
+                        taken[who].append(time.perf_counter() - began)
+            for who, own in taken.items():
+                ratios = sorted(theirs / mine for theirs, mine in zip(taken["transformers generate"], own, strict=True))
+                rows.append({
+                    "GPT": name, "parameters M": size / 1e6, "batch": batch, "runs on": who, "tokens a second": batch * new / statistics.median(own),
+                    "times generate": statistics.median(ratios), "from": ratios[0], "to": ratios[-1],
+                })  # fmt: skip
+    return rows
+
+
+def markdown(report: dict) -> str:
+    where = report["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
+    lines = ["# Speed of the GPT" + ", the quick form: for a look, not to be quoted" * report["quick"], ""]
+    lines += [f"- {where['cpu']}, {where['threads']} threads; {where['system']}, Python {where['python']}, {packages}; load average before {where['load_average']}"]
+    lines += [f"- {report['new']} tokens written behind {PROMPT}, greedy; {report['runs']} runs in turn, the median; the last two columns are the least and the most"]
+    lines += ["", "| " + " | ".join(HEADS) + " |", "|" + " --- |" * len(HEADS)]
+    lines += ["| " + " | ".join(cell(row[name]) for name in HEADS) + " |" for row in report["rows"]]
+    return "\n".join(lines) + "\n"
+
+
+def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
+    """Measures, writes the two files, and returns what is in decoding.json."""
+    try:  # before minutes of measuring, not after
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise LauraError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
+    batches, new, runs = ((1, 2), 8, 1) if quick else ((1, 8, 32), 128, 5)
+    folder = find_checkpoint(checkpoint)
+    with tempfile.TemporaryDirectory() as place:
+        made = folders(folder, Path(place))
+        laura = Laura.load(next(iter(made.values())))
+        report = {"checkpoint": folder.name, "quick": quick, "new": new, "runs": runs, "machine": machine(laura, PACKAGES)}
+        report["rows"] = measure(made, batches, new, runs)
+    write_whole(out / "decoding.json", json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    write_whole(out / "decoding.md", markdown(report))
+    return report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Measure how quickly the GPT writes, beside transformers' generate.")
+    parser.add_argument("--quick", action="store_true", help="a few tokens, one run")
+    parser.add_argument("--checkpoint", default="mini", help="a checkpoint folder, or the name of one that ships (mini)")
+    parser.add_argument("--out", type=Path, default=Path("runs/speed"), help="folder for decoding.json and decoding.md (runs/speed)")
+    asked = parser.parse_args(arguments)
+    try:
+        report = benchmark(asked.checkpoint, asked.out, asked.quick)
+    except LauraError as error:
+        print("decoding: " + " ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("decoding: stopped, nothing was written", file=sys.stderr)
+        return 130
+    console = Console() if sys.stdout.isatty() else Console(width=180)  # a file or a pipe has no width to fit
+    console.print(Markdown(markdown(report)))
+    console.print(f"Written to {asked.out}", highlight=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
