@@ -65,6 +65,12 @@ class Backend(Protocol):
         """One predictor pass and the codec's decoder: waves of T * 640 samples."""
         ...
 
+    look_ahead: int  # tokens behind a token that its part of the sound depends on
+
+    def vocode_stream(self, codes: Iterable[np.ndarray], text: list[int], prompt: np.ndarray | None) -> Iterator[np.ndarray]:
+        """Pieces of one row's tokens (n,) -> pieces of the wave, which together are what `vocode` gives."""
+        ...
+
     codec_hash: str
     codec_levels: int  # quantizers the codec has, K at most
     codebook_size: int

@@ -5,6 +5,7 @@ Rows share nothing: each stops on its own and is dropped from the session, and t
 (seed, row key, position), so a row draws the same alone and in any batch, on any backend.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,6 +72,16 @@ def decode(
 
     drafts: what each row will perhaps be. The session reads some of it at once and keeps what it would have written itself, so that a
     good draft saves steps and a bad one changes nothing (speculative decoding, arXiv 2211.17192, with a draft that costs nothing)."""
+    done: list[Decoded] = []
+    for done in steps(session, rows, allowed, eos, options, drafts):
+        pass
+    return done
+
+
+def steps(
+    session: Session, rows: list[Row], allowed: np.ndarray, eos: int, options: Options = Options(), drafts: list[list[int]] | None = None
+) -> Iterator[list[Decoded]]:
+    """`decode` while it goes on: what has been written so far, again and again, the last time all of it."""
     done = [Decoded() for _ in rows]
     live = [index for index, row in enumerate(rows) if row.maximum > 0]
     if len(live) < len(rows) and live:
@@ -90,6 +101,7 @@ def decode(
         return _ended(done[index], token, rows[index], eos)
 
     tokens = write(live, session.logits) if live else []
+    yield done
     while live:
         stay = [place for place, index in enumerate(live) if not ended(index, tokens[place])]
         if len(stay) < len(live):
@@ -114,7 +126,7 @@ def decode(
             before[place] += read
         if block.shape[1] > 1:
             session.rollback(before)
-    return done
+        yield done
 
 
 class Draft:

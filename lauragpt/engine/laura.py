@@ -5,6 +5,7 @@ Out: a `Result`, or a list of them in the order given. The same input gives the 
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,29 @@ class Laura:
         it is transcribed here); None is the language's default. A list of voices goes with a list of texts."""
         options = Options(temperature=temperature, top_k=top_k, seed=seed)
         texts = list(text) if is_many(text) else [text]
+        langs, voices = self._voices(texts, voice, voice_text, lang)
+        results = speech.speak(self.core, texts, langs, voices, options)
+        return results if is_many(text) else results[0]
+
+    def speak_stream(
+        self,
+        text: str,
+        lang: str | None = None,
+        voice: str | Path | bytes | np.ndarray | Voice | None = None,
+        voice_text: str | None = None,
+        seed: int = 0,
+        temperature: float = 0.3,
+        top_k: int = 25,
+    ) -> Iterator[np.ndarray]:
+        """As `speak`, in pieces (n,) at 16 kHz while the rest is still being written: the first comes at once."""
+        options = Options(temperature=temperature, top_k=top_k, seed=seed)
+        (chosen,), (own,) = self._voices([text], voice, voice_text, lang)
+        return speech.speak_stream(self.core, text, chosen, own, options)
+
+    def _voices(
+        self, texts: list[str], voice: str | Path | bytes | np.ndarray | Voice | None | list[Voice | None], voice_text: str | None, lang: str | None
+    ) -> tuple[list[str], list[Voice | None]]:
+        """The language and the voice of each text."""
         self.core.check_lang(lang)
         if isinstance(voice, list):
             voices = voice
@@ -106,9 +130,7 @@ class Laura:
         # A named voice speaks its own language; a recording is any.
         named = [each.lang if each is not None and each.name in self.voices.cards else None for each in voices]
         langs = speech.languages(self.core, texts, [lang or own for own in named])
-        voices = [each or self.voices.default(chosen) for each, chosen in zip(voices, langs)]
-        results = speech.speak(self.core, texts, langs, voices, options)
-        return results if is_many(text) else results[0]
+        return langs, [each or self.voices.default(chosen) for each, chosen in zip(voices, langs)]
 
     def chain(
         self, steps: str, audio: Audio | list[Audio], seed: int = 0, temperature: float = 0.3, top_k: int = 25

@@ -14,7 +14,7 @@ from lauragpt.engine.backend import Encoded
 from lauragpt.engine.onnx_graphs import Graphs
 from lauragpt.features import FeatureConfig, NumpyFeatures
 from lauragpt.model.sequence import PACE, Vocabulary
-from lauragpt.streaming import windowed
+from lauragpt.streaming import predicted, windowed
 
 ROOM = 64  # slots by which a cache grows
 
@@ -85,6 +85,7 @@ class OnnxBackend:
         self.codec_levels = model["codec"]["quantizer"]["n_quantizers"]
         self.codebook_size = model["codec"]["quantizer"]["codebook_size"]
         self.hop = int(np.prod(model["codec"]["strides"]))
+        self.look_ahead = model["vocoder"]["layers"] * model["vocoder"]["look_ahead"]
         self._codebooks: np.ndarray | None = None  # (K, V, E), read when first used
 
     def run(self, graph: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -116,6 +117,11 @@ class OnnxBackend:
         prompt: list[np.ndarray | None] | None = None,
         noisy: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
+        embeddings, lengths = self._predict(codes, text, prompt, noisy)
+        return self._sound(embeddings, lengths)
+
+    def _predict(self, codes: list, text: list | None, prompt: list | None, noisy: list | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """-> embeddings (B, T, E) and their lengths."""
         lengths = np.array([len(row) for row in codes])
         given = {"tokens": padded([np.asarray(row, dtype=np.int64) for row in codes]), "lengths": lengths}
         said = [np.array(row, dtype=np.int64) for row in text or [[]] * len(codes)]
@@ -124,8 +130,10 @@ class OnnxBackend:
             heard = [self._conditions(wave) for wave in waves or [None] * len(codes)]
             given[f"{name}_lengths"] = np.array([len(row) for row in heard])
             given[name] = padded(heard, int(lengths.max()) if name == "noisy" else None)
-        (embeddings,) = self.run("predict", given)
-        return self._sound(embeddings, lengths)
+        return self.run("predict", given)[0], lengths
+
+    def vocode_stream(self, codes: Iterable[np.ndarray], text: list[int], prompt: np.ndarray | None) -> Iterator[np.ndarray]:
+        return self._sound_stream(predicted(codes, lambda all_: self._predict([all_], [text], [prompt])[0][0], self.look_ahead))
 
     def _conditions(self, wave: np.ndarray | None) -> np.ndarray:
         """A wave's features (T, F); none of a row without a wave."""
@@ -163,10 +171,14 @@ class OnnxBackend:
             yield codes.T[:quantizers]
 
     def codec_decode_stream(self, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        return self._sound_stream(self._embeddings(np.asarray(piece)) for piece in pieces)
+
+    def _sound_stream(self, embeddings: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pieces (n, E) -> pieces of the wave."""
+
         def network(embeddings: np.ndarray) -> np.ndarray:  # (1, T, E) -> (1, T * hop)
             return self.run("sound", {"embeddings": embeddings, "lengths": np.array([embeddings.shape[1]])})[0]
 
-        embeddings = (self._embeddings(np.asarray(piece)) for piece in pieces)
         return windowed(network, embeddings, self.graphs.about["contexts"]["sound"], out=self.hop)
 
 

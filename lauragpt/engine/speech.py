@@ -4,13 +4,15 @@ speak:   `[prompt text, text, <tts>, <lang>, prompt audio tokens | audio tokens,
 enhance: `[noisy frames, <se>, <lang>, audio tokens]`; ceil(n / 640) of them, no more and no fewer
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lauragpt.audio import SAMPLE_RATE
+from lauragpt.engine.backend import Session
 from lauragpt.engine.core import BATCH_SAMPLES, Core
-from lauragpt.engine.decoding import SPEECH_LOOP, Decoded, Options, Row, decode
+from lauragpt.engine.decoding import SPEECH_LOOP, Decoded, Options, Row, decode, steps
 from lauragpt.engine.listening import Piece, cut_all
 from lauragpt.engine.longform import HOP, batches, is_silent
 from lauragpt.engine.texts import split_sentences
@@ -22,6 +24,7 @@ from lauragpt.tasks import TASKS
 from lauragpt.text import normalize
 
 TOKENS_A_SECOND = SAMPLE_RATE // HOP  # 25
+AT_ONCE = 8  # tokens that are made sound together while more are written
 PAUSE = SAMPLE_RATE * 3 // 20  # samples between two sentences
 # Characters a second of the slowest and the fastest speech; a word in Chinese is a character or two.
 PACES = {"en": (6.0, 30.0), "de": (6.0, 30.0), "zh": (2.0, 8.0)}
@@ -130,8 +133,18 @@ def languages(core: Core, texts: list[str], langs: list[str | None]) -> list[str
 
 def _say(core: Core, sayings: list[Saying], options: Options) -> None:
     """Fills in one batch."""
+    session, rows, spoken = _open(core, sayings)
+    done = decode(session, rows, core.audio_mask, core.vocabulary.eos, options)
+    prompts = [saying.voice.wave if saying.voice else None for saying in sayings]
+    waves = core.backend.vocode([to_codes(core, d.ids) for d in done], text=spoken, prompt=prompts)
+    for saying, decoded, wave in zip(sayings, done, waves):
+        saying.decoded, saying.wave = decoded, wave
+
+
+def _open(core: Core, sayings: list[Saying]) -> tuple[Session, list[Row], list[list[int]]]:
+    """What the GPT goes on with, the bounds of each row, and the texts as the vocoder reads them."""
     vocabulary = core.vocabulary
-    ids, spoken, paces = [], [], []
+    ids, spoken, paces, rows = [], [], [], []
     for saying in sayings:
         before = saying.voice.spoken + " " if saying.voice and saying.voice.spoken else ""
         written = core.tokenizer.encode(before + saying.text, TASKS["tts"].letters)
@@ -141,16 +154,37 @@ def _say(core: Core, sayings: list[Saying], options: Options) -> None:
         ids.append([*written, vocabulary.task("tts"), vocabulary.lang(saying.lang), *audio])
         spoken.append(core.tokenizer.encode(saying.text))
         paces.append(len(prompt_codes) / letters if letters and prompt_codes else PACE)  # a voice goes on as fast as it began
-    session = core.backend.open(None, ids, paces)
-    rows = []
-    for saying in sayings:
         fewest, most = bounds(saying.text, saying.lang)
         rows.append(Row(maximum=most, minimum=max(fewest, 1), key=saying.number))
-    done = decode(session, rows, core.audio_mask, vocabulary.eos, options)
-    prompts = [saying.voice.wave if saying.voice else None for saying in sayings]
-    waves = core.backend.vocode([to_codes(core, d.ids) for d in done], text=spoken, prompt=prompts)
-    for saying, decoded, wave in zip(sayings, done, waves):
-        saying.decoded, saying.wave = decoded, wave
+    return core.backend.open(None, ids, paces), rows, spoken
+
+
+def speak_stream(core: Core, text: str, lang: str, voice: Voice | None, options: Options) -> Iterator[np.ndarray]:
+    """A text's sound in pieces, while it is still being written; together what `speak` gives, unless the guard ended it, which cannot take
+    back what was said. LauraError, before the first piece, for a text that holds nothing to say."""
+    sentences = sentences_of(text, lang)
+    if not sentences:
+        raise LauraError(f"the text {text.strip()[:40]!r} holds nothing to say: give some words")
+    return _pieces(core, [Saying(0, number, sentence, lang, voice) for number, sentence in enumerate(sentences)], replace(options, loop=SPEECH_LOOP))
+
+
+def _pieces(core: Core, sayings: list[Saying], options: Options) -> Iterator[np.ndarray]:
+    for saying in sayings:
+        if saying.number:
+            yield np.zeros(PAUSE, dtype=np.float32)
+        session, rows, spoken = _open(core, [saying])
+        prompt = saying.voice.wave if saying.voice else None
+        yield from core.backend.vocode_stream(_tokens(core, session, rows, options), spoken[0], prompt)
+
+
+def _tokens(core: Core, session: Session, rows: list[Row], options: Options) -> Iterator[np.ndarray]:
+    """One row's codes (n,) as they are written, some at a time."""
+    given = 0
+    for (done,) in steps(session, rows, core.audio_mask, core.vocabulary.eos, options):
+        if len(done.ids) >= given + AT_ONCE:
+            yield to_codes(core, done.ids[given:])
+            given = len(done.ids)
+    yield to_codes(core, done.ids[given:])
 
 
 def _said(core: Core, sayings: list[Saying], options: Options) -> Result:

@@ -18,6 +18,7 @@ from lauragpt.engine.backend import Encoded
 from lauragpt.errors import LauraError
 from lauragpt.model.laura import LauraModel, load_checkpoint
 from lauragpt.model.sequence import PACE, Vocabulary
+from lauragpt.streaming import predicted
 
 
 def open_torch(folder: Path, device: str | None, config: dict) -> tuple["TorchBackend", Vocabulary]:
@@ -127,6 +128,7 @@ class TorchBackend:
         self.codec_hash = model.codec.hash
         self.codec_levels = model.config.codec.quantizer.n_quantizers
         self.codebook_size = model.config.codec.quantizer.codebook_size
+        self.look_ahead = model.config.vocoder.layers * model.config.vocoder.look_ahead
 
     @torch.inference_mode()
     def encode(self, waves: list[np.ndarray]) -> Encoded:
@@ -150,14 +152,19 @@ class TorchBackend:
         prompt: list[np.ndarray | None] | None = None,
         noisy: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
-        tokens, lengths = self._padded(codes)
-        embeddings = self.model.vocode(
-            tokens, lengths,
-            text=self._padded(text) if text else None,
-            prompt=self._optional_waves(prompt),
-            noisy=self._optional_waves(noisy),
-        )  # (B, T, D)
+        embeddings, lengths = self._predict(codes, text, prompt, noisy)
         return self._cut(self.model.codec.decode_embeddings(embeddings, lengths), lengths)
+
+    @torch.inference_mode()
+    def _predict(self, codes: list, text: list | None, prompt: list | None, noisy: list | None = None) -> tuple[Tensor, Tensor]:
+        """-> embeddings (B, T, E) and their lengths."""
+        tokens, lengths = self._padded(codes)
+        conditions = {"text": self._padded(text) if text else None, "prompt": self._optional_waves(prompt), "noisy": self._optional_waves(noisy)}
+        return self.model.vocode(tokens, lengths, **conditions), lengths
+
+    def vocode_stream(self, codes: Iterable[np.ndarray], text: list[int], prompt: np.ndarray | None) -> Iterator[np.ndarray]:
+        embeddings = predicted(codes, lambda all_: self._predict([all_], [text], [prompt])[0][0], self.look_ahead)
+        return (_numpy(wave) for wave in self.model.codec.decode_stream(embeddings))
 
     @torch.inference_mode()
     def codec_encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:

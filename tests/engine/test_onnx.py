@@ -193,3 +193,16 @@ def test_a_backend_that_is_none_is_refused(exported):
         Laura.load(exported, backend="jax")
     with pytest.raises(LauraError, match="computes on the CPU"):
         Laura.load(exported, backend="onnx", device="cuda")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_speech_comes_in_pieces_that_are_the_whole(both, which):
+    laura = both[which]
+    for text, voice in (("Good morning. How are you, then?", None), ("Yes.", sound(1.2))):
+        more = {"voice": voice, "voice_text": "a tone"} if voice is not None else {}
+        pieces = list(laura.speak_stream(text, lang="en", seed=3, **more))
+        whole = laura.speak(text, lang="en", seed=3, **more)
+        assert len(pieces) > 2 and whole.receipt["finish"] != "guard"
+        close([np.concatenate(pieces)], [whole.audio])
+    with pytest.raises(LauraError, match="nothing to say"):
+        laura.speak_stream("...", lang="en")
