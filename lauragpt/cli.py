@@ -59,6 +59,10 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; the GPU is used w
 Lang = Annotated[str | None, typer.Option(help=f"Language: {', '.join(LANGS)}. Left out, the model tells it.", show_default=False)]
 To = Annotated[str, typer.Option(help=f"Language to translate into: {', '.join(LANGS)}.")]
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="Write the answer to this file instead of stdout.", show_default=False)]
+SpokenOut = Annotated[Path | None, typer.Option(
+    "-o", "--out", show_default=False,
+    help="A .wav, .flac or .ogg file; with several texts a folder; - writes raw 16-bit samples at 16 kHz to stdout while they are made.",
+)]  # fmt: skip
 AudioOut = Annotated[Path | None, typer.Option("-o", "--out", help="A .wav, .flac or .ogg file; with several inputs a folder.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="The same seed speaks the same way again.", min=0)]
 Temperature = Annotated[float, typer.Option(help="0 is always the likeliest token; 1 is the model's own spread.", min=0)]
@@ -124,7 +128,7 @@ def translate(
 @app.command()
 def speak(
     text: Annotated[list[str], typer.Argument(help="What to say; - reads stdin.", show_default=False)],
-    out: AudioOut = None,
+    out: SpokenOut = None,
     lang: Lang = None,
     voice: Annotated[str | None, typer.Option(help="The name of a voice that ships, or any recording to speak like.", show_default=False)] = None,
     voice_text: Annotated[str | None, typer.Option(help="What the --voice recording says; left out, it is transcribed.", show_default=False)] = None,
@@ -142,14 +146,20 @@ def speak(
     laura speak "Guten Morgen." --lang de -o morgen.wav --seed 3
 
     laura speak "I sound like you." --voice you.wav --voice-text "what you say in it" -o me.wav
+
+    laura speak "Heard while it is being made." -o - | aplay -q -f S16_LE -r 16000
     """
-    from lauragpt.commands import answer_texts, check, usage
+    from lauragpt.commands import answer_texts, check, stream_speech, usage
 
     if out is None:
         usage("say where to write the sound, as in: laura speak \"Hello.\" -o hello.wav")
     texts = [sys.stdin.read() if each == "-" else each for each in text]
     if voice_text and not voice:
         usage("--voice-text says what the --voice recording says: give --voice too")
+    if str(out) == "-":
+        check(lang=lang)
+        stream_speech(texts, model, device, lang=lang, voice=voice, voice_text=voice_text, seed=seed, temperature=temperature, top_k=top_k)
+        return
     check(lang=lang, out=out, audio=True, count=len(texts))
 
     def say(laura, texts):

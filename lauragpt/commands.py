@@ -135,6 +135,19 @@ def answer_texts(
     _answer([None] * len(texts), [lambda text=text: read(text) for text in texts], run, format, out, model, device, audio)
 
 
+def stream_speech(texts: list[str], model: str, device: str | None, **options: object) -> None:
+    """Texts one after the other as 16-bit samples on stdout, while they are made. Whoever listens may stop listening."""
+    with one_line():
+        laura = load(model, device)
+        try:
+            for text in texts:
+                for piece in laura.speak_stream(text, **options):
+                    sys.stdout.buffer.write((piece.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
+                    sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it closes stdout
+
+
 def code_files(files: list[Path], quantizers: int | None, out: Path | None, codes_out: Path | None, format: str, model: str, device: str | None) -> None:
     """Each recording, or file of codes, through the codec. Exit status 1 when any failed."""
     failed, names = 0, [str(path) for path in files]

@@ -2,7 +2,10 @@
 
 import json
 import os
+import shlex
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -261,8 +264,6 @@ def test_a_missing_checkpoint_is_one_line(run, good):
 
 
 def test_help_is_quick_and_has_examples():
-    import subprocess
-    import sys
 
     code = "import sys; from lauragpt.cli import app; sys.argv = ['laura', '--help']\ntry: app()\nfinally: assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -305,3 +306,16 @@ def test_an_unsure_answer_is_left_out_when_asked_so(run, good):
 def test_times_as_a_table(run, good):
     lines = run("transcribe", good, "--format", "tsv").stdout.splitlines()
     assert lines[0] == "start\tend\ttext" and all(len(line.split("\t")) == 3 for line in lines)
+
+
+def test_speech_on_stdout_is_that_of_the_file(debug_checkpoint, tmp_path):
+    said = tmp_path / "said.wav"
+    command = [sys.executable, "-m", "lauragpt.cli", "speak", "Good morning. A dog runs.", "--lang", "en", "--seed", "3", "--model", str(debug_checkpoint), "-o"]
+    piped = subprocess.run([*command, "-"], capture_output=True, check=True, timeout=120)
+    subprocess.run([*command, str(said)], capture_output=True, check=True, timeout=120)
+    samples, rate = soundfile.read(said, dtype="int16")
+    heard = np.frombuffer(piped.stdout, dtype="<i2")
+    assert rate == 16000 and len(heard) == len(samples) > 3000
+    assert np.abs(heard.astype(int) - samples).max() <= 4
+    stopped = subprocess.run(" ".join([*map(shlex.quote, command), "-", "| head -c 100"]), shell=True, capture_output=True, timeout=120, check=False)
+    assert len(stopped.stdout) == 100 and b"Traceback" not in stopped.stderr
