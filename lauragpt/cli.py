@@ -135,6 +135,7 @@ def speak(
     seed: Seed = 0,
     temperature: Temperature = 0.3,
     top_k: TopK = 25,
+    verify: Annotated[int, typer.Option(help="Listen to it, and try again so often where the words are not heard; the best is kept.", min=0)] = 0,
     format: Plains = Plain.text,
     model: Model = "mini",
     device: Device = None,
@@ -157,19 +158,34 @@ def speak(
     if voice_text and not voice:
         usage("--voice-text says what the --voice recording says: give --voice too")
     if str(out) == "-":
+        if verify:
+            usage("--verify listens before it gives anything away: name a file with -o")
         check(lang=lang)
         stream_speech(texts, model, device, lang=lang, voice=voice, voice_text=voice_text, seed=seed, temperature=temperature, top_k=top_k)
         return
     check(lang=lang, out=out, audio=True, count=len(texts))
 
     def say(laura, texts):
-        return laura.speak(texts, lang=lang, voice=voice, voice_text=voice_text, seed=seed, temperature=temperature, top_k=top_k)
+        results = laura.speak(
+            texts, lang=lang, voice=voice, voice_text=voice_text, seed=seed, temperature=temperature, top_k=top_k, verify=verify
+        )
+        for result in results if verify else []:
+            checked = result.receipt["verify"]
+            print(f"heard {checked['agreement']:.0%} of it after {checked['tries']} tries: {checked['heard']}", file=sys.stderr)
+        return results
 
     answer_texts(texts, say, format.value, out, model, device, audio=True)
 
 
 @app.command()
-def enhance(files: Files, out: AudioOut = None, format: Plains = Plain.text, model: Model = "mini", device: Device = None):
+def enhance(
+    files: Files,
+    out: AudioOut = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Listen before and after, and keep the input where the words changed.")] = False,
+    format: Plains = Plain.text,
+    model: Model = "mini",
+    device: Device = None,
+):
     """Clean a noisy recording of speech. The answer is exactly as long as the input.
 
     laura enhance noisy.wav -o clean.wav
@@ -181,7 +197,7 @@ def enhance(files: Files, out: AudioOut = None, format: Plains = Plain.text, mod
     if out is None:
         usage("say where to write the sound, as in: laura enhance noisy.wav -o clean.wav")
     check(out=out, audio=True, count=len(files))
-    answer(files, lambda laura, waves: laura.enhance(waves), format.value, out, model, device, audio=True)
+    answer(files, lambda laura, waves: laura.enhance(waves, verify=verify), format.value, out, model, device, audio=True)
 
 
 @app.command()

@@ -6,6 +6,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from num2words import num2words
@@ -47,6 +48,11 @@ def _number(digits: str, lang: str) -> str:
 
 def _words(digits: str, lang: str, to: str = "cardinal") -> str:
     return num2words(int(digits), lang=lang, to=to).replace("-", " ")
+
+
+def agreement(one: str, other: str) -> float:
+    """How much of two texts in spoken form is the same, 0 to 1: twice the letters that match, in order, by the letters of both."""
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()
 
 
 class Tokenizer:

@@ -80,9 +80,9 @@ class Laura:
             raise LauraError(f"{task!r} is no task that listens and writes: choose from {names}")
         return self._listen(task, audio, lang)
 
-    def enhance(self, audio: Audio | list[Audio]) -> Result | list[Result]:
-        """The recording without its noise, exactly as long as it was."""
-        results = speech.enhance(self.core, self._waves(audio))
+    def enhance(self, audio: Audio | list[Audio], verify: bool = False) -> Result | list[Result]:
+        """The recording without its noise, exactly as long as it was. `verify`: where other words are heard afterwards, it is left as it was."""
+        results = speech.enhance(self.core, self._waves(audio), verify=verify)
         return results if is_many(audio) else results[0]
 
     def speak(
@@ -94,13 +94,18 @@ class Laura:
         seed: int = 0,
         temperature: float = 0.3,
         top_k: int = 25,
+        verify: int = 0,
     ) -> Result | list[Result]:
         """The text said aloud. `voice`: the name of one that ships, or any recording, which `voice_text` transcribes (left out,
-        it is transcribed here); None is the language's default. A list of voices goes with a list of texts."""
+        it is transcribed here); None is the language's default. A list of voices goes with a list of texts. `verify`: tries, of which the one is kept that the
+        model itself hears best."""
         options = Options(temperature=temperature, top_k=top_k, seed=seed)
         texts = list(text) if is_many(text) else [text]
         langs, voices = self._voices(texts, voice, voice_text, lang)
-        results = speech.speak(self.core, texts, langs, voices, options)
+        if verify:
+            results = speech.speak_verified(self.core, texts, langs, voices, options, verify)
+        else:
+            results = speech.speak(self.core, texts, langs, voices, options)
         return results if is_many(text) else results[0]
 
     def speak_stream(

@@ -13,7 +13,7 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine.backend import Session
 from lauragpt.engine.core import BATCH_SAMPLES, Core
 from lauragpt.engine.decoding import SPEECH_LOOP, Decoded, Options, Row, decode, steps
-from lauragpt.engine.listening import Piece, cut_all
+from lauragpt.engine.listening import Piece, cut_all, listen
 from lauragpt.engine.longform import HOP, batches, is_silent
 from lauragpt.engine.texts import split_sentences
 from lauragpt.engine.voices import Voice
@@ -21,9 +21,10 @@ from lauragpt.errors import LauraError
 from lauragpt.model.sequence import PACE
 from lauragpt.result import Result, Segment, confidence_of
 from lauragpt.tasks import TASKS
-from lauragpt.text import normalize
+from lauragpt.text import agreement, normalize
 
 TOKENS_A_SECOND = SAMPLE_RATE // HOP  # 25
+SAME_WORDS = 0.95  # share of the letters of a transcript that must be heard again after cleaning
 AT_ONCE = 8  # tokens that are made sound together while more are written
 PAUSE = SAMPLE_RATE * 3 // 20  # samples between two sentences
 # Characters a second of the slowest and the fastest speech; a word in Chinese is a character or two.
@@ -43,8 +44,11 @@ class Saying:
     wave: np.ndarray | None = None  # (N,)
 
 
-def enhance(core: Core, waves: list[np.ndarray], lang: str | None = None, options: Options = Options(loop=None)) -> list[Result]:
-    """Each wave cleaned, exactly as long as it was. Chunks without sound stay silent."""
+def enhance(
+    core: Core, waves: list[np.ndarray], lang: str | None = None, options: Options = Options(loop=None), verify: bool = False
+) -> list[Result]:
+    """Each wave cleaned, exactly as long as it was. Chunks without sound stay silent. `verify`: a chunk in which other words are heard
+    afterwards stays as it was; the receipt says how much agreed, chunk by chunk."""
     pieces = cut_all(waves)
     cleaned: dict[int, np.ndarray] = {}
     loud = [piece for piece in pieces if not is_silent(piece.wave)]
@@ -59,17 +63,29 @@ def enhance(core: Core, waves: list[np.ndarray], lang: str | None = None, option
         for piece, decoded, sound, chosen in zip(batch, done, sounds, langs):
             piece.decoded, piece.lang = decoded, chosen
             cleaned[id(piece)] = sound[: len(piece.wave)]
-    return [_cleaned(core, [p for p in pieces if p.item == item], cleaned, lang, options) for item in range(len(waves))]
+    agreed = _verify(core, loud, cleaned) if verify else {}
+    return [_cleaned(core, [p for p in pieces if p.item == item], cleaned, lang, options, agreed) for item in range(len(waves))]
+
+
+def _verify(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray]) -> dict[int, float]:
+    """How much of the words heard before was heard after; where it is too little, the cleaned chunk is dropped for the chunk itself."""
+    before = listen(core, "asr", [piece.wave for piece in pieces])
+    after = listen(core, "asr", [cleaned[id(piece)] for piece in pieces])
+    agreed = {id(piece): agreement(a.text, b.text) for piece, a, b in zip(pieces, before, after)}
+    cleaned |= {id(piece): piece.wave for piece in pieces if agreed[id(piece)] < SAME_WORDS}
+    return agreed
 
 
 def _number_in_item(pieces: list[Piece], piece: Piece) -> int:
     return sum(other.item == piece.item and other.chunk.start < piece.chunk.start for other in pieces)
 
 
-def _cleaned(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray], lang: str | None, options: Options) -> Result:
+def _cleaned(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray], lang: str | None, options: Options, agreed: dict[int, float]) -> Result:
     audio = np.concatenate([cleaned.get(id(piece), np.zeros_like(piece.wave)) for piece in pieces])
     seconds = len(audio) / SAMPLE_RATE
     log_probs = [log_prob for piece in pieces for log_prob in piece.decoded.log_probs]
+    checked = [round(agreed[id(piece)], 3) for piece in pieces if id(piece) in agreed]
+    more = {"verify": {"agreement": checked, "kept_input": sum(value < SAME_WORDS for value in checked)}} if agreed else {}
     return Result(
         task="se",
         lang=lang or next((piece.lang for piece in pieces if piece.lang), core.langs[0]),
@@ -79,7 +95,7 @@ def _cleaned(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray], la
             for piece in pieces
         ],
         confidence=confidence_of(log_probs),
-        receipt=core.receipt(seconds, seconds, len(pieces), [piece.decoded for piece in pieces], options.seed),
+        receipt=core.receipt(seconds, seconds, len(pieces), [piece.decoded for piece in pieces], options.seed, **more),
     )
 
 
@@ -99,6 +115,28 @@ def speak(core: Core, texts: list[str], langs: list[str], voices: list[Voice | N
     for group in batches(sizes, BATCH_SAMPLES):
         _say(core, [sayings[index] for index in group], options)
     return [_said(core, [s for s in sayings if s.item == item], options) for item in range(len(texts))]
+
+
+def speak_verified(
+    core: Core, texts: list[str], langs: list[str], voices: list[Voice | None], options: Options, tries: int
+) -> list[Result]:
+    """`speak`, listened to by the model itself: what it does not hear as it was written is said again with the next seed, `tries` times at
+    most, and the best is kept. The receipt says what was heard and how much of it agreed."""
+    results: list[Result | None] = [None] * len(texts)
+    for number in range(tries):
+        open_ = [i for i, result in enumerate(results) if result is None or result.receipt["verify"]["agreement"] < 1]
+        if not open_:
+            break
+        given = ([each[i] for i in open_] for each in (texts, langs, voices))
+        said = speak(core, *given, replace(options, seed=options.seed + number))
+        heard = [listen(core, "asr", [result.audio], langs[i])[0].text if len(result.audio) else "" for i, result in zip(open_, said)]
+        for i, result, text in zip(open_, said, heard):
+            agreed = agreement(" ".join(sentences_of(texts[i], langs[i])), text)
+            if results[i] is None or agreed > results[i].receipt["verify"]["agreement"]:
+                result.receipt["verify"] = {"agreement": round(agreed, 3), "heard": text, "tries": 0}
+                results[i] = result
+            results[i].receipt["verify"]["tries"] = number + 1
+    return results
 
 
 def sentences_of(text: str, lang: str) -> list[str]:

@@ -14,6 +14,7 @@ from lauragpt.engine.voices import Voices
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
 from lauragpt.tasks import EMOTIONS
+from lauragpt.text import agreement
 
 
 def sound(seconds, seed=0):
@@ -259,3 +260,23 @@ def test_chains_are_parsed_and_checked():
     ]:  # fmt: skip
         with pytest.raises(LauraError, match=says):
             parse_chain(line)
+
+
+def test_the_best_of_several_tries_is_kept_and_says_what_was_heard(laura):
+    tries = [laura.speak("Good morning.", lang="en", seed=seed) for seed in (3, 4, 5)]
+    agreed = [agreement("good morning", laura.transcribe(result.audio, lang="en").text) for result in tries]
+    found = laura.speak("Good morning.", lang="en", seed=3, verify=3)
+    assert found.receipt["verify"]["agreement"] == pytest.approx(max(agreed), abs=1e-3) and found.receipt["verify"]["tries"] == 3
+    best = agreed.index(max(agreed))
+    assert found.receipt["seed"] == 3 + best and np.array_equal(found.audio, tries[best].audio)
+
+
+def test_what_changes_the_words_is_not_kept(laura, monkeypatch):
+    wave = sound(1.3)
+    cleaned = laura.enhance(wave)
+    monkeypatch.setattr("lauragpt.engine.speech.SAME_WORDS", 0.0)
+    kept = laura.enhance(wave, verify=True)
+    assert np.array_equal(kept.audio, cleaned.audio) and kept.receipt["verify"]["kept_input"] == 0
+    monkeypatch.setattr("lauragpt.engine.speech.SAME_WORDS", 1.1)
+    left = laura.enhance(wave, verify=True)
+    assert np.array_equal(left.audio, wave) and left.receipt["verify"]["kept_input"] == 1 and len(left.receipt["verify"]["agreement"]) == 1
