@@ -312,6 +312,21 @@ def codec(
 
 
 @app.command()
+def replay(
+    answers: Annotated[Path, typer.Argument(help="Lines of JSON that --format json wrote.", show_default=False)],
+    model: Model = "mini",
+    device: Device = None,
+):
+    """Make answers again from their receipts, and say which are not the same. Exit status 1 where any is not.
+
+    laura transcribe talk.flac --format json > answers.jsonl && laura replay answers.jsonl
+    """
+    from lauragpt.commands import replay_answers
+
+    replay_answers(answers, model, device)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the sounds and the page.")] = Path("laura-demo"),
     model: Model = "mini",

@@ -148,6 +148,31 @@ def stream_speech(texts: list[str], model: str, device: str | None, **options: o
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it closes stdout
 
 
+def replay_answers(path: Path, model: str, device: str | None) -> None:
+    """Each line's answer made again. Exit status 1 when any differs or cannot be made."""
+    with one_line():
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, ValueError) as error:
+            raise LauraError(f"{path} holds no answers ({str(error).splitlines()[0][:100]}): give the lines that --format json wrote") from None
+        if not rows or not all(isinstance(row, dict) for row in rows):
+            raise LauraError(f"{path} holds no answers: give the lines that --format json wrote")
+        from lauragpt.engine.replay import replay
+
+        laura, failed = load(model, device), 0
+        for number, row in enumerate(rows, start=1):
+            name = row.get("file") or f"line {number}"
+            try:
+                differing = replay(laura, row)
+                print(f"{name}: {'; '.join(differing) or 'the same'}", flush=True)
+            except (LauraError, KeyError) as error:
+                differing = [str(error)]
+                say(f"{name}: {error}" if isinstance(error, LauraError) else f"{name}: its receipt lacks {error}")
+            failed += bool(differing)
+    if failed:
+        raise typer.Exit(1)
+
+
 def code_files(files: list[Path], quantizers: int | None, out: Path | None, codes_out: Path | None, format: str, model: str, device: str | None) -> None:
     """Each recording, or file of codes, through the codec. Exit status 1 when any failed."""
     failed, names = 0, [str(path) for path in files]

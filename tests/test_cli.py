@@ -268,7 +268,7 @@ def test_help_is_quick_and_has_examples():
     code = "import sys; from lauragpt.cli import app; sys.argv = ['laura', '--help']\ntry: app()\nfinally: assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "transcribe" in done.stdout
-    for verb in "transcribe translate speak enhance caption emotion understand chain prepare synth train export eval".split():
+    for verb in "transcribe translate speak enhance caption emotion understand chain prepare synth train export replay eval".split():
         assert f"laura {verb} " in CliRunner().invoke(app, [verb, "--help"]).stdout
 
 
@@ -319,3 +319,24 @@ def test_speech_on_stdout_is_that_of_the_file(debug_checkpoint, tmp_path):
     assert np.abs(heard.astype(int) - samples).max() <= 4
     stopped = subprocess.run(" ".join([*map(shlex.quote, command), "-", "| head -c 100"]), shell=True, capture_output=True, timeout=120, check=False)
     assert len(stopped.stdout) == 100 and b"Traceback" not in stopped.stderr
+
+
+def test_answers_are_made_again_from_their_receipts(run, good, tmp_path):
+    answers, noisy = tmp_path / "answers.jsonl", tmp_path / "clean.wav"
+    lines = [run(verb, good, "--format", "json").stdout for verb in ("transcribe", "emotion", "caption", "understand")]
+    lines += [run("enhance", good, "-o", noisy, "--format", "json").stdout, run("translate", "--text", "A dog.", "--to", "de", "--format", "json").stdout]
+    lines += [run("speak", "Good morning. A dog.", "--lang", "en", "-o", tmp_path / "said.wav", "--seed", 5, "--format", "json").stdout]
+    answers.write_text("".join(lines))
+    done = run("replay", answers)
+    assert done.exit_code == 0 and done.stdout.count("the same") == 7, done.stdout + done.stderr
+    changed = [json.loads(line) for line in lines]
+    changed[0]["text"], changed[6]["receipt"]["seed"] = "something else", 6
+    changed[1]["file"], changed[2]["receipt"]["model"] = "gone.wav", "another"
+    del changed[5]["receipt"]["text"]
+    answers.write_text("\n".join(map(json.dumps, changed)))
+    done = run("replay", answers)
+    assert done.exit_code == 1 and done.stdout.count("the same") == 2
+    assert "it was 'something else'" in done.stdout and "sound: " in done.stdout
+    assert "gone.wav: gone.wav: the recording" in done.stderr and "is of another with codec" in done.stderr and "lacks 'text'" in done.stderr
+    answers.write_text("[]")
+    assert run("replay", answers).exit_code == 1 and run("replay", tmp_path / "none.jsonl").exit_code == 1

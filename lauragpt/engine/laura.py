@@ -106,6 +106,8 @@ class Laura:
             results = speech.speak_verified(self.core, texts, langs, voices, options, verify)
         else:
             results = speech.speak(self.core, texts, langs, voices, options)
+        for result, written in zip(results, texts):
+            result.receipt["text"] = written
         return results if is_many(text) else results[0]
 
     def speak_stream(
@@ -215,7 +217,7 @@ class Laura:
                     text=("" if to == "zh" else " ").join(part for part in parts if part),
                     segments=[Segment(0.0, 0.0, part, confidence_of(decoded.log_probs)) for part, decoded in zip(parts, own)],
                     confidence=confidence_of([log_prob for decoded in own for log_prob in decoded.log_probs]),
-                    receipt=core.receipt(0.0, 0.0, len(own), own),
+                    receipt=core.receipt(0.0, 0.0, len(own), own, text=texts[item]),
                 )
             )
         return results

@@ -244,7 +244,7 @@ def _said(core: Core, sayings: list[Saying], options: Options) -> Result:
         confidence=confidence_of([log_prob for saying in sayings for log_prob in saying.decoded.log_probs]),
         receipt=core.receipt(
             0.0, 0.0, len(sayings), [saying.decoded for saying in sayings], options.seed,
-            temperature=options.temperature, top_k=options.top_k, voice=voice.name if voice else None,
+            temperature=options.temperature, top_k=options.top_k, voice=voice.name if voice else None, voice_text=voice.spoken if voice else None,
         ),
     )
 
