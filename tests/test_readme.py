@@ -57,7 +57,8 @@ def test_command(line, folder):
         assert done.returncode == 1 and not (folder / "out.wav").exists()
         return
     assert done.returncode == 0, done.stderr
-    written = [word for word in line.split() if word.endswith((".wav", ".jsonl")) and word not in FILES and "*" not in word]
+    words = line.split()
+    written = [name for sign, name in zip(words, words[1:]) if sign in ("-o", ">") and name != "-"]
     for name in written:
         assert name not in before and (folder / name).stat().st_size > 0
         if name.endswith(".wav"):
@@ -68,6 +69,8 @@ def test_command(line, folder):
         text = (folder / written[0]).read_text() if written else done.stdout
         for row in map(json.loads, text.splitlines()):
             assert {"file", "task", "lang", "segments", "receipt", "text"} <= row.keys()
+    elif line.startswith("laura replay"):
+        assert done.stdout and all(answer.endswith(": the same") for answer in done.stdout.splitlines())
     elif not written:
         assert done.stdout.count("\n") == 1
 
