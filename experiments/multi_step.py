@@ -44,6 +44,7 @@ class MultiStep(Vocoder):
 
     def __init__(self, config: VocoderConfig, codebooks: Tensor):
         super().__init__(config)
+        self.tokens = None  # what is known so far takes their place
         self.known = nn.Linear(config.embedding, config.width)
         self.level = nn.Embedding(len(codebooks), config.width)
         self.sharpness = nn.Parameter(torch.zeros(len(codebooks)))

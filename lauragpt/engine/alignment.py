@@ -35,7 +35,7 @@ def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) 
         if state % 2:
             unit = state // 2
             spans[unit] = t, max(t, spans[unit, 1])
-        state -= came[t, state]
+        state -= int(came[t, state])
     return spans
 
 

@@ -71,3 +71,12 @@ def test_words_of_synthetic_speech_are_found_where_they_are(tmp_path):
     off = np.abs([[a[0] - b[0], a[1] - b[1]] for a, b in heard])
     assert np.median(off) <= 0.08, off
     assert all(0 < word.confidence <= 1 for segment in result.segments for word in segment.words)
+
+
+def test_a_long_text_has_its_place():
+    """More states than a byte counts."""
+    units = CtcUnits().encode("the quick brown fox jumps over the lazy dog " * 8)
+    log_probs = np.full((4 * len(units), CtcUnits.size), -9.0)
+    log_probs[np.arange(4 * len(units)), 0] = -0.01
+    log_probs[4 * np.arange(len(units)) + 1, units] = 0.0
+    assert np.array_equal(align(log_probs, units)[:, 0], 4 * np.arange(len(units)) + 1)
