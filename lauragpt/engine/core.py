@@ -49,9 +49,11 @@ class Core:
         if all(langs):
             session = self.backend.open(encoded, [[*row, self.vocabulary.lang(lang)] for row, lang in zip(ids, langs)])
             return session, list(langs)
-        session = self.backend.open(encoded, ids)
         tokens = [self.vocabulary.lang(lang) for lang in self.langs]
-        return session, [self.langs[tokens.index(token)] for token in choose_one(session, tokens)]
+        chosen = choose_one(self.backend.open(encoded, ids), tokens)
+        # Opened anew, as if the language had been given: where what sounds stands in time is counted from what it is opened with.
+        session = self.backend.open(encoded, [[*row, token] for row, token in zip(ids, chosen)])
+        return session, [self.langs[tokens.index(token)] for token in chosen]
 
     def receipt(self, given: float, read: float, chunks: int, pieces: list[Decoded], seed: int = 0, **more: object) -> dict:
         """How an answer came about: enough to tell whether anything is missing and to get the same answer again."""

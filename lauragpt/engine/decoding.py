@@ -113,7 +113,7 @@ def steps(
         block = np.zeros((len(live), 1 + max(map(len, ahead))), dtype=np.int64)
         for place, guess in enumerate(ahead):
             block[place, : 1 + len(guess)] = [tokens[place], *guess]
-        before = session.lengths
+        before = session.lengths.copy()
         after = session.extend(block)  # (B, n, V)
         tokens = write(live, after[:, 0])
         for place, index in enumerate(live):
@@ -160,11 +160,9 @@ class Draft:
         return count
 
 
-def choose_one(session: Session, allowed: list[int]) -> np.ndarray:
-    """The most likely of a few tokens in every row (B,), appended to the session. How <lang> is predicted."""
-    ids = np.array(allowed)[session.logits[:, allowed].argmax(axis=1)]
-    session.extend(ids[:, None])
-    return ids
+def choose_one(session: Session, allowed: list[int]) -> list[int]:
+    """The most likely of a few tokens in every row. How <lang> is predicted."""
+    return np.array(allowed)[session.logits[:, allowed].argmax(axis=1)].tolist()
 
 
 def score(session: Session, candidates: list[list[int]]) -> np.ndarray:

@@ -187,7 +187,8 @@ def _open(core: Core, sayings: list[Saying]) -> tuple[Session, list[Row], list[l
         before = saying.voice.spoken + " " if saying.voice and saying.voice.spoken else ""
         written = core.tokenizer.encode(before + saying.text, TASKS["tts"].letters)
         letters = len(core.tokenizer.encode(before, TASKS["tts"].letters))
-        prompt_codes = saying.voice.codes.tolist() if saying.voice else []
+        # A voice whose words are not known is heard by the vocoder alone: tokens without their text would stand for the text to come.
+        prompt_codes = saying.voice.codes.tolist() if saying.voice and saying.voice.spoken else []
         audio = [code + vocabulary.text_size for code in prompt_codes]
         ids.append([*written, vocabulary.task("tts"), vocabulary.lang(saying.lang), *audio])
         spoken.append(core.tokenizer.encode(saying.text))

@@ -175,11 +175,9 @@ def test_score_is_the_chain_rule_and_leaves_the_session():
     assert session.lengths.tolist() == [1, 2]
 
 
-def test_choose_one_takes_the_best_of_a_few_and_appends_it():
+def test_choose_one_takes_the_best_of_a_few():
     session = TableSession([[1], [2]], random_rule)
-    chosen = choose_one(session, [8, 9, 10])
-    assert chosen.tolist() == [8 + int(random_rule([start])[8:11].argmax()) for start in (1, 2)]
-    assert [history[-1] for history in session.histories] == chosen.tolist()
+    assert choose_one(session, [8, 9, 10]) == [8 + int(random_rule([start])[8:11].argmax()) for start in (1, 2)]
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": -1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0}, {"top_p": 1.5}, {"seed": -1}])

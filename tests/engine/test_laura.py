@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lauragpt import Laura
+from lauragpt.engine import speech
 from lauragpt.engine.chain import Step, parse_chain
 from lauragpt.engine.decoding import Options, Row, decode
 from lauragpt.engine.voices import Voices
@@ -280,3 +281,16 @@ def test_what_changes_the_words_is_not_kept(laura, monkeypatch):
     monkeypatch.setattr("lauragpt.engine.speech.SAME_WORDS", 1.1)
     left = laura.enhance(wave, verify=True)
     assert np.array_equal(left.audio, wave) and left.receipt["verify"]["kept_input"] == 1 and len(left.receipt["verify"]["agreement"]) == 1
+
+
+def test_a_language_that_is_predicted_is_as_one_that_is_given(laura):
+    """What sounds stands at its own time in both."""
+    core, waves = laura.core, [WAVES[0], WAVES[3]]
+    encoded, tasks = core.backend.encode(waves), [[core.vocabulary.task("se")]] * 2
+    predicted, langs = core.begin(encoded, tasks, [None, None])
+    given, _ = core.begin(encoded, tasks, langs)
+    ids = np.array([[core.vocabulary.text_size + 5, core.vocabulary.text_size + 9]] * 2)
+    assert np.array_equal(predicted.logits, given.logits) and np.array_equal(predicted.extend(ids), given.extend(ids))
+    for wave in waves:
+        found = laura.enhance(wave)
+        assert np.array_equal(found.audio, speech.enhance(core, [wave], found.lang)[0].audio)
