@@ -132,6 +132,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     with tempfile.TemporaryDirectory() as place:
         made = folders(folder, Path(place))
         laura = Laura.load(next(iter(made.values())))
+        torch.set_num_threads(laura.core.backend.threads)  # the same for all
         report = {"checkpoint": folder.name, "quick": quick, "new": new, "runs": runs, "machine": machine(laura, PACKAGES)}
         report["rows"] = measure(made, batches, new, runs)
     write_whole(out / "decoding.json", json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n")

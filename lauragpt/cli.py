@@ -55,7 +55,7 @@ class Split(str, Enum):
 
 Files = Annotated[list[Path], typer.Argument(help="Recordings: WAV, FLAC, Ogg, Opus, MP3; any rate, any number of channels.", show_default=False)]
 Model = Annotated[str, typer.Option(help="A checkpoint folder, or the name of one that ships.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; the GPU is used when there is one.", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; left out, the CPU, and for a checkpoint without onnx/ the GPU if there is one.", show_default=False)]
 Lang = Annotated[str | None, typer.Option(help=f"Language: {', '.join(LANGS)}. Left out, the model tells it.", show_default=False)]
 To = Annotated[str, typer.Option(help=f"Language to translate into: {', '.join(LANGS)}.")]
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="Write the answer to this file instead of stdout.", show_default=False)]
@@ -158,8 +158,8 @@ def speak(
     if voice_text and not voice:
         usage("--voice-text says what the --voice recording says: give --voice too")
     if str(out) == "-":
-        if verify:
-            usage("--verify listens before it gives anything away: name a file with -o")
+        if verify or format is not Plain.text:
+            usage("-o - writes nothing but samples, at once: --verify and --format json need a file")
         check(lang=lang)
         stream_speech(texts, model, device, lang=lang, voice=voice, voice_text=voice_text, seed=seed, temperature=temperature, top_k=top_k)
         return
@@ -452,9 +452,10 @@ def evaluate(
     laura eval --data data/ --hyp answers.jsonl
     """
     from lauragpt.commands import one_line, usage
-    from lauragpt.evaluate.answers import default_folder
-    from lauragpt.evaluate.scorers import SCORERS
 
+    with one_line():
+        from lauragpt.evaluate.answers import default_folder
+        from lauragpt.evaluate.scorers import SCORERS
     if hyp is not None and (checkpoint or against):
         usage("--hyp scores a file of answers: leave CHECKPOINT and --against out")
     wanted = [task.strip() for task in tasks.split(",")] if tasks else None

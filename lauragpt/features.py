@@ -27,6 +27,11 @@ class FeatureConfig:
     def width(self) -> int:
         return self.bins * self.stack
 
+    @property
+    def seconds(self) -> float:
+        """From one output to the next."""
+        return self.skip * HOP / 16000
+
     def length(self, samples: int) -> int:
         """Stacked frames of so many samples."""
         return -(-(1 + max(0, samples - WINDOW) // HOP) // self.skip)

@@ -194,3 +194,14 @@ def test_the_codec_is_measured_beside_encodec_of_its_size(debug_checkpoint, tmp_
     blocked.write_text("")
     process = subprocess.run([*command[:-1], str(blocked)], check=False, capture_output=True, text=True, timeout=600)
     assert process.returncode == 1 and process.stderr.startswith("codec: ") and process.stderr.count("\n") == 1
+
+
+def test_decoding_is_measured_beside_generate(debug_checkpoint, tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "decoding.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "decoding.json").read_text(encoding="utf-8"))
+    who = ["ONNX Runtime, 32 bits", "ONNX Runtime, 8 bits", "torch", "transformers generate"]
+    assert [(row["batch"], row["runs on"]) for row in report["rows"]] == [(batch, name) for batch in (1, 2) for name in who] * 2
+    assert all(positive(row["tokens a second"]) and positive(row["times generate"]) for row in report["rows"])
+    assert "LauraTTS-sized" in (tmp_path / "decoding.md").read_text(encoding="utf-8")

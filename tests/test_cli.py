@@ -331,12 +331,12 @@ def test_answers_are_made_again_from_their_receipts(run, good, tmp_path):
     assert done.exit_code == 0 and done.stdout.count("the same") == 7, done.stdout + done.stderr
     changed = [json.loads(line) for line in lines]
     changed[0]["text"], changed[6]["receipt"]["seed"] = "something else", 6
-    changed[1]["file"], changed[2]["receipt"]["model"] = "gone.wav", "another"
+    changed[1]["file"], changed[2]["receipt"]["weights"] = "gone.wav", "another"
     del changed[5]["receipt"]["text"]
     answers.write_text("\n".join(map(json.dumps, changed)))
     done = run("replay", answers)
     assert done.exit_code == 1 and done.stdout.count("the same") == 2
     assert "it was 'something else'" in done.stdout and "sound: " in done.stdout
-    assert "gone.wav: gone.wav: the recording" in done.stderr and "is of another with codec" in done.stderr and "lacks 'text'" in done.stderr
+    assert "gone.wav: the recording" in done.stderr and "with weights another" in done.stderr and "does not say how it came about (KeyError: 'text')" in done.stderr
     answers.write_text("[]")
     assert run("replay", answers).exit_code == 1 and run("replay", tmp_path / "none.jsonl").exit_code == 1

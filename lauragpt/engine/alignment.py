@@ -1,7 +1,7 @@
 """When each word was said: the letters of a transcript laid along the CTC head's frames (forced alignment by Viterbi, as in CTC-segmentation,
 arXiv 2007.09127).
 
-In: log-probabilities (T, U) of 40 ms frames, and the text. Out: seconds.
+In: log-probabilities (T, U) of frames of 40 ms or so, and the text. Out: seconds.
 """
 
 import numpy as np
@@ -39,8 +39,8 @@ def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) 
     return spans
 
 
-def word_times(log_probs: np.ndarray, words: list[str], seconds: float, frame: float = 0.04) -> list[tuple[float, float]] | None:
-    """Start and end of each word, in seconds of a clip that is `seconds` long. CTC says a letter in one frame of those in which it sounds,
+def word_times(log_probs: np.ndarray, words: list[str], seconds: float, frame: float) -> list[tuple[float, float]] | None:
+    """Start and end of each word, in seconds of a clip that is `seconds` long, of frames `frame` seconds apart. CTC says a letter in one frame of those in which it sounds,
     so that a word begins a little before its first and ends a little after its last, half-way to its neighbour's at most. None where the
     words cannot lie in so few frames."""
     known = CtcUnits()

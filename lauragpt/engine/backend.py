@@ -47,6 +47,7 @@ class Backend(Protocol):
     name: str  # onnx | torch
     device: str  # cpu | cuda
     threads: int  # that a computation is shared by
+    frame: float  # seconds from one of the encoder's frames to the next
 
     def encode(self, waves: list[np.ndarray]) -> Encoded: ...
 

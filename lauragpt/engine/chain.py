@@ -83,7 +83,8 @@ def run_chain(laura: "Laura", steps: list[Step], waves: list[np.ndarray], seed: 
         for kept, result in zip(receipts, results):
             kept.append({"step": str(step), "text": result.text} | result.receipt)
     for kept, result in zip(receipts, results):
-        result.receipt = {**kept[-1], "chain": " | ".join(map(str, steps)), "steps": kept[:-1]}
+        drawn = {"seed": seed, "temperature": temperature, "top_k": top_k}
+        result.receipt = {**kept[-1], **drawn, "chain": " | ".join(map(str, steps)), "steps": kept[:-1]}
     return results
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lauragpt.engine.backend import Backend
+from lauragpt.engine.onnx_graphs import hash_of
 from lauragpt.errors import LauraError
 from lauragpt.model.sequence import Vocabulary
 from lauragpt.tasks import LANGS
@@ -24,6 +25,7 @@ class Info:
     codec_hash: str
     langs: tuple[str, ...]
     pieces: dict[str, tuple[float, float]]
+    weights: str  # the beginning of the hash of its weights: what an answer's receipt names
 
 
 def open_checkpoint(folder: Path, device: str | None = None, backend: str | None = None) -> tuple[Backend, Tokenizer, Vocabulary, Info]:
@@ -40,33 +42,44 @@ def open_checkpoint(folder: Path, device: str | None = None, backend: str | None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({type(error).__name__}: {error}): fetch or export it again") from None
     exported = (folder / "onnx" / "graphs.json").exists()
-    if backend is None:
-        # A graph knows no tokens of tasks that were added since.
-        backend = "onnx" if exported and device != "cuda" and trained == vocabulary.size else "torch"
-    if backend == "onnx":
-        if device == "cuda":
-            raise LauraError("the onnx backend computes on the CPU: choose the torch backend for cuda")
-        if not exported:
-            raise LauraError(f"{folder} has no onnx/ folder: make it with `laura export {folder}`")
-        from lauragpt.engine.onnx_backend import OnnxBackend
-
-        opened: Backend = OnnxBackend(folder, config, vocabulary)
+    reason = "it has no onnx/ folder: `laura export` makes it" if not exported else ""
+    if device == "cuda":
+        reason = "the onnx backend computes on the CPU"
+    elif trained != vocabulary.size:
+        reason = "its graphs know no other tasks than it was trained on"
+    weights = hash_of(folder / "model.safetensors")
+    if backend == "onnx" and reason:
+        raise LauraError(f"{folder} cannot run on the onnx backend: {reason}")
+    if backend == "torch" or reason:
+        opened, vocabulary = _open_torch(folder, device, config, reason)
     else:
-        opened, vocabulary = _open_torch(folder, device, config)
+        opened = _open_onnx(folder, config, vocabulary, weights)
     try:
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
     except Exception as error:  # the tokenizers library raises bare Exception
         raise LauraError(f"{folder}/tokenizer.json cannot be read ({str(error).splitlines()[0][:120]}): fetch the checkpoint again") from None
     pieces = {task: tuple(seconds) for task, seconds in (config.get("pieces") or {}).items()}
-    info = Info(config.get("name") or folder.resolve().name, opened.codec_hash, tuple(config.get("langs") or LANGS), pieces)
+    info = Info(config.get("name") or folder.resolve().name, opened.codec_hash, tuple(config.get("langs") or LANGS), pieces, weights[:16])
     return opened, tokenizer, vocabulary, info
 
 
-def _open_torch(folder: Path, device: str | None, config: dict) -> tuple[Backend, Vocabulary]:
+def _open_onnx(folder: Path, config: dict, vocabulary: Vocabulary, weights: str) -> Backend:
+    from lauragpt.engine.onnx_backend import OnnxBackend
+
+    try:
+        return OnnxBackend(folder, config, vocabulary, weights)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LauraError(
+            f"{folder}/onnx is not what an export makes ({type(error).__name__}: {error}): make it anew with `laura export {folder}`"
+        ) from None
+
+
+def _open_torch(folder: Path, device: str | None, config: dict, reason: str) -> tuple[Backend, Vocabulary]:
     try:
         from lauragpt.engine.torch_backend import open_torch
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise LauraError(f"{folder} was not exported and torch is missing: pip install 'lauragpt[train]', or export it where torch is") from None
+        why = f" ({reason})" if reason else ""
+        raise LauraError(f"{folder} is to run on torch{why}, which is missing: pip install 'lauragpt[train]'") from None
     return open_torch(folder, device, config)

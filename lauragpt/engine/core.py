@@ -29,6 +29,7 @@ class Core:
     model: str  # the checkpoint's name
     codec_hash: str
     langs: tuple[str, ...] = LANGS  # that the checkpoint was trained on
+    weights: str = ""  # the beginning of the hash of the weights
     pieces: dict[str, tuple[float, float]] = field(default_factory=dict)  # task -> seconds (shortest, longest) of what it reads at once
     text_mask: np.ndarray = field(init=False)  # (V,) bool: text tokens
     audio_mask: np.ndarray = field(init=False)  # (V,) bool: audio tokens
@@ -67,6 +68,8 @@ class Core:
             "seed": seed,
             **more,
             "model": self.model,
+            "weights": self.weights,
+            "backend": self.backend.name,
             "codec_hash": self.codec_hash,
             "version": __version__,
         }

@@ -38,16 +38,17 @@ class Laura:
     @classmethod
     def load(cls, name_or_path: str | Path = "mini", device: str | None = None, backend: str | None = None) -> "Laura":
         """A checkpoint by name ("mini" ships with the package) or by folder. `backend`: "onnx" (CPU, no torch) or "torch"; None takes
-        onnx where the checkpoint was exported. `device`: "cpu", "cuda", or None, which with torch is the GPU if there is one. LauraError
+        onnx where the checkpoint was exported. `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen. LauraError
         says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
         folder = find_checkpoint(name_or_path)
         opened, tokenizer, vocabulary, info = open_checkpoint(folder, device, backend)
-        core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.pieces)
+        core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.weights, info.pieces)
         return cls(core, Voices(folder / "voices", opened))
 
     def transcribe(self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0) -> Result | list[Result]:
         """What is said, in spoken form: lower case, no punctuation, numbers in words. Silence gives an empty text. `segments` hold each
-        word's time. Segments less sure than `min_confidence` (0 to 1) are left empty; so it is with the other verbs that listen."""
+        word's time. Segments less sure than `min_confidence` (0 to 1) are left empty; so it is with `caption`, `emotion`, `understand`
+        and `ask`."""
         return self._listen("asr", audio, lang, min_confidence)
 
     def translate(
@@ -73,12 +74,14 @@ class Laura:
         """A spoken order as `intent` and `slots`; `text` is the line the GPT wrote."""
         return self._listen("slu", audio, lang, min_confidence)
 
-    def ask(self, task: str, audio: Audio | list[Audio], lang: str | None = None) -> Result | list[Result]:
+    def ask(
+        self, task: str, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0
+    ) -> Result | list[Result]:
         """Any task that listens and writes, by its name: those above, and those that were added (`tasks.add_task`)."""
         if task not in TASKS or (TASKS[task].input, TASKS[task].output) != ("audio", "text"):
             names = ", ".join(name for name, row in TASKS.items() if (row.input, row.output) == ("audio", "text"))
             raise LauraError(f"{task!r} is no task that listens and writes: choose from {names}")
-        return self._listen(task, audio, lang)
+        return self._listen(task, audio, lang, min_confidence)
 
     def enhance(self, audio: Audio | list[Audio], verify: bool = False) -> Result | list[Result]:
         """The recording without its noise, exactly as long as it was. `verify`: where other words are heard afterwards, it is left as it was."""
@@ -107,7 +110,7 @@ class Laura:
         else:
             results = speech.speak(self.core, texts, langs, voices, options)
         for result, written in zip(results, texts):
-            result.receipt["text"] = written
+            result.receipt |= {"text": written, "voice_text": voice_text}
         return results if is_many(text) else results[0]
 
     def speak_stream(
@@ -120,7 +123,7 @@ class Laura:
         temperature: float = 0.3,
         top_k: int = 25,
     ) -> Iterator[np.ndarray]:
-        """As `speak`, in pieces (n,) at 16 kHz while the rest is still being written: the first comes at once."""
+        """As `speak`, in pieces (n,) at 16 kHz while the rest is still being written: the first after 16 tokens, of .64 s of sound."""
         options = Options(temperature=temperature, top_k=top_k, seed=seed)
         (chosen,), (own,) = self._voices([text], voice, voice_text, lang)
         return speech.speak_stream(self.core, text, chosen, own, options)
@@ -192,6 +195,8 @@ class Laura:
     def _listen(self, task: str, audio: Audio | list[Audio], lang: str | None, min_confidence: float = 0.0) -> Result | list[Result]:
         self.core.check_lang(lang)
         results = listening.listen(self.core, task, self._waves(audio), lang, min_confidence)
+        for result in results:
+            result.receipt |= {"asked_lang": lang, "min_confidence": min_confidence}
         return results if is_many(audio) else results[0]
 
     def _translate_texts(self, texts: list[str], to: str) -> list[Result]:

@@ -59,8 +59,10 @@ def listen(core: Core, task: str, waves: list[np.ndarray], lang: str | None = No
     finish = {"ser": _emotion, "slu": _order, "aac": _caption}.get(task, _text)
     results = [finish(core, task, [piece for piece in pieces if piece.item == item], lang) for item in range(len(waves))]
     for result in results:
-        if task == "ser" and (result.confidence or 0.0) < min_confidence:
+        if task == "ser" and result.confidence is not None and result.confidence < min_confidence:
             result.text, result.receipt["withheld"] = "", 1
+            for segment in result.segments:
+                segment.text = ""
     return results
 
 
@@ -97,10 +99,11 @@ def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
         return
     a_second, more = LIMITS.get(task, (2, 96))
     rows = [Row(maximum=math.ceil(a_second * piece.seconds) + more) for piece in pieces]
-    drafts = drafts_of(core, encoded) if TASKS[task].letters else None
+    lettered = encoded.ctc_log_probs.shape[2] == CtcUnits.size  # a checkpoint may have other units
+    drafts = drafts_of(core, encoded) if TASKS[task].letters and lettered else None
     for piece, decoded in zip(pieces, decode(session, rows, core.text_mask, core.vocabulary.eos, drafts=drafts)):
         piece.decoded, piece.text = decoded, core.tokenizer.decode(decoded.ids).strip()
-    if task == "asr":
+    if task == "asr" and lettered:
         for piece, row, length in zip(pieces, encoded.ctc_log_probs, encoded.lengths):
             piece.ctc = row[:length]
 
@@ -145,7 +148,7 @@ def _text(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Resul
 def words_of(core: Core, piece: Piece) -> list[Word]:
     """The words of a transcript with their times in the recording; none where they cannot be told."""
     words = piece.text.split()
-    times = word_times(piece.ctc, words, piece.seconds) if piece.ctc is not None and words else None
+    times = word_times(piece.ctc, words, piece.seconds, core.backend.frame) if piece.ctc is not None and words else None
     if times is None:
         return []
     start, sure = piece.chunk.start / SAMPLE_RATE, word_confidences(core.tokenizer, piece.decoded)

@@ -12,6 +12,7 @@ import numpy as np
 
 from lauragpt.engine.backend import Encoded
 from lauragpt.engine.onnx_graphs import Graphs
+from lauragpt.errors import LauraError
 from lauragpt.features import FeatureConfig, NumpyFeatures
 from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
@@ -70,18 +71,22 @@ class OnnxSession:
 class OnnxBackend:
     name, device = "onnx", "cpu"
 
-    def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary):
-        """folder, config: a checkpoint's, exported. LauraError when a file is missing or was altered."""
+    def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary, weights: str):
+        """folder, config: a checkpoint's, exported; weights: the hash of its weights. LauraError when a file is missing or was altered, and
+        when the checkpoint was trained on the tokens of another codec."""
         model, threads = config["model"], os.environ.get("OMP_NUM_THREADS", "")  # as torch and numpy take it
         self.threads = int(threads) if threads.isdigit() and int(threads) else cores()
-        self.graphs, self.vocabulary = Graphs(folder, self.threads), vocabulary
+        self.graphs, self.vocabulary = Graphs(folder, self.threads, weights), vocabulary
         self._opened: dict[str, object] = {}
         self.features = NumpyFeatures(FeatureConfig(**model["features"]))
+        self.frame = self.features.config.seconds
         self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
         self.table = self.graphs.weight("gpt.embed_tokens.weight")  # (V, D)
         self.layers, self.heads, self.head_width = (model["gpt"][key] for key in ("layers", "kv_heads", "head_width"))
         self.cache_names = [f"{kind}{i}" for i in range(self.layers) for kind in ("keys", "values")]
-        self.codec_hash = config["codec_hash"]
+        self.codec_hash, promised = self.graphs.about["codec_hash"], config["codec_hash"]
+        if promised != self.codec_hash:
+            raise LauraError(f"{folder} was trained on the tokens of codec {promised}, but holds codec {self.codec_hash}: use the codec it was trained with")
         self.codec_levels = model["codec"]["quantizer"]["n_quantizers"]
         self.codebook_size = model["codec"]["quantizer"]["codebook_size"]
         self.hop = int(np.prod(model["codec"]["strides"]))

@@ -40,15 +40,17 @@ def taken(weight: np.ndarray, how: str) -> np.ndarray:
 class Graphs:
     """The graphs of an exported checkpoint, each opened when first asked for. LauraError when a file is missing or was altered."""
 
-    def __init__(self, folder: Path, threads: int):
+    def __init__(self, folder: Path, threads: int, weights: str):
+        """weights: the hash of model.safetensors as it is."""
         self.folder, self.threads = folder, threads
         try:
             self.about = json.loads((folder / "onnx" / "graphs.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise LauraError(f"{folder}/onnx/graphs.json cannot be read ({error}): make it anew with `laura export {folder}`") from None
-        if self.about.get("format") != FORMAT:
+        if not isinstance(self.about, dict) or self.about.get("format") != FORMAT:
             raise LauraError(f"{folder}/onnx was exported by another version: make it anew with `laura export {folder}`")
-        self._check(folder / "model.safetensors", self.about["weights"])
+        if weights != self.about["weights"]:
+            raise LauraError(f"{folder}/model.safetensors is not the file that was exported: make the graphs anew with `laura export {folder}`")
         self._kept: list = []  # what the sessions look at without owning it
 
     def _check(self, path: Path, promised: str) -> None:

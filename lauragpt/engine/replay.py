@@ -3,6 +3,7 @@
 In: a row as `Result.to_row` wrote it. Out: what is not the same now, in words, nothing where all is.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,46 +18,60 @@ if TYPE_CHECKING:
     from lauragpt.engine.laura import Laura
 
 STEP = 2 / 32768  # what two sounds may differ by that went through a file of 16 bits
+LOSSY = (".ogg",)  # of such a file only the length can be compared
+FIELDS = ("text", "scores", "intent", "slots")
 
 
 def replay(laura: "Laura", row: dict) -> list[str]:
-    """What differs between the row and the answer that is given now. LauraError for a row that is none, or of another model."""
+    """What differs between the row and the answer that is given now. LauraError for a row that is none, that is of another model, or in which
+    there is nothing to compare."""
     receipt = row.get("receipt")
     if not isinstance(receipt, dict) or row.get("task") not in TASKS:
         raise LauraError("no answer with a receipt: give the lines that --format json wrote")
-    own = (laura.core.model, laura.core.codec_hash)
-    if (receipt.get("model"), receipt.get("codec_hash")) != own:
-        raise LauraError(f"the answer is of {receipt.get('model')} with codec {receipt.get('codec_hash')}, this is {own[0]} with {own[1]}: name it with --model")
-    result = _again(laura, row, receipt)
-    differing = []
-    if row.get("text") is not None and result.text != row["text"]:
-        differing.append(f"text: {result.text!r}, it was {row['text']!r}")
+    own = (laura.core.model, laura.core.weights)
+    if (receipt.get("model"), receipt.get("weights")) != own:
+        raise LauraError(f"the answer is of {receipt.get('model')} with weights {receipt.get('weights')}, this is {own[0]} with {own[1]}: name it with --model")
+    if row.get("text") is None and row.get("audio") is None:
+        raise LauraError("the answer has neither text nor a file of sound: there is nothing to compare")
+    now = _again(laura, row, receipt)
+    plain = json.loads(now.to_json())
+    differing = [f"{name}: {plain.get(name)!r}, it was {row[name]!r}" for name in FIELDS if name in row and not _alike(plain.get(name), row[name])]
     if row.get("audio") is not None:
         before = load_audio(row["audio"])
-        if len(before) != len(result.audio):
-            differing.append(f"sound: {len(result.audio)} samples, there were {len(before)}")
-        elif len(before) and float(np.abs(before - result.audio.clip(-1, 1)).max()) > STEP:
-            differing.append(f"sound: up to {float(np.abs(before - result.audio).max()):.4f} of full scale apart")
+        if len(before) != len(now.audio):
+            differing.append(f"sound: {len(now.audio)} samples, there were {len(before)}")
+        elif len(before) and Path(row["audio"]).suffix.lower() not in LOSSY and float(np.abs(before - now.audio.clip(-1, 1)).max()) > STEP:
+            differing.append(f"sound: up to {float(np.abs(before - now.audio).max()):.4f} of full scale apart")
     return differing
+
+
+def _alike(now: object, before: object) -> bool:
+    """Numbers to a ten-thousandth: sums of floats have no one order."""
+    if isinstance(now, dict) and isinstance(before, dict):
+        return now.keys() == before.keys() and all(_alike(now[key], before[key]) for key in now)
+    if isinstance(now, float) and isinstance(before, (int, float)):
+        return abs(now - before) < 1e-4
+    return now == before
 
 
 def _again(laura: "Laura", row: dict, receipt: dict) -> Result:
     task, lang, file = row["task"], row.get("lang"), row.get("file")
     drawn = {key: receipt[key] for key in ("seed", "temperature", "top_k") if key in receipt}
-    if "chain" in receipt:
-        return laura.chain(receipt["chain"], _there(file), **drawn)
-    if task == "tts":
-        voice = receipt.get("voice")
-        text = receipt.get("voice_text") if voice not in laura.voices.cards else None
-        return laura.speak(receipt["text"], lang=lang, voice=voice, voice_text=text, **drawn)
-    if task == "mt":
-        return laura.translate(text=receipt["text"], to=lang)
-    if task == "se":
-        return laura.enhance(_there(file), verify="verify" in receipt)
-    return laura.ask(task, _there(file), lang)
+    try:
+        if "chain" in receipt:
+            return laura.chain(receipt["chain"], _there(file), **drawn)
+        if task == "tts":
+            return laura.speak(receipt["text"], lang=lang, voice=receipt["voice"], voice_text=receipt["voice_text"], **drawn)
+        if task == "mt":
+            return laura.translate(text=receipt["text"], to=lang)
+        if task == "se":
+            return laura.enhance(_there(file), verify="verify" in receipt)
+        return laura.ask(task, _there(file), receipt["asked_lang"], receipt["min_confidence"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LauraError(f"its receipt does not say how it came about ({type(error).__name__}: {error})") from None
 
 
-def _there(file: str | None) -> Path:
-    if not file or not Path(file).exists():
+def _there(file: object) -> Path:
+    if not isinstance(file, str) or not Path(file).exists():
         raise LauraError(f"{file}: the recording that was answered is not there")
     return Path(file)

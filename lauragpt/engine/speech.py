@@ -21,7 +21,7 @@ from lauragpt.errors import LauraError
 from lauragpt.model.sequence import PACE
 from lauragpt.result import Result, Segment, confidence_of
 from lauragpt.tasks import TASKS
-from lauragpt.text import agreement, normalize
+from lauragpt.text import agreement, kept_of, normalize
 
 TOKENS_A_SECOND = SAMPLE_RATE // HOP  # 25
 SAME_WORDS = 0.95  # share of the letters of a transcript that must be heard again after cleaning
@@ -63,16 +63,19 @@ def enhance(
         for piece, decoded, sound, chosen in zip(batch, done, sounds, langs):
             piece.decoded, piece.lang = decoded, chosen
             cleaned[id(piece)] = sound[: len(piece.wave)]
-    agreed = _verify(core, loud, cleaned) if verify else {}
+    agreed = _verify(core, loud, cleaned) if verify else None
     return [_cleaned(core, [p for p in pieces if p.item == item], cleaned, lang, options, agreed) for item in range(len(waves))]
 
 
 def _verify(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray]) -> dict[int, float]:
     """How much of the words heard before was heard after; where it is too little, the cleaned chunk is dropped for the chunk itself."""
-    before = listen(core, "asr", [piece.wave for piece in pieces])
-    after = listen(core, "asr", [cleaned[id(piece)] for piece in pieces])
-    agreed = {id(piece): agreement(a.text, b.text) for piece, a, b in zip(pieces, before, after)}
-    cleaned |= {id(piece): piece.wave for piece in pieces if agreed[id(piece)] < SAME_WORDS}
+    agreed = {}
+    for piece, before in zip(pieces, listen(core, "asr", [piece.wave for piece in pieces])):
+        # Where nothing was heard before, nothing can have been lost.
+        after = listen(core, "asr", [cleaned[id(piece)]], before.lang)[0].text if before.text else ""
+        agreed[id(piece)] = kept_of(before.text, after) if before.text else 1.0
+        if agreed[id(piece)] < SAME_WORDS:
+            cleaned[id(piece)] = piece.wave
     return agreed
 
 
@@ -80,12 +83,13 @@ def _number_in_item(pieces: list[Piece], piece: Piece) -> int:
     return sum(other.item == piece.item and other.chunk.start < piece.chunk.start for other in pieces)
 
 
-def _cleaned(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray], lang: str | None, options: Options, agreed: dict[int, float]) -> Result:
+def _cleaned(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray], lang: str | None, options: Options, agreed: dict[int, float] | None) -> Result:
     audio = np.concatenate([cleaned.get(id(piece), np.zeros_like(piece.wave)) for piece in pieces])
     seconds = len(audio) / SAMPLE_RATE
     log_probs = [log_prob for piece in pieces for log_prob in piece.decoded.log_probs]
-    checked = [round(agreed[id(piece)], 3) for piece in pieces if id(piece) in agreed]
-    more = {"verify": {"agreement": checked, "kept_input": sum(value < SAME_WORDS for value in checked)}} if agreed else {}
+    checked = [agreed[id(piece)] for piece in pieces if id(piece) in agreed] if agreed is not None else []
+    kept = {"agreement": [round(value, 3) for value in checked], "kept_input": sum(value < SAME_WORDS for value in checked)}
+    more = {"verify": kept} if agreed is not None else {}
     return Result(
         task="se",
         lang=lang or next((piece.lang for piece in pieces if piece.lang), core.langs[0]),
@@ -122,21 +126,21 @@ def speak_verified(
 ) -> list[Result]:
     """`speak`, listened to by the model itself: what it does not hear as it was written is said again with the next seed, `tries` times at
     most, and the best is kept. The receipt says what was heard and how much of it agreed."""
-    results: list[Result | None] = [None] * len(texts)
+    if tries < 1:
+        raise LauraError(f"{tries} tries: give 1 or more")
+    best: list[tuple[float, Result] | None] = [None] * len(texts)
     for number in range(tries):
-        open_ = [i for i, result in enumerate(results) if result is None or result.receipt["verify"]["agreement"] < 1]
-        if not open_:
-            break
+        open_ = [i for i, found in enumerate(best) if found is None or found[0] < 1]
         given = ([each[i] for i in open_] for each in (texts, langs, voices))
-        said = speak(core, *given, replace(options, seed=options.seed + number))
-        heard = [listen(core, "asr", [result.audio], langs[i])[0].text if len(result.audio) else "" for i, result in zip(open_, said)]
-        for i, result, text in zip(open_, said, heard):
-            agreed = agreement(" ".join(sentences_of(texts[i], langs[i])), text)
-            if results[i] is None or agreed > results[i].receipt["verify"]["agreement"]:
-                result.receipt["verify"] = {"agreement": round(agreed, 3), "heard": text, "tries": 0}
-                results[i] = result
-            results[i].receipt["verify"]["tries"] = number + 1
-    return results
+        said = speak(core, *given, replace(options, seed=options.seed + number)) if open_ else []
+        for i, result in zip(open_, said):
+            heard = listen(core, "asr", [result.audio], langs[i])[0].text if len(result.audio) else ""
+            agreed = agreement(" ".join(sentences_of(texts[i], langs[i])), heard)
+            if best[i] is None or agreed > best[i][0]:
+                result.receipt["verify"] = {"agreement": round(agreed, 3), "heard": heard}
+                best[i] = agreed, result
+            best[i][1].receipt["verify"]["tries"] = number + 1
+    return [result for _, result in best]
 
 
 def sentences_of(text: str, lang: str) -> list[str]:
@@ -245,7 +249,7 @@ def _said(core: Core, sayings: list[Saying], options: Options) -> Result:
         confidence=confidence_of([log_prob for saying in sayings for log_prob in saying.decoded.log_probs]),
         receipt=core.receipt(
             0.0, 0.0, len(sayings), [saying.decoded for saying in sayings], options.seed,
-            temperature=options.temperature, top_k=options.top_k, voice=voice.name if voice else None, voice_text=voice.spoken if voice else None,
+            temperature=options.temperature, top_k=options.top_k, voice=voice.name if voice else None,
         ),
     )
 

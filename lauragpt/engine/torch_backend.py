@@ -125,6 +125,7 @@ class TorchBackend:
     def __init__(self, model: LauraModel, device: torch.device):
         self.model = model.to(device, torch.float32).eval()
         self.device, self.threads = device.type, torch.get_num_threads()
+        self.frame = model.config.features.seconds
         self.codec_hash = model.codec.hash
         self.codec_levels = model.config.codec.quantizer.n_quantizers
         self.codebook_size = model.config.codec.quantizer.codebook_size

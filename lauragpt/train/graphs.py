@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
@@ -32,6 +33,7 @@ from lauragpt.model.laura import LauraModel, load_checkpoint
 OPSET = 20
 SMALL = 128  # numbers: an initializer of fewer stays in the graph
 BITS = (8, 32)
+NAMES = ("listen", "step", "predict", "sound", "codes")
 
 
 class Listen(nn.Module):
@@ -187,27 +189,43 @@ def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> P
     try:
         import onnx
         import onnxscript  # noqa: F401
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise LauraError(f"export needs {error.name}: pip install 'lauragpt[train]'") from None
-    model, stored = load_checkpoint(folder), load_file(folder / "model.safetensors")
-    if any(isinstance(module, nn.LSTM) for module in model.codec.modules()):
+    try:
+        model, stored = load_checkpoint(folder), load_file(folder / "model.safetensors")
+        promised = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("codec_hash")
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({str(error).splitlines()[0][:120]}): fetch it again") from None
+    if promised != model.codec.hash:
+        raise LauraError(f"{folder} was trained on the tokens of codec {promised}, but holds codec {model.codec.hash}: nothing is exported")
+    wanted = only or NAMES
+    if {"sound", "codes"} & set(wanted) and any(isinstance(module, nn.LSTM) for module in model.codec.modules()):
         raise LauraError(f"{folder} has a SEANet codec, whose LSTM torch cannot export for any length: it runs with torch alone")
-    done, aside = folder / "onnx", folder / "onnx.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    contexts = {"codes": model.codec.encoder.context, "sound": model.codec.decoder.context}  # frames that a frame's result looks at
-    about = {"format": FORMAT, "bits": bits, "weights": hash_of(folder / "model.safetensors"), "contexts": contexts, "graphs": {}}
+    halves = {"codes": model.codec.encoder, "sound": model.codec.decoder}
+    contexts = {name: halves[name].context for name in halves if name in wanted}  # frames that a frame's result looks at
+    about = {"format": FORMAT, "bits": bits, "weights": hash_of(folder / "model.safetensors"), "codec_hash": promised, "contexts": contexts, "graphs": {}}
+    done, aside, old = folder / "onnx", folder / "onnx.part", folder / "onnx.old"
     known = Known(stored)
-    for name, (module, inputs, shapes, into, out) in graphs(model, bits).items():
-        if only and name not in only:
-            continue
-        proto = exported(module, inputs, shapes, into, out)
-        initializers = known.take_out(proto)
-        onnx.save(proto, aside / f"{name}.onnx")
-        about["graphs"][name] = {"hash": hash_of(aside / f"{name}.onnx"), "initializers": initializers}
-    (aside / "graphs.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(done, ignore_errors=True)
-    os.replace(aside, done)
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        for name, (module, inputs, shapes, into, out) in graphs(model, bits).items():
+            if name not in wanted:
+                continue
+            proto = exported(module, inputs, shapes, into, out)
+            initializers = known.take_out(proto)
+            onnx.save(proto, aside / f"{name}.onnx")
+            about["graphs"][name] = {"hash": hash_of(aside / f"{name}.onnx"), "initializers": initializers}
+        (aside / "graphs.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(old, ignore_errors=True)
+        if done.exists():
+            os.replace(done, old)
+        os.replace(aside, done)
+    except OSError as error:
+        raise LauraError(f"{done} cannot be written ({error.strerror}): copy the checkpoint to a folder of your own") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     return done
 
 

@@ -38,7 +38,7 @@ def test_the_path_is_the_likeliest(units):
 def test_what_cannot_be_laid_down_says_so():
     log_probs = np.full((3, 3), np.log(1 / 3))
     assert align(log_probs, [1, 1, 2]) is None and align(log_probs, []) is None and align(log_probs, [1, 2, 1]) is not None
-    assert word_times(log_probs, ["abc", "de"], 0.12) is None
+    assert word_times(log_probs, ["abc", "de"], 0.12, 0.04) is None
 
 
 def test_words_keep_their_order_and_stay_in_the_clip():
@@ -47,7 +47,7 @@ def test_words_keep_their_order_and_stay_in_the_clip():
     log_probs[:, 0] = -0.1
     for frame, letter in ((3, "a"), (5, "b"), (9, " "), (12, "c")):
         log_probs[frame, units.encode(letter)[0]] = 0.0
-    times = word_times(log_probs, ["ab", "…", "c"], 0.8)
+    times = word_times(log_probs, ["ab", "…", "c"], 0.8, 0.04)
     assert times[0] == pytest.approx((0.08, 0.24)) and times[2] == pytest.approx((0.44, 0.58), abs=0.05)
     assert times[0][1] <= times[1][0] <= times[1][1] <= times[2][0]
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,18 +153,30 @@ def test_the_weights_are_not_stored_twice(exported):
     assert not any(b"/site-packages/" in path.read_bytes() for path in (exported / "onnx").glob("*.onnx"))
 
 
-def test_no_torch_is_needed(exported):
+@pytest.mark.parametrize("which", ["debug", "mini"])
+def test_no_torch_is_needed(exported, which):
     code = f"""
 import sys
 sys.modules["torch"] = None  # as where it is not installed
 from lauragpt import Laura
 import numpy as np
-laura = Laura.load({str(exported)!r})
+laura = Laura.load({str(exported) if which == "debug" else "mini"!r})
 laura.transcribe(np.random.default_rng(0).normal(size=8000).astype(np.float32) * 0.1)
 print(laura.speak("Good day.", lang="en").audio.shape[0] > 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "True", done.stderr
+
+
+@pytest.mark.parametrize("verb", ["train", "eval", "export", "transcribe"])
+def test_what_needs_torch_says_so_where_it_is_missing(debug_checkpoint, verb, tmp_path):
+    arguments = {
+        "train": ["recipes/debug.yaml"], "eval": [str(debug_checkpoint), "--data", str(tmp_path)], "export": [str(debug_checkpoint)],
+        "transcribe": [str(Path(__file__)), "--model", str(debug_checkpoint)],
+    }[verb]  # fmt: skip
+    code = f"import sys; sys.modules['torch'] = None; sys.argv = {['laura', verb, *arguments]!r}; from lauragpt.cli import app; app()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "pip install 'lauragpt[train]'" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_what_was_altered_or_is_missing_is_told(exported, tmp_path):
@@ -183,7 +196,7 @@ def test_what_was_altered_or_is_missing_is_told(exported, tmp_path):
     with pytest.raises(LauraError, match=r"graphs\.json cannot be read"):
         Laura.load(folder)
     shutil.rmtree(folder / "onnx")
-    with pytest.raises(LauraError, match=r"has no onnx/ folder: make it with `laura export"):
+    with pytest.raises(LauraError, match=r"has no onnx/ folder: `laura export` makes it"):
         Laura.load(folder, backend="onnx")
     assert Laura.load(folder).core.backend.__class__.__name__ == "TorchBackend"
 
@@ -206,3 +219,18 @@ def test_speech_comes_in_pieces_that_are_the_whole(both, which):
         close([np.concatenate(pieces)], [whole.audio])
     with pytest.raises(LauraError, match="nothing to say"):
         laura.speak_stream("...", lang="en")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_the_ctc_head_drafts_changes_no_answer(both, which, monkeypatch):
+    laura = both[which]
+    drafted = [laura.transcribe(WAVES), *(laura.transcribe(wave) for wave in WAVES)]
+    monkeypatch.setattr("lauragpt.engine.listening.drafts_of", lambda *_: None)
+    plain = [laura.transcribe(WAVES), *(laura.transcribe(wave) for wave in WAVES)]
+    assert [r.text for r in (*drafted[0], *drafted[1:])] == [r.text for r in (*plain[0], *plain[1:])]
+
+
+def test_a_voice_whose_words_are_unknown_lends_its_sound_alone(both):
+    laura = both[0]
+    voice = replace(laura.find_voice(sound(1.2), text="a tone", lang="en"), spoken="")
+    assert laura.speak("Yes.", lang="en", voice=voice).receipt["finish"] in ("eos", "length")
