@@ -5,29 +5,23 @@ same time as trained ones. All read the demo's English recordings. Out: a table 
 codecs take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other, its median counts.
 """
 
-import argparse
-import json
 import math
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import command
 import torch
-from rich.console import Console
-from rich.markdown import Markdown
 from speed import cell, machine, material
 from torch import Tensor, nn
 
 from lauragpt.codec import Codec, CodecConfig
 from lauragpt.codec.seanet import SEANetConfig
 from lauragpt.engine.laura import Laura
-from lauragpt.errors import LauraError
 from lauragpt.evaluate.metrics import MissingPackage, need
-from lauragpt.evaluate.report import write_whole
 
 PACKAGES = ("lauragpt", "torch", "numpy", "transformers")
 HEADS = ("codec", "parameters M", "encode real time factor", "decode real time factor", "encode to EnCodec's", "decode to EnCodec's", "from", "to")
@@ -119,11 +113,7 @@ def markdown(report: dict) -> str:
 
 def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     """Measures, writes the two files, and returns what is in codec.json."""
-    try:  # before minutes of measuring, not after
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise LauraError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
+    command.check_out(out)
     laura, seconds, runs = Laura.load(checkpoint, device="cpu", backend="torch"), 2.0 if quick else 10.0, 1 if quick else 15
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -139,29 +129,12 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
         report |= {"machine": machine(laura, PACKAGES), "notes": notes, "rows": measure(contenders, seconds, runs)}
     finally:
         torch.set_num_threads(threads)
-    write_whole(out / "codec.json", json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
-    write_whole(out / "codec.md", markdown(report))
+    command.write(report, out, "codec", markdown(report))
     return report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Measure the codec's speed beside transformers' EncodecModel, on one thread.")
-    parser.add_argument("--quick", action="store_true", help="a short recording, one run")
-    parser.add_argument("--checkpoint", default="mini", help="a checkpoint folder, or the name of one that ships (mini)")
-    parser.add_argument("--out", type=Path, default=Path("runs/speed"), help="folder for codec.json and codec.md (runs/speed)")
-    asked = parser.parse_args(arguments)
-    try:
-        report = benchmark(asked.checkpoint, asked.out, asked.quick)
-    except LauraError as error:
-        print("codec: " + " ".join(str(error).split()), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("codec: stopped, nothing was written", file=sys.stderr)
-        return 130
-    console = Console() if sys.stdout.isatty() else Console(width=180)  # a file or a pipe has no width to fit
-    console.print(Markdown(markdown(report)))
-    console.print(f"Written to {asked.out}", highlight=False, soft_wrap=True)
-    return 0
+    return command.run("codec", "Measure the codec's speed beside transformers' EncodecModel, on one thread.", "a short recording, one run", benchmark, markdown, arguments)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ the same number of tokens. All take turns, run by run, so that a busy moment fal
 Out: a table on stdout, decoding.json and decoding.md in a folder.
 """
 
-import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -16,17 +14,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import command
 import numpy as np
 import torch
-from rich.console import Console
-from rich.markdown import Markdown
 from speed import cell, machine
 
 from lauragpt.engine.decoding import Options, Row, decode
 from lauragpt.engine.laura import Laura, find_checkpoint
-from lauragpt.errors import LauraError
 from lauragpt.evaluate.metrics import need
-from lauragpt.evaluate.report import write_whole
 from lauragpt.model.gpt import GPTConfig
 from lauragpt.model.laura import LauraModel, load_checkpoint, save_checkpoint
 from lauragpt.text import Tokenizer
@@ -122,11 +117,7 @@ def markdown(report: dict) -> str:
 
 def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     """Measures, writes the two files, and returns what is in decoding.json."""
-    try:  # before minutes of measuring, not after
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise LauraError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
+    command.check_out(out)
     batches, new, runs = ((1, 2), 8, 1) if quick else ((1, 8, 32), 128, 5)
     folder = find_checkpoint(checkpoint)
     with tempfile.TemporaryDirectory() as place:
@@ -135,29 +126,12 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
         torch.set_num_threads(laura.core.backend.threads)  # the same for all
         report = {"checkpoint": folder.name, "quick": quick, "new": new, "runs": runs, "machine": machine(laura, PACKAGES)}
         report["rows"] = measure(made, batches, new, runs)
-    write_whole(out / "decoding.json", json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
-    write_whole(out / "decoding.md", markdown(report))
+    command.write(report, out, "decoding", markdown(report))
     return report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Measure how quickly the GPT writes, beside transformers' generate.")
-    parser.add_argument("--quick", action="store_true", help="a few tokens, one run")
-    parser.add_argument("--checkpoint", default="mini", help="a checkpoint folder, or the name of one that ships (mini)")
-    parser.add_argument("--out", type=Path, default=Path("runs/speed"), help="folder for decoding.json and decoding.md (runs/speed)")
-    asked = parser.parse_args(arguments)
-    try:
-        report = benchmark(asked.checkpoint, asked.out, asked.quick)
-    except LauraError as error:
-        print("decoding: " + " ".join(str(error).split()), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("decoding: stopped, nothing was written", file=sys.stderr)
-        return 130
-    console = Console() if sys.stdout.isatty() else Console(width=180)  # a file or a pipe has no width to fit
-    console.print(Markdown(markdown(report)))
-    console.print(f"Written to {asked.out}", highlight=False, soft_wrap=True)
-    return 0
+    return command.run("decoding", "Measure how quickly the GPT writes, beside transformers' generate.", "a few tokens, one run", benchmark, markdown, arguments)
 
 
 if __name__ == "__main__":

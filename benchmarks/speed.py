@@ -5,17 +5,14 @@ Out: tables on stdout, and speed.json, speed.md and speed.png in a folder. Every
 beside it; loading a model is never counted. README.md beside this file says what the columns mean.
 """
 
-import argparse
 import functools
 import importlib.metadata
 import itertools
-import json
 import os
 import platform
 import re
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -24,9 +21,9 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+import command
 import numpy as np
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lauragpt.audio import SAMPLE_RATE
@@ -35,7 +32,7 @@ from lauragpt.demo import SAY, SEED, SNR, TRANSLATE, read_clips
 from lauragpt.engine.laura import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.metrics import MissingPackage, need
-from lauragpt.evaluate.report import number, write_whole
+from lauragpt.evaluate.report import number
 
 ITEMS = 8  # inputs a verb is given: one by one, and all in one call
 LONG = 60  # seconds; a longer recording is read once, without a warm-up, which would cost minutes and change nothing
@@ -269,11 +266,7 @@ def draw(report: dict, path: Path) -> None:
 
 def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     """Measures, writes the three files, and returns what is in speed.json."""
-    try:  # before minutes of measuring, not after
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise LauraError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
+    command.check_out(out)
     plan, laura, peer = QUICK if quick else FULL, Laura.load(checkpoint), open_peer()
     report = {"checkpoint": laura.name, "quick": quick, "seed": SEED, "plan": vars(plan), "machine": machine(laura), "notes": []}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -291,29 +284,12 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
         draw(report, out / "speed.png")
     except MissingPackage as error:
         report["notes"].append(f"speed.png: {error}")
-    write_whole(out / "speed.json", json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
-    write_whole(out / "speed.md", markdown(report))
+    command.write(report, out, "speed", markdown(report))
     return report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Measure the speed of every verb, and how time and memory grow with length.")
-    parser.add_argument("--quick", action="store_true", help="short recordings, one run")
-    parser.add_argument("--checkpoint", default="mini", help="a checkpoint folder, or the name of one that ships (mini)")
-    parser.add_argument("--out", type=Path, default=Path("runs/speed"), help="folder for speed.json, speed.md and speed.png (runs/speed)")
-    asked = parser.parse_args(arguments)
-    try:
-        report = benchmark(asked.checkpoint, asked.out, asked.quick)
-    except LauraError as error:
-        print("speed: " + " ".join(str(error).split()), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("speed: stopped, nothing was written", file=sys.stderr)
-        return 130
-    console = Console() if sys.stdout.isatty() else Console(width=160)  # a file or a pipe has no width to fit
-    console.print(Markdown(markdown(report)))
-    console.print(f"Written to {asked.out}", highlight=False, soft_wrap=True)
-    return 0
+    return command.run("speed", "Measure the speed of every verb, and how time and memory grow with length.", "short recordings, one run", benchmark, markdown, arguments)
 
 
 if __name__ == "__main__":

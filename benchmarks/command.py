@@ -1,0 +1,52 @@
+"""What the benchmarks share as commands: their options, one line for what went wrong, the table at the end."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from lauragpt.errors import LauraError
+from lauragpt.evaluate.report import write_whole
+
+
+def run(
+    name: str, description: str, quick: str, benchmark: Callable[[str, Path, bool], dict], markdown: Callable[[dict], str],
+    arguments: list[str] | None = None,
+) -> int:  # fmt: skip
+    """Exit status: 0 done, 1 with one line for what cannot be measured or written, 130 stopped. `quick`: what --quick does."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--checkpoint", default="mini", help="a checkpoint folder, or the name of one that ships (mini)")
+    parser.add_argument("--out", type=Path, default=Path("runs/speed"), help=f"folder for {name}.json and {name}.md (runs/speed)")
+    asked = parser.parse_args(arguments)
+    try:
+        report = benchmark(asked.checkpoint, asked.out, asked.quick)
+    except LauraError as error:
+        print(f"{name}: " + " ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: stopped, nothing was written", file=sys.stderr)
+        return 130
+    console = Console() if sys.stdout.isatty() else Console(width=180)  # a file or a pipe has no width to fit
+    console.print(Markdown(markdown(report)))
+    console.print(f"Written to {asked.out}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def check_out(out: Path) -> None:
+    """LauraError where nothing can be written: told before minutes of measuring, not after."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise LauraError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
+
+
+def write(report: dict, out: Path, name: str, text: str) -> None:
+    write_whole(out / f"{name}.json", json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    write_whole(out / f"{name}.md", text)
