@@ -123,7 +123,8 @@ class Laura:
         temperature: float = 0.3,
         top_k: int = 25,
     ) -> Iterator[np.ndarray]:
-        """As `speak`, in pieces (n,) at 16 kHz while the rest is still being written: the first after 16 tokens, of .64 s of sound."""
+        """As `speak`, in pieces (n,) at 16 kHz while the rest is still being written. Of `mini` the first piece comes after 24 tokens (.96 s
+        of sound): the vocoder sees 8 tokens ahead, the codec's decoder 9 frames."""
         options = Options(temperature=temperature, top_k=top_k, seed=seed)
         (chosen,), (own,) = self._voices([text], voice, voice_text, lang)
         return speech.speak_stream(self.core, text, chosen, own, options)

@@ -27,9 +27,7 @@ class OnnxSession:
         self.lengths = np.array([len(frames) + len(ids) for frames, ids, _ in rows])
         embeddings = padded([np.concatenate([frames, backend.table[ids]]) for frames, ids, _ in rows])  # (B, S, D)
         times = padded([np.array([*range(len(f)), *vocabulary.times(ids, len(f), pace)], dtype=np.float32) for f, ids, pace in rows])
-        # What a next id's time is more than its position: of an audio token, and of any other.
-        self._audio = np.array([[-len(f) - sum(not vocabulary.sounds(i) for i in ids)] for f, ids, _ in rows])
-        self._other = np.array([[vocabulary.times([*ids, vocabulary.eos], len(f), p)[-1] - len(f) - len(ids)] for f, ids, p in rows])
+        self._audio, self._other = np.array([vocabulary.ahead(ids, len(f), pace) for f, ids, pace in rows]).T[..., None]  # (B, 1) each
         self.cache = [np.zeros(shape, dtype=np.float32) for shape in backend.cache_shapes(len(rows))]
         logits, new = self._run(embeddings, times, np.zeros_like(self.lengths), self.lengths[:, None] - 1)
         self.cache = [widened(part, slots_axis(i), ROOM) for i, part in enumerate(new)]

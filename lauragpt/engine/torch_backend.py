@@ -85,9 +85,8 @@ class TorchSession:
         embeddings = [torch.cat([frames, model.gpt.embed(torch.tensor(ids, device=device))]) for frames, ids, _ in rows]
         times = [torch.tensor([*range(len(frames)), *vocabulary.times(ids, len(frames), pace)]) for frames, ids, pace in rows]
         self._lengths = torch.tensor([len(row) for row in embeddings], device=device)
-        # What a next id's time is more than its position: of an audio token, and of any other.
-        self._audio = torch.tensor([[-len(f) - sum(not vocabulary.sounds(i) for i in ids)] for f, ids, _ in rows], device=device)
-        self._other = torch.tensor([[vocabulary.times([*ids, vocabulary.eos], len(f), p)[-1] - len(f) - len(ids)] for f, ids, p in rows], device=device)
+        ahead = torch.tensor([vocabulary.ahead(ids, len(f), pace) for f, ids, pace in rows], device=device)
+        self._audio, self._other = ahead[:, :1], ahead[:, 1:]
         padded = pad_sequence(embeddings, batch_first=True)  # (B, S, D)
         B, S, _ = padded.shape
         positions = torch.arange(S, device=device).expand(B, S)

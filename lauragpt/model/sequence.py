@@ -61,6 +61,12 @@ class Vocabulary:
                 found.append(frames + (place * pace if place < spoken else place + spoken * (pace - 1)))
         return found
 
+    def ahead(self, ids: Sequence[int], frames: int = 0, pace: float = PACE) -> tuple[float, float]:
+        """By how much the time of an id that comes next is more than its position: of an audio token, and of any other."""
+        position = frames + len(ids)
+        sound, other = (self.times([*ids, i], frames, pace)[-1] for i in (self.text_size, self.eos))
+        return sound - position, other - position
+
     def audio(self, codes: Sequence[int]) -> list[int]:
         """Codec tokens, counted from 0, as ids."""
         if any(not 0 <= code < self.audio_size for code in codes):
