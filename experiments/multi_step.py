@@ -84,22 +84,25 @@ class MultiStepStage(VocoderStage):
         return F.cross_entropy(logits[real], codes[:, at][real])
 
 
+def spoken(letters: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(L,), (T,) -> the text as the vocoder takes it."""
+    return letters[None], torch.tensor([len(letters)]), torch.tensor([len(codes) / max(1, len(letters))])
+
+
 @torch.inference_mode()
 def one_step(model: LauraModel, codes: Tensor, text: Tensor, prompt: Tensor | None, quantizers: int) -> Tensor:
     """codes (T,) -> embeddings (1, T, E)"""
     T = torch.tensor([len(codes)])
-    given = {"text": (text[None], torch.tensor([len(text)]))} | ({"prompt": (prompt[None], torch.tensor([len(prompt)]))} if prompt is not None else {})
-    return model.vocode(codes[None], T, **given)
+    heard = (prompt[None], torch.tensor([len(prompt)])) if prompt is not None else None
+    return model.vocode(codes[None], T, spoken(text, codes), heard)
 
 
 @torch.inference_mode()
 def multi_step(model: LauraModel, codes: Tensor, text: Tensor, prompt: Tensor | None, quantizers: int) -> Tensor:
     found, T = codes[None, None], torch.tensor([len(codes)])
-    given = {"text": (text[None], torch.tensor([len(text)]))}
-    if prompt is not None:
-        given["prompt"] = model._condition((prompt[None], torch.tensor([len(prompt)])))
+    heard = model._condition((prompt[None], torch.tensor([len(prompt)]))) if prompt is not None else None
     for at in range(1, quantizers):
-        logits = model.vocoder.logits(model.codec.embed(found), at, T, **given)
+        logits = model.vocoder.logits(model.codec.embed(found), at, T, text=spoken(text, codes), prompt=heard)
         found = torch.cat([found, logits.argmax(-1)[:, None]], dim=1)
     return model.codec.embed(found)
 
@@ -133,7 +136,7 @@ def main() -> int:
             sounds, seconds = [], 0.0
             for example, wave in zip(chosen, clean, strict=True):
                 given, codes = prompt(example), model.codec.encode(torch.from_numpy(wave)[None])[0, 0]
-                text = torch.tensor(tokenizer.encode(normalize(example.source, example.lang)))
+                text = torch.tensor(corpus.write("tts", normalize(example.source, example.lang)))
                 began = time.perf_counter()
                 embeddings = scheme(model, codes, text, torch.from_numpy(given) if given is not None else None, quantizers)
                 with torch.inference_mode():

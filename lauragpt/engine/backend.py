@@ -7,9 +7,11 @@ A row's numbers never depend on the rows beside it, beyond the rounding of float
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from lauragpt.model.sequence import PACE
 
 
 @dataclass
@@ -22,6 +24,13 @@ class Encoded:
 
     def rows(self, rows: list[int]) -> "Encoded":
         return Encoded(self.embeddings[rows], self.lengths[rows], self.ctc_log_probs[rows])
+
+
+class Spoken(NamedTuple):
+    """What the vocoder is told of a text: the ids of its letters, and how many tokens each is asked to take."""
+
+    letters: list[int]
+    pace: float = PACE
 
 
 class Session(Protocol):
@@ -59,7 +68,7 @@ class Backend(Protocol):
     def vocode(
         self,
         codes: list[np.ndarray],  # (T,) the GPT's audio tokens
-        text: list[list[int]] | None = None,  # ids of the text that is spoken
+        text: list[Spoken] | None = None,
         prompt: list[np.ndarray | None] | None = None,  # waves of the voice to speak in
         noisy: list[np.ndarray | None] | None = None,  # waves to be cleaned
     ) -> list[np.ndarray]:
@@ -68,7 +77,7 @@ class Backend(Protocol):
 
     look_ahead: int  # tokens behind a token that its part of the sound depends on
 
-    def vocode_stream(self, codes: Iterable[np.ndarray], text: list[int], prompt: np.ndarray | None) -> Iterator[np.ndarray]:
+    def vocode_stream(self, codes: Iterable[np.ndarray], text: Spoken, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
         """Pieces of one row's tokens (n,) -> pieces of the wave, which together are what `vocode` gives."""
         ...
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lauragpt.engine.backend import Encoded
+from lauragpt.engine.backend import Encoded, Spoken
 from lauragpt.engine.onnx_graphs import Graphs
 from lauragpt.errors import LauraError
 from lauragpt.features import FeatureConfig, NumpyFeatures
@@ -116,7 +116,7 @@ class OnnxBackend:
     def vocode(
         self,
         codes: list[np.ndarray],
-        text: list[list[int]] | None = None,
+        text: list[Spoken] | None = None,
         prompt: list[np.ndarray | None] | None = None,
         noisy: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
@@ -127,15 +127,17 @@ class OnnxBackend:
         """-> embeddings (B, T, E) and their lengths."""
         lengths = np.array([len(row) for row in codes])
         given = {"tokens": padded([np.asarray(row, dtype=np.int64) for row in codes]), "lengths": lengths}
-        said = [np.array(row, dtype=np.int64) for row in text or [[]] * len(codes)]
-        given |= {"text": padded(said), "text_lengths": np.array([len(row) for row in said])}
+        said = text or [Spoken([])] * len(codes)
+        given["text"] = padded([np.array(each.letters, dtype=np.int64) for each in said])
+        given["text_lengths"] = np.array([len(each.letters) for each in said])
+        given["paces"] = np.array([each.pace for each in said], dtype=np.float32)
         for name, waves in (("prompt", prompt), ("noisy", noisy)):
             heard = [self._conditions(wave) for wave in waves or [None] * len(codes)]
             given[f"{name}_lengths"] = np.array([len(row) for row in heard])
             given[name] = padded(heard, int(lengths.max()) if name == "noisy" else None)
         return self.run("predict", given)[0], lengths
 
-    def vocode_stream(self, codes: Iterable[np.ndarray], text: list[int], prompt: np.ndarray | None) -> Iterator[np.ndarray]:
+    def vocode_stream(self, codes: Iterable[np.ndarray], text: Spoken, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
         return self._sound_stream(predicted(codes, lambda all_: self._predict([all_], [text], [prompt])[0][0], self.look_ahead))
 
     def _conditions(self, wave: np.ndarray | None) -> np.ndarray:

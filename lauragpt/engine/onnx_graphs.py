@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from lauragpt.errors import LauraError
 
-FORMAT = "lauragpt-onnx-1"
+FORMAT = "lauragpt-onnx-2"
 BLOCK = 32  # weights that share a scale
 
 

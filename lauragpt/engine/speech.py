@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lauragpt.audio import SAMPLE_RATE
-from lauragpt.engine.backend import Session
+from lauragpt.engine.backend import Session, Spoken
 from lauragpt.engine.core import BATCH_SAMPLES, Core
 from lauragpt.engine.decoding import SPEECH_LOOP, Decoded, Options, Row, decode, steps
 from lauragpt.engine.listening import Piece, cut_all, listen
@@ -183,10 +183,10 @@ def _say(core: Core, sayings: list[Saying], options: Options) -> None:
         saying.decoded, saying.wave = decoded, wave
 
 
-def _open(core: Core, sayings: list[Saying]) -> tuple[Session, list[Row], list[list[int]]]:
+def _open(core: Core, sayings: list[Saying]) -> tuple[Session, list[Row], list[Spoken]]:
     """What the GPT goes on with, the bounds of each row, and the texts as the vocoder reads them."""
     vocabulary = core.vocabulary
-    ids, spoken, paces, rows = [], [], [], []
+    ids, spoken, rows = [], [], []
     for saying in sayings:
         before = saying.voice.spoken + " " if saying.voice and saying.voice.spoken else ""
         written = core.tokenizer.encode(before + saying.text, TASKS["tts"].letters)
@@ -195,11 +195,11 @@ def _open(core: Core, sayings: list[Saying]) -> tuple[Session, list[Row], list[l
         prompt_codes = saying.voice.codes.tolist() if saying.voice and saying.voice.spoken else []
         audio = [code + vocabulary.text_size for code in prompt_codes]
         ids.append([*written, vocabulary.task("tts"), vocabulary.lang(saying.lang), *audio])
-        spoken.append(core.tokenizer.encode(saying.text))
-        paces.append(len(prompt_codes) / letters if letters and prompt_codes else PACE)  # a voice goes on as fast as it began
+        pace = len(prompt_codes) / letters if letters and prompt_codes else PACE  # a voice goes on as fast as it began
+        spoken.append(Spoken(written[letters:], pace))
         fewest, most = bounds(saying.text, saying.lang)
         rows.append(Row(maximum=most, minimum=max(fewest, 1), key=saying.number))
-    return core.backend.open(None, ids, paces), rows, spoken
+    return core.backend.open(None, ids, [each.pace for each in spoken]), rows, spoken
 
 
 def speak_stream(core: Core, text: str, lang: str, voice: Voice | None, options: Options) -> Iterator[np.ndarray]:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lauragpt.engine.backend import Encoded
+from lauragpt.engine.backend import Encoded, Spoken
 from lauragpt.errors import LauraError
 from lauragpt.model.laura import LauraModel, load_checkpoint
 from lauragpt.model.sequence import PACE, Vocabulary
@@ -148,7 +148,7 @@ class TorchBackend:
     def vocode(
         self,
         codes: list[np.ndarray],
-        text: list[list[int]] | None = None,
+        text: list[Spoken] | None = None,
         prompt: list[np.ndarray | None] | None = None,
         noisy: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
@@ -159,10 +159,10 @@ class TorchBackend:
     def _predict(self, codes: list, text: list | None, prompt: list | None, noisy: list | None = None) -> tuple[Tensor, Tensor]:
         """-> embeddings (B, T, E) and their lengths."""
         tokens, lengths = self._padded(codes)
-        conditions = {"text": self._padded(text) if text else None, "prompt": self._optional_waves(prompt), "noisy": self._optional_waves(noisy)}
-        return self.model.vocode(tokens, lengths, **conditions), lengths
+        said = (*self._padded([each.letters for each in text]), torch.tensor([each.pace for each in text], device=self.device)) if text else None
+        return self.model.vocode(tokens, lengths, said, self._optional_waves(prompt), self._optional_waves(noisy)), lengths
 
-    def vocode_stream(self, codes: Iterable[np.ndarray], text: list[int], prompt: np.ndarray | None) -> Iterator[np.ndarray]:
+    def vocode_stream(self, codes: Iterable[np.ndarray], text: Spoken, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
         embeddings = predicted(codes, lambda all_: self._predict([all_], [text], [prompt])[0][0], self.look_ahead)
         return (_numpy(wave) for wave in self.model.codec.decode_stream(embeddings))
 

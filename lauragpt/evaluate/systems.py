@@ -19,6 +19,7 @@ import numpy as np
 from lauragpt import __version__
 from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.data.manifest import Example
+from lauragpt.engine.backend import Spoken
 from lauragpt.engine.laura import Laura, find_checkpoint
 from lauragpt.engine.longform import BRIEFEST, HOP, cut
 from lauragpt.errors import LauraError
@@ -28,6 +29,7 @@ from lauragpt.evaluate.judges import OUTSIDE, in_processes, pocketsphinx_hears, 
 from lauragpt.evaluate.ladder import MINE, NOISY, SHUFFLED, TRUE, ladder
 from lauragpt.evaluate.opus import RATES, opus
 from lauragpt.result import Result
+from lauragpt.tasks import TASKS
 from lauragpt.text import CtcUnits, normalize
 
 BATCH = 64  # items a call: large enough to be quick
@@ -189,8 +191,9 @@ class Checkpoint:
         the GPT may write for `speak` can be heard better."""
         core, prompt = self.laura.core, self.prompt(example)
         [codes] = core.backend.codec_encode([wave])
-        text = core.tokenizer.encode(normalize(example.source, example.lang))
-        [said] = core.backend.vocode([codes[0]], text=[text], prompt=[prompt])
+        letters = core.tokenizer.encode(normalize(example.source, example.lang), TASKS["tts"].letters)
+        spoken = Spoken(letters, codes.shape[1] / max(1, len(letters)))
+        [said] = core.backend.vocode([codes[0]], text=[spoken], prompt=[prompt])
         return said[: len(wave)]
 
 

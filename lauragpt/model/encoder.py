@@ -32,9 +32,14 @@ class EncoderConfig:
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
     """(length, width): sine and cosine positions (arXiv 1706.03762, section 3.5)."""
-    at = torch.arange(length, device=device)[:, None]
-    rate = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10000.0) / width))
-    return torch.cat([torch.sin(at * rate), torch.cos(at * rate)], -1)
+    return sinusoids_at(torch.arange(length, device=device), width)
+
+
+def sinusoids_at(times: Tensor, width: int) -> Tensor:
+    """(...) -> (..., width): the same between whole positions too."""
+    rate = torch.exp(torch.arange(0, width, 2, device=times.device) * (-math.log(10000.0) / width))
+    at = times[..., None] * rate
+    return torch.cat([torch.sin(at), torch.cos(at)], -1)
 
 
 class FeedForward(nn.Sequential):

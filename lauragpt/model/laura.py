@@ -128,7 +128,8 @@ class LauraModel(nn.Module):
         return said + 0.1 * sinusoids(said.shape[1], said.shape[2], said.device).to(said.dtype)
 
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
-        """codes (B, T); text ids, prompt waves, noisy waves as (padded, lengths) or None -> embeddings (B, T, E).
+        """codes (B, T); prompt waves, noisy waves as (padded, lengths), the text's letters as (padded, lengths, paces), or None -> embeddings
+        (B, T, E).
 
         The tokens' own embeddings are known, so the predictor adds what the other quantizers would.
         """

@@ -1,9 +1,10 @@
 """The one-step vocoder's predictor: audio tokens (B, T) + condition -> what the other quantizers add (B, T, E), in one pass.
 
 Paper, section 3.4: a transformer is given the first quantizer's tokens and a condition, and estimates the sum of all quantizers'
-embeddings; here it estimates what is missing of it beside the token's own, which is known. Conditions: the text and a prompt of the speaker (TTS), the noisy speech (SE).
-Layout: `[text, prompt features, tokens]`; the noisy features, as many as tokens, are added to the tokens. A token sees the whole
-condition, all tokens before it and `look_ahead` after it in each layer, so that sound can be sent while it is generated.
+embeddings; here it estimates what is missing of it beside the token's own, which is known. Conditions: the text and a prompt of the
+speaker (TTS), the noisy speech (SE). Layout: `[letters, prompt features, tokens]`; the noisy features, as many as tokens, are added to the
+tokens. A letter stands about where it is heard, as it does for the GPT (model/sequence.py). A token sees the whole condition, all tokens
+before it and `look_ahead` after it in each layer, so that sound can be sent while it is generated.
 
 B batch, T tokens, C width, E codec embedding.
 """
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lauragpt.model.encoder import Attention, FeedForward, sinusoids
+from lauragpt.model.encoder import Attention, FeedForward, sinusoids, sinusoids_at
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,12 @@ class Vocoder(nn.Module):
         self,
         tokens: Tensor,
         lengths: Tensor,
-        text: tuple[Tensor, Tensor] | None = None,
+        text: tuple[Tensor, Tensor, Tensor] | None = None,
         prompt: tuple[Tensor, Tensor] | None = None,
         noisy: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """tokens (B, T), lengths (B,); text ids (B, L) and lengths; prompt, noisy features (B, P, F) and lengths. -> (B, T, E)"""
+        """tokens (B, T), lengths (B,); letters (B, L), their lengths and paces, in tokens a letter; prompt, noisy features (B, P, F) and
+        lengths. -> (B, T, E)"""
         T, device = tokens.shape[1], tokens.device
         x = self.enter(tokens)
         if noisy is not None:
@@ -75,9 +77,15 @@ class Vocoder(nn.Module):
             heard = self.noisy(features[:, :T]) * _real(there, min(T, features.shape[1]))[..., None]
             x = x + F.pad(heard, (0, 0, 0, T - heard.shape[1]))
         parts, real = [], []
-        for part, count in ([(self.text(text[0]), text[1])] if text else []) + ([(self.prompt(prompt[0]), prompt[1])] if prompt else []):
-            parts.append(part + sinusoids(part.shape[1], part.shape[2], device).to(part.dtype))
-            real.append(_real(count, part.shape[1]))
+        if text is not None:
+            letters, count, pace = text
+            times = torch.arange(letters.shape[1], device=device) * pace[:, None]  # (B, L)
+            parts.append(self.text(letters) + sinusoids_at(times, x.shape[2]).to(x.dtype))
+            real.append(_real(count, letters.shape[1]))
+        if prompt is not None:
+            heard, count = self.prompt(prompt[0]), prompt[1]
+            parts.append(heard + sinusoids(heard.shape[1], heard.shape[2], device).to(heard.dtype))
+            real.append(_real(count, heard.shape[1]))
         P = sum(part.shape[1] for part in parts)
         parts.append(x + sinusoids(T, x.shape[2], device).to(x.dtype))
         real.append(_real(lengths, T))

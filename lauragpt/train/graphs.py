@@ -119,11 +119,11 @@ class Predict(nn.Module):
         self.vocoder, self.codec = model.vocoder, model.codec
 
     def forward(
-        self, tokens: Tensor, lengths: Tensor, text: Tensor, text_lengths: Tensor, prompt: Tensor, prompt_lengths: Tensor, noisy: Tensor,
-        noisy_lengths: Tensor,
+        self, tokens: Tensor, lengths: Tensor, text: Tensor, text_lengths: Tensor, paces: Tensor, prompt: Tensor, prompt_lengths: Tensor,
+        noisy: Tensor, noisy_lengths: Tensor,
     ) -> Tensor:  # fmt: skip
         """A condition that is not given has the length 0; `noisy` is as long as the tokens."""
-        given = {"text": (text, text_lengths), "prompt": (prompt, prompt_lengths), "noisy": (noisy, noisy_lengths)}
+        given = {"text": (text, text_lengths, paces), "prompt": (prompt, prompt_lengths), "noisy": (noisy, noisy_lengths)}
         return self.codec.embed(tokens[:, None]) + self.vocoder(tokens, lengths, **given)
 
 
@@ -165,10 +165,10 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
         ),
         "predict": (
             Predict(model),  # no tensor twice: torch.export would take both for one
-            (torch.zeros(B, T, dtype=torch.long), whole, torch.zeros(B, 8, dtype=torch.long), half, torch.randn(B, 9, condition), half + 1,
-             torch.randn(B, T, condition), whole.clone()),
-            ({0: "B", 1: "T"}, rows, {0: "B", 1: "L"}, rows, {0: "B", 1: "P"}, rows, {0: "B", 1: "T"}, rows),
-            ["tokens", "lengths", "text", "text_lengths", "prompt", "prompt_lengths", "noisy", "noisy_lengths"], ["embeddings"],
+            (torch.zeros(B, T, dtype=torch.long), whole, torch.zeros(B, 8, dtype=torch.long), half, torch.rand(B) + 1,
+             torch.randn(B, 9, condition), half + 1, torch.randn(B, T, condition), whole.clone()),
+            ({0: "B", 1: "T"}, rows, {0: "B", 1: "L"}, rows, rows, {0: "B", 1: "P"}, rows, {0: "B", 1: "T"}, rows),
+            ["tokens", "lengths", "text", "text_lengths", "paces", "prompt", "prompt_lengths", "noisy", "noisy_lengths"], ["embeddings"],
         ),
         "sound": (Sound(model), (torch.randn(B, T, config.codec.dim), whole), ({0: "B", 1: "T"}, rows), ["embeddings", "lengths"], ["wave"]),
         "codes": (

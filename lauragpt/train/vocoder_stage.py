@@ -27,6 +27,7 @@ class VocoderStage(ModelStage):
 
     name, trained = "vocoder", ("vocoder",)
     corrupted, strangers = 0.08, 0.3  # shares: tokens replaced by others (the GPT errs); conditions of another utterance
+    haste = 0.1  # by how much, at most, speech is faster or slower than was asked for
     piece = 50  # frames of each batch that are decoded: two seconds
 
     def __init__(self, model: LauraModel, *rest, **more):
@@ -53,13 +54,14 @@ class VocoderStage(ModelStage):
 
     def group(self, same: list[Example], clean: list[np.ndarray], noisy: list[np.ndarray], rng: np.random.Generator) -> dict:
         """Examples of one task and of like length, with their conditions: `noisy`, or text and prompt."""
-        encode = self.corpus.tokenizer.encode
         batch = {"clean": pad(clean), "corrupt": rng.integers(1 << 31)}
         if noisy:
             batch["noisy"] = pad(noisy)
         else:
-            texts = [torch.tensor(encode(normalize(e.source, e.lang))) for e in same]
-            batch["text"] = pad_sequence(texts, batch_first=True), torch.tensor([len(t) for t in texts])
+            texts = [torch.tensor(self.corpus.write("tts", normalize(e.source, e.lang))) for e in same]
+            took = [len(wave) / self.model.config.codec.hop / max(1, len(text)) for wave, text in zip(clean, texts, strict=True)]
+            paces = torch.tensor(took) * (1 + self.haste * torch.from_numpy(rng.uniform(-1, 1, len(took))).float())
+            batch["text"] = pad_sequence(texts, batch_first=True), torch.tensor([len(t) for t in texts]), paces
             others = [self.corpus.prompt(e, rng) for e in same]
             most = int(PROMPT_SECONDS * SAMPLE_RATE)
             batch["prompt"] = pad([self.corpus.waves(o.audio)[:most] if o is not None else np.zeros(0) for o in others])
@@ -96,4 +98,5 @@ class VocoderStage(ModelStage):
         decoded = self.model.codec.decode_embeddings(embeddings[:, start : start + size].float(), lengths)
         real = clean[:, start * hop : (start + size) * hop]
         real = F.pad(real, (0, decoded.shape[1] - real.shape[1]))
-        return self.spectral_loss(decoded * (torch.arange(size * hop, device=lengths.device) < lengths[:, None] * hop), real)
+        decoded = decoded * (torch.arange(size * hop, device=lengths.device) < lengths[:, None] * hop)
+        return self.spectral_loss(decoded, real)

@@ -13,6 +13,7 @@ import torch
 
 from lauragpt.codec import CODEC_PRESETS
 from lauragpt.codec.spectral import SpectralConfig
+from lauragpt.engine.backend import Spoken
 from lauragpt.engine.laura import Laura
 from lauragpt.engine.onnx_graphs import pack
 from lauragpt.errors import LauraError
@@ -90,8 +91,8 @@ def test_speaking_cleaning_and_the_codec_are_the_same(both):
         backend = laura.core.backend
         found.append([
             *backend.vocode(tokens, noisy=[sound(len(t) / 25, i) for i, t in enumerate(tokens)]),
-            *backend.vocode(tokens, text=[[5, 6, 7], [8], [9] * 20, [1, 2]], prompt=[sound(1.0), None, sound(0.3), None]),
-            *backend.vocode(tokens[:2], text=[[5], [6]]),
+            *backend.vocode(tokens, text=[Spoken([5, 6, 7]), Spoken([8], 2.5), Spoken([9] * 20, 0.7), Spoken([1, 2])], prompt=[sound(1.0), None, sound(0.3), None]),
+            *backend.vocode(tokens[:2], text=[Spoken([5]), Spoken([6])]),
             *backend.codec_decode(codes),
             *backend.codec_encode(WAVES),
         ])  # fmt: skip

@@ -24,13 +24,14 @@ def part(row: int, padded: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Te
 def test_a_clip_is_the_same_alone_and_in_a_batch(vocoder):
     torch.manual_seed(1)
     tokens, lengths = torch.randint(12, (4, 15)), torch.tensor([3, 15, 8, 1])
-    text = torch.randint(20, (4, 7)), torch.tensor([7, 2, 0, 5])
+    text, paces = (torch.randint(20, (4, 7)), torch.tensor([7, 2, 0, 5])), torch.tensor([2.0, 1.5, 1.0, 0.7])
     prompt = torch.randn(4, 9, 10), torch.tensor([0, 9, 4, 1])
     noisy = torch.randn(4, 15, 10), torch.tensor([3, 14, 0, 1])
-    together = vocoder(tokens, lengths, text, prompt, noisy)
+    together = vocoder(tokens, lengths, (*text, paces), prompt, noisy)
     assert together.shape == (4, 15, 6)
     for row, n in enumerate(lengths.tolist()):
-        alone = vocoder(tokens[row : row + 1, :n], lengths[row : row + 1], part(row, *text), part(row, *prompt), part(row, *noisy))
+        said = (*part(row, *text), paces[row : row + 1]) if text[1][row] else None
+        alone = vocoder(tokens[row : row + 1, :n], lengths[row : row + 1], said, part(row, *prompt), part(row, *noisy))
         torch.testing.assert_close(together[row, :n], alone[0], atol=1e-5, rtol=1e-4)
 
 
@@ -38,7 +39,7 @@ def test_a_clip_is_the_same_alone_and_in_a_batch(vocoder):
 def test_the_look_ahead_is_bounded(vocoder):
     torch.manual_seed(2)
     tokens, lengths = torch.randint(12, (1, 24)), torch.tensor([24])
-    text, prompt = (torch.randint(20, (1, 5)), torch.tensor([5])), (torch.randn(1, 4, 10), torch.tensor([4]))
+    text, prompt = (torch.randint(20, (1, 5)), torch.tensor([5]), torch.tensor([1.8])), (torch.randn(1, 4, 10), torch.tensor([4]))
     before, reach = vocoder(tokens, lengths, text, prompt), SMALL.look_ahead * SMALL.layers
     for at in range(24):
         changed = tokens.clone()
@@ -54,10 +55,21 @@ def test_every_condition_matters(vocoder):
     tokens, lengths, six = torch.randint(12, (1, 6)), torch.tensor([6]), torch.tensor([6])
     bare = vocoder(tokens, lengths)
     given = [
-        {"text": (torch.randint(20, (1, 6)), six)}, {"prompt": (torch.randn(1, 6, 10), six)}, {"noisy": (torch.randn(1, 6, 10), six)},
+        {"text": (torch.randint(20, (1, 6)), six, torch.ones(1))}, {"prompt": (torch.randn(1, 6, 10), six)}, {"noisy": (torch.randn(1, 6, 10), six)},
     ]  # fmt: skip
     for condition in given:
         assert (vocoder(tokens, lengths, **condition) - bare).abs().amax(-1).min() > 1e-4, condition.keys()
+
+
+@torch.no_grad()
+def test_letters_stand_where_they_are_asked_to_be_heard(vocoder):
+    torch.manual_seed(4)
+    tokens, letters, six = torch.randint(12, (1, 6)), torch.randint(20, (1, 6)), torch.tensor([6])
+    slow, fast = (vocoder(tokens, six, (letters, six, torch.tensor([pace]))) for pace in (2.0, 1.0))
+    assert (slow - fast).abs().max() > 1e-4
+    one = torch.tensor([1])  # the first stands at the beginning, however fast the others follow
+    slow, fast = (vocoder(tokens, six, (letters, one, torch.tensor([pace]))) for pace in (2.0, 1.0))
+    torch.testing.assert_close(slow, fast)
 
 
 def test_loss_counts_real_tokens_only():
