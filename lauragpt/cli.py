@@ -77,6 +77,8 @@ def transcribe(
     files: Files,
     lang: Lang = None,
     min_confidence: Sure = 0.0,
+    stream: Annotated[bool, typer.Option("--stream", help="Answer while it comes: a recording, or - for raw 16-bit samples, one channel, on stdin.")] = False,
+    rate: Annotated[int, typer.Option(help="Samples a second of what --stream reads on stdin.", min=1000, max=768_000)] = 16_000,
     format: Formats = Format.text,
     out: Out = None,
     model: Model = "mini",
@@ -89,9 +91,20 @@ def transcribe(
     laura transcribe *.wav --format json > answers.jsonl
 
     laura transcribe lecture.mp3 --lang de --format srt -o lecture.srt
-    """
-    from lauragpt.commands import answer, check
 
+    arecord -q -f S16_LE -r 16000 | laura transcribe --stream -
+    """
+    from lauragpt.commands import answer, check, usage
+    from lauragpt.live import stream_transcript
+
+    if stream:
+        if len(files) != 1 or out is not None or format not in (Format.text, Format.json):
+            usage("--stream takes one recording, or -, and writes text or json to stdout as it comes: leave -o and the others out")
+        check(lang=lang)
+        stream_transcript(files[0], rate, format.value, model, device, lang=lang, min_confidence=min_confidence)
+        return
+    if rate != 16_000:
+        usage("--rate is of the samples that --stream - reads: a file says its own")
     check(lang=lang, out=out, format=format.value, count=len(files))
     answer(files, lambda laura, waves: laura.transcribe(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device)
 

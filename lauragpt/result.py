@@ -45,6 +45,7 @@ class Result:
     slots: dict[str, str] = field(default_factory=dict)  # understand
     # seconds_given, seconds_read, chunks, finish ("eos" | "length" | "guard" | "empty"), guards, seed, model, codec_hash, version
     receipt: dict = field(default_factory=dict)
+    final: bool = True  # False of a stream's answer that may still change
     audio_path: str | None = None  # where the audio was written, once it was
 
     def to_row(self, file: str | None = None) -> dict:

@@ -5,13 +5,13 @@ Out: a `Result`, or a list of them in the order given. The same input gives the 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from lauragpt.engine import chain as chains
-from lauragpt.engine import coding, listening, speech
+from lauragpt.engine import coding, listening, live, speech
 from lauragpt.engine.checkpoint import open_checkpoint
 from lauragpt.engine.coding import Codes
 from lauragpt.engine.core import Core, is_many
@@ -50,6 +50,14 @@ class Laura:
         word's time. Segments less sure than `min_confidence` (0 to 1) are left empty; so it is with `caption`, `emotion`, `understand`
         and `ask`."""
         return self._listen("asr", audio, lang, min_confidence)
+
+    def transcribe_stream(
+        self, pieces: Iterable[np.ndarray], lang: str | None = None, min_confidence: float = 0.0, every: float | None = 1.0
+    ) -> Iterator[Result]:
+        """Pieces (n,) at 16 kHz of what is being spoken -> a `Result` for each stretch of it, ended by a pause of a second or after 20 s at
+        most, with the text that `transcribe` gives it. Between them come results whose `final` is False: the stretch so far, after
+        `every` seconds of new sound (None: never). Memory does not grow."""
+        return live.transcribe_stream(self.core, pieces, self.core.check_lang(lang), min_confidence, every)
 
     def translate(
         self, audio: Audio | list[Audio] | None = None, text: str | list[str] | None = None, to: str = "de"

@@ -14,7 +14,7 @@ from lauragpt.engine.alignment import word_times
 from lauragpt.engine.backend import Encoded
 from lauragpt.engine.core import BATCH_SAMPLES, Core
 from lauragpt.engine.decoding import Decoded, Row, decode, score
-from lauragpt.engine.longform import Chunk, batches, cut, is_silent
+from lauragpt.engine.longform import PAUSE, Chunk, batches, cut, is_silent
 from lauragpt.errors import LauraError
 from lauragpt.result import Result, Segment, Word, confidence_of
 from lauragpt.tasks import EMOTIONS, TASKS, text_to_slu
@@ -46,17 +46,9 @@ class Piece:
 def listen(core: Core, task: str, waves: list[np.ndarray], lang: str | None = None, min_confidence: float = 0.0) -> list[Result]:
     """The answer of an audio -> text task to each wave. `lang` None: the GPT tells each chunk's own. What it is less sure of than
     `min_confidence` is left out, and counted in the receipt. LauraError for a confidence that is none."""
-    if not 0 <= min_confidence <= 1:
-        raise LauraError(f"min_confidence is {min_confidence}: give a number from 0 (answer always) to 1")
-    pieces = cut_all(waves)
-    _hear_all(core, task, pieces, lang)
-    if task in core.pieces:  # what has words is read again, in pieces that the checkpoint reads better
-        pieces = [part for piece in pieces for part in (_parts(piece, *core.pieces[task]) if piece.text else [piece])]
-        _hear_all(core, task, [piece for piece in pieces if piece.lang is None], lang)
-    for piece in pieces:
-        piece.withheld = bool(piece.text) and (confidence_of(piece.decoded.log_probs) or 0.0) < min_confidence
-        piece.text = "" if piece.withheld else piece.text
-    finish = {"ser": _emotion, "slu": _order, "aac": _caption}.get(task, _text)
+    check_confidence(min_confidence)
+    pieces = hear(core, task, cut_all(waves, PAUSE if task == "asr" else None), lang, min_confidence)
+    finish = {"ser": _emotion, "slu": _order, "aac": _caption}.get(task, in_order)
     results = [finish(core, task, [piece for piece in pieces if piece.item == item], lang) for item in range(len(waves))]
     for result in results:
         if task == "ser" and result.confidence is not None and result.confidence < min_confidence:
@@ -66,8 +58,25 @@ def listen(core: Core, task: str, waves: list[np.ndarray], lang: str | None = No
     return results
 
 
-def cut_all(waves: list[np.ndarray]) -> list[Piece]:
-    return [Piece(item, chunk, wave[chunk.start : chunk.end]) for item, wave in enumerate(waves) for chunk in cut(wave)]
+def check_confidence(min_confidence: float) -> None:
+    if not 0 <= min_confidence <= 1:
+        raise LauraError(f"min_confidence is {min_confidence}: give a number from 0 (answer always) to 1")
+
+
+def hear(core: Core, task: str, pieces: list[Piece], lang: str | None, min_confidence: float = 0.0) -> list[Piece]:
+    """Pieces with what was heard in them, some of them in several parts."""
+    _hear_all(core, task, pieces, lang)
+    if task in core.pieces:  # what has words is read again, in pieces that the checkpoint reads better
+        pieces = [part for piece in pieces for part in (_parts(piece, *core.pieces[task]) if piece.text else [piece])]
+        _hear_all(core, task, [piece for piece in pieces if piece.lang is None], lang)
+    for piece in pieces:
+        piece.withheld = bool(piece.text) and (confidence_of(piece.decoded.log_probs) or 0.0) < min_confidence
+        piece.text = "" if piece.withheld else piece.text
+    return pieces
+
+
+def cut_all(waves: list[np.ndarray], pause: float | None = None) -> list[Piece]:
+    return [Piece(item, chunk, wave[chunk.start : chunk.end]) for item, wave in enumerate(waves) for chunk in cut(wave, pause=pause)]
 
 
 def _parts(piece: Piece, shortest: float, longest: float) -> list[Piece]:
@@ -115,7 +124,7 @@ def drafts_of(core: Core, encoded: Encoded) -> list[list[int]]:
     return [core.tokenizer.encode(units.decode(row).strip(), letters=True) for row in best]
 
 
-def _text(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
+def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
     """Chunks' texts one after the other; the language is the one heard longest."""
     heard = {piece.lang: 0.0 for piece in pieces if piece.lang}
     for piece in pieces:
@@ -172,14 +181,14 @@ def word_confidences(tokenizer: Tokenizer, decoded: Decoded) -> list[float | Non
 
 def _caption(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
     """A sound that goes on for several chunks is said once."""
-    result = _text(core, task, pieces, lang)
+    result = in_order(core, task, pieces, lang)
     result.text = "; ".join(dict.fromkeys(piece.text for piece in pieces if piece.text))
     return result
 
 
 def _order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
     """The intent and slots of the chunk the GPT is surest of; every chunk's own stand in the segments."""
-    result = _text(core, task, pieces, lang)
+    result = in_order(core, task, pieces, lang)
     spoken = [piece for piece in pieces if piece.text]
     best = max(spoken, key=lambda piece: confidence_of(piece.decoded.log_probs) or 0.0, default=None)
     result.text = best.text if best else ""
@@ -195,7 +204,7 @@ def _emotion(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Re
         for piece in scored:
             best = int(piece.scores.argmax())
             piece.text, piece.decoded.log_probs = EMOTIONS[best], [math.log(max(piece.scores[best], 1e-300))]
-    result = _text(core, task, pieces, lang)
+    result = in_order(core, task, pieces, lang)
     if scored:
         result.scores = dict(zip(EMOTIONS, (float(share) for share in mean)))
         result.text = EMOTIONS[int(mean.argmax())]

@@ -14,6 +14,9 @@ from lauragpt.errors import LauraError
 
 HOP = 640  # samples a codec token: strides 8 * 5 * 4 * 2 * 2
 SHORTEST, LONGEST = 8.0, 20.0  # seconds of a chunk of long audio
+PAUSE = 1.0  # seconds without a sound, which end what is being said
+BEAT = HOP // 2  # samples over which a pause is looked for: 20 ms
+QUIET = 0.02  # RMS in a pause, of the loudest beat's before it (-34 dB)
 BRIEFEST = 0.1  # seconds: less holds neither a word nor a sound to name
 SILENCE = 3e-4  # RMS (-70 dBFS) under which the loudest 100 ms count as no sound at all
 
@@ -36,18 +39,70 @@ def read_audio(audio: str | Path | bytes | np.ndarray) -> np.ndarray:
     return wave
 
 
-def cut(wave: np.ndarray, shortest: float = SHORTEST, longest: float = LONGEST) -> list[Chunk]:
-    """Chunks of `shortest` to `longest` seconds, each ending at the quietest 100 ms that this leaves open; a wave of up to `longest` is
-    one chunk."""
-    shortest, longest = int(shortest * SAMPLE_RATE), int(longest * SAMPLE_RATE)
-    chunks, start = [], 0
-    while len(wave) - start > longest:
-        # The rest must not be shorter than a chunk may be.
-        latest = min(start + longest, len(wave) - shortest)
-        end = quietest(wave, start + shortest, latest)
-        chunks.append(Chunk(start, end))
-        start = end
-    return [*chunks, Chunk(start, len(wave))]
+def cut(wave: np.ndarray, shortest: float = SHORTEST, longest: float = LONGEST, pause: float | None = None) -> list[Chunk]:
+    """The chunks of a whole wave, as `Chunker` makes them."""
+    chunker = Chunker(shortest, longest, pause)
+    return [chunk for chunk, _ in [*chunker.feed(wave), *chunker.finish()]]
+
+
+class Chunker:
+    """A wave that comes in pieces -> its chunks, each as soon as nothing that is still to come can move its end, so that a recording is cut
+    the same however it comes. It holds no more than the open chunk.
+
+    A chunk ends in the first pause of `pause` seconds behind a sound (None: pauses are not looked for), else after `shortest` to
+    `longest` seconds at the quietest 100 ms that this leaves open; what is left at the end is not shorter than `shortest`, unless it
+    follows a pause or is all there is."""
+
+    def __init__(self, shortest: float = SHORTEST, longest: float = LONGEST, pause: float | None = None):
+        self.shortest, self.longest = int(shortest * SAMPLE_RATE), int(longest * SAMPLE_RATE)
+        self.pause = None if pause is None else round(pause * SAMPLE_RATE / BEAT)
+        self.start, self.open = 0, np.zeros(0, dtype=np.float32)  # where the open chunk starts, and what there is of it
+
+    def feed(self, wave: np.ndarray) -> list[tuple[Chunk, np.ndarray]]:
+        """More of the wave (n,) -> the chunks, with their samples, that can be told now."""
+        self.open = np.concatenate([self.open, wave]) if len(self.open) else wave
+        return self._take(ended=False)
+
+    def finish(self) -> list[tuple[Chunk, np.ndarray]]:
+        """The rest."""
+        chunks = self._take(ended=True)
+        if len(self.open):
+            chunks.append((Chunk(self.start, self.start + len(self.open)), self.open))
+            self.start, self.open = self.start + len(self.open), self.open[:0]
+        return chunks
+
+    def _take(self, ended: bool) -> list[tuple[Chunk, np.ndarray]]:
+        chunks = []
+        while (end := self._end(ended)) is not None:
+            chunks.append((Chunk(self.start, self.start + end), self.open[:end]))
+            self.start, self.open = self.start + end, self.open[end:]
+        return chunks
+
+    def _end(self, ended: bool) -> int | None:
+        """Where the open chunk ends, in its own samples; None when that is not known yet, or is the end of the wave."""
+        if self.pause is not None and (found := first_pause(self.open[: self.longest], self.pause)) is not None:
+            return found
+        if len(self.open) <= self.longest or not ended and len(self.open) < self.longest + self.shortest:
+            return None
+        return quietest(self.open, self.shortest, min(self.longest, len(self.open) - self.shortest))
+
+
+def first_pause(wave: np.ndarray, beats: int) -> int | None:
+    """The middle, a multiple of HOP, of the first so many quiet beats of 20 ms behind a sound; None where there is no such pause. What is
+    quiet is told by what came before, so that more of the wave never changes the answer."""
+    wave = wave[: len(wave) // BEAT * BEAT]
+    if len(wave) < beats * BEAT:
+        return None
+    energy = np.square(wave.reshape(-1, BEAT).astype(np.float64)).mean(axis=1)
+    loudest = np.maximum.accumulate(energy)
+    quiet = (energy < np.maximum(SILENCE**2, QUIET**2 * loudest)) & (loudest >= SILENCE**2)
+    last_loud = np.maximum.accumulate(np.where(quiet, -1, np.arange(len(quiet))))
+    run = np.where(loudest >= SILENCE**2, np.arange(len(quiet)) - last_loud, 0)  # quiet beats in a row up to and with each
+    ends = np.flatnonzero(run >= beats)
+    if not len(ends):
+        return None
+    middle = (int(ends[0]) + 1) * BEAT - beats * BEAT // 2
+    return -(-middle // HOP) * HOP
 
 
 def is_silent(wave: np.ndarray) -> bool:

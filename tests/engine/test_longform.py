@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lauragpt.audio import SAMPLE_RATE
-from lauragpt.engine.longform import HOP, LONGEST, SHORTEST, batches, cut, is_silent
+from lauragpt.engine.longform import HOP, LONGEST, PAUSE, SHORTEST, Chunker, batches, cut, is_silent
 
 
 @pytest.mark.parametrize("seconds", [0.1, 5, 20, 20.01, 27.9, 28, 36.5, 61.7, 300.123])
@@ -46,3 +46,40 @@ def test_batches_hold_every_index_once_within_the_bound():
         for group in groups:
             assert len(group) <= 5
             assert len(group) == 1 or len(group) * max(sizes[i] for i in group) <= 200
+
+
+def spoken(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise with pauses of 0.2 to 2 s in it."""
+    rng, parts = np.random.default_rng(seed), []
+    while sum(map(len, parts)) < seconds * SAMPLE_RATE:
+        parts.append(0.1 * rng.normal(size=int(rng.uniform(0.3, 25) * SAMPLE_RATE)))
+        parts.append(1e-4 * rng.normal(size=int(rng.uniform(0.2, 2) * SAMPLE_RATE)))
+    return np.concatenate(parts)[: int(seconds * SAMPLE_RATE)].astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("pause", [None, PAUSE])
+def test_chunks_do_not_depend_on_how_the_wave_comes(seed, pause):
+    wave, rng = spoken(95.37, seed), np.random.default_rng(seed)
+    chunker, found, at, most = Chunker(pause=pause), [], 0, 0
+    while at < len(wave):
+        size = int(rng.choice([1, 100, 4000, 16000, 400_000]))
+        found += chunker.feed(wave[at : at + size])
+        most, at = max(most, len(chunker.open)), at + size
+    found += chunker.finish()
+    assert [chunk for chunk, _ in found] == cut(wave, pause=pause)
+    assert all(np.array_equal(samples, wave[chunk.start : chunk.end]) for chunk, samples in found)
+    assert found[0][0].start == 0 and found[-1][0].end == len(wave)
+    assert all(left[0].end == right[0].start and left[0].end % HOP == 0 for left, right in zip(found, found[1:]))
+    assert max(chunk.end - chunk.start for chunk, _ in found) <= LONGEST * SAMPLE_RATE
+    assert most < (LONGEST + SHORTEST) * SAMPLE_RATE
+
+
+def test_a_pause_ends_what_is_said_as_soon_as_it_has_lasted():
+    loud = 0.1 * np.random.default_rng(0).normal(size=3 * SAMPLE_RATE).astype(np.float32)
+    quiet = np.zeros(SAMPLE_RATE * 21 // 20, dtype=np.float32)
+    chunker = Chunker(pause=PAUSE)
+    assert not chunker.feed(np.concatenate([quiet, quiet, loud, quiet[: SAMPLE_RATE * 9 // 10]]))  # silence before it is no pause
+    ((chunk, _),) = chunker.feed(quiet[: SAMPLE_RATE // 5])
+    assert chunk.end / SAMPLE_RATE == pytest.approx(2 * 1.05 + 3 + 0.5, abs=0.05)
+    assert len(cut(np.concatenate([loud, quiet, loud]))) == 1
