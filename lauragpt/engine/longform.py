@@ -15,6 +15,7 @@ from lauragpt.errors import LauraError
 HOP = 640  # samples a codec token: strides 8 * 5 * 4 * 2 * 2
 SHORTEST, LONGEST = 8.0, 20.0  # seconds of a chunk of long audio
 PAUSE = 1.0  # seconds without a sound, which end what is being said
+UTTERANCE = 5.0  # seconds of a chunk, at least, that ends so: what is no speech is told from it better in a long one
 BEAT = HOP // 2  # samples over which a pause is looked for: 20 ms
 QUIET = 0.02  # RMS in a pause, of the loudest beat's before it (-34 dB)
 BRIEFEST = 0.1  # seconds: less holds neither a word nor a sound to name
@@ -49,7 +50,7 @@ class Chunker:
     """A wave that comes in pieces -> its chunks, each as soon as nothing that is still to come can move its end, so that a recording is cut
     the same however it comes. It holds no more than the open chunk.
 
-    A chunk ends in the first pause of `pause` seconds behind a sound (None: pauses are not looked for), else after `shortest` to
+    A chunk of UTTERANCE seconds or more ends in a pause of `pause` seconds (None: pauses are not looked for), any after `shortest` to
     `longest` seconds at the quietest 100 ms that this leaves open; what is left at the end is not shorter than `shortest`, unless it
     follows a pause or is all there is."""
 
@@ -80,16 +81,16 @@ class Chunker:
 
     def _end(self, ended: bool) -> int | None:
         """Where the open chunk ends, in its own samples; None when that is not known yet, or is the end of the wave."""
-        if self.pause is not None and (found := first_pause(self.open[: self.longest], self.pause)) is not None:
+        if self.pause is not None and (found := first_pause(self.open[: self.longest], self.pause, int(UTTERANCE * SAMPLE_RATE))) is not None:
             return found
         if len(self.open) <= self.longest or not ended and len(self.open) < self.longest + self.shortest:
             return None
         return quietest(self.open, self.shortest, min(self.longest, len(self.open) - self.shortest))
 
 
-def first_pause(wave: np.ndarray, beats: int) -> int | None:
-    """The middle, a multiple of HOP, of the first so many quiet beats of 20 ms behind a sound; None where there is no such pause. What is
-    quiet is told by what came before, so that more of the wave never changes the answer."""
+def first_pause(wave: np.ndarray, beats: int, earliest: int = 0) -> int | None:
+    """The middle, a multiple of HOP, of the first so many quiet beats of 20 ms behind a sound, where it is not before `earliest`; None where
+    there is no such pause. What is quiet is told by what came before, so that more of the wave never changes the answer."""
     wave = wave[: len(wave) // BEAT * BEAT]
     if len(wave) < beats * BEAT:
         return None
@@ -98,11 +99,9 @@ def first_pause(wave: np.ndarray, beats: int) -> int | None:
     quiet = (energy < np.maximum(SILENCE**2, QUIET**2 * loudest)) & (loudest >= SILENCE**2)
     last_loud = np.maximum.accumulate(np.where(quiet, -1, np.arange(len(quiet))))
     run = np.where(loudest >= SILENCE**2, np.arange(len(quiet)) - last_loud, 0)  # quiet beats in a row up to and with each
-    ends = np.flatnonzero(run >= beats)
-    if not len(ends):
-        return None
-    middle = (int(ends[0]) + 1) * BEAT - beats * BEAT // 2
-    return -(-middle // HOP) * HOP
+    middles = (np.arange(len(quiet)) + 1) * BEAT - beats * BEAT // 2
+    found = middles[(run >= beats) & (middles >= earliest)]
+    return -(-int(found[0]) // HOP) * HOP if len(found) else None
 
 
 def is_silent(wave: np.ndarray) -> bool:

@@ -76,10 +76,12 @@ def test_chunks_do_not_depend_on_how_the_wave_comes(seed, pause):
 
 
 def test_a_pause_ends_what_is_said_as_soon_as_it_has_lasted():
-    loud = 0.1 * np.random.default_rng(0).normal(size=3 * SAMPLE_RATE).astype(np.float32)
+    loud = 0.1 * np.random.default_rng(0).normal(size=4 * SAMPLE_RATE).astype(np.float32)
     quiet = np.zeros(SAMPLE_RATE * 21 // 20, dtype=np.float32)
     chunker = Chunker(pause=PAUSE)
     assert not chunker.feed(np.concatenate([quiet, quiet, loud, quiet[: SAMPLE_RATE * 9 // 10]]))  # silence before it is no pause
     ((chunk, _),) = chunker.feed(quiet[: SAMPLE_RATE // 5])
-    assert chunk.end / SAMPLE_RATE == pytest.approx(2 * 1.05 + 3 + 0.5, abs=0.05)
+    assert chunk.end / SAMPLE_RATE == pytest.approx(2 * 1.05 + 4 + 0.5, abs=0.05)
     assert len(cut(np.concatenate([loud, quiet, loud]))) == 1
+    (first, second) = cut(np.concatenate([loud[:SAMPLE_RATE], *[quiet] * 5, loud]), pause=PAUSE)  # short: silence goes with it
+    assert first.end / SAMPLE_RATE == pytest.approx(5, abs=0.05)
