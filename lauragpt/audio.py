@@ -52,7 +52,8 @@ def decode_audio(data: bytes, name: str = "audio") -> np.ndarray:
         raise LauraError(f"{name} {reason}") from None
     if _truncated(data) or len(wave) < promised:
         raise LauraError(f"{name} is cut short: the file ends after {len(wave) / rate:.2f} s, before its own header says it does")
-    return check_wave(resample(wave.mean(axis=1), rate), name)
+    mono = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)  # an hour is not held twice
+    return check_wave(resample(mono, rate), name)
 
 
 def stream_audio(path: str | Path, seconds: float = 10.0) -> Iterator[np.ndarray]:
