@@ -14,7 +14,7 @@ LEVELS = (
     ("engine",),
     ("data", "evaluate"),
     ("train",),
-    ("serve", "cli", "commands", "demo", "demo_page", "live"),
+    ("serve", "cli", "commands", "demo", "demo_page", "live", "cli_training", "options"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))
