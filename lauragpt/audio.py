@@ -70,6 +70,7 @@ def stream_audio(path: str | Path, seconds: float = 10.0) -> Iterator[np.ndarray
     try:
         with soundfile.SoundFile(path) as file:
             rate, read, kept = file.samplerate, 0, 0
+            file.seekable = lambda: False  # else it seeks behind each block that is read, and an MP3's decoder begins anew there
             resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
             while len(block := file.read(max(1, int(seconds * rate)), dtype="float32", always_2d=True)):
                 read += len(block)

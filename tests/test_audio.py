@@ -140,7 +140,7 @@ def test_resample_of_nothing_and_of_nonsense():
 
 
 @pytest.mark.parametrize("rate", [SAMPLE_RATE, 8000, 44100])
-@pytest.mark.parametrize("how", [{"format": "WAV"}, {"format": "FLAC"}, {"format": "OGG", "subtype": "VORBIS"}])
+@pytest.mark.parametrize("how", [{"format": "WAV"}, {"format": "FLAC"}, {"format": "OGG", "subtype": "VORBIS"}, {"format": "MP3"}])
 def test_a_recording_in_pieces_is_the_recording(tmp_path, rate, how):
     rng, path = np.random.default_rng(0), tmp_path / "talk"
     path.write_bytes(encoded(rng.uniform(-0.5, 0.5, (int(3.3 * rate), 2)).astype(np.float32), rate, **how))

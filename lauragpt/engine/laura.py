@@ -54,8 +54,8 @@ class Laura:
     def transcribe_stream(
         self, pieces: Iterable[np.ndarray], lang: str | None = None, min_confidence: float = 0.0, every: float | None = 1.0
     ) -> Iterator[Result]:
-        """Pieces (n,) at 16 kHz of what is being spoken -> a `Result` for each stretch of it, ended by a pause of a second after 5 s and more, or after 20 s at
-        most, with the text that `transcribe` gives it. Between them come results whose `final` is False: the stretch so far, after
+        """Pieces (n,) at 16 kHz of what is being spoken -> a `Result` for each stretch of it, ended by a pause of a second after 5 s and more, or within 20 s, told
+        8 s later, where it is never quiet, with the text that `transcribe` gives it. Between them come results whose `final` is False: the stretch so far, after
         `every` seconds of new sound (None: never). Memory does not grow."""
         return live.transcribe_stream(self.core, pieces, self.core.check_lang(lang), min_confidence, every)
 

@@ -4,6 +4,7 @@ In: pieces of a wave (n,) at 16 kHz, of any size, as they come. Out: `Result`s, 
 and is that of the same chunk when the whole recording is given at once; between them, if wanted, what the open chunk would give by now.
 """
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ import numpy as np
 from lauragpt.audio import SAMPLE_RATE, check_wave
 from lauragpt.engine.core import Core
 from lauragpt.engine.listening import Piece, check_confidence, hear, in_order
-from lauragpt.engine.longform import BRIEFEST, PAUSE, Chunk, Chunker
+from lauragpt.engine.longform import BRIEFEST, LONGEST, PAUSE, Chunk, Chunker
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
 
@@ -20,8 +21,9 @@ from lauragpt.result import Result
 def transcribe_stream(
     core: Core, pieces: Iterable[np.ndarray], lang: str | None = None, min_confidence: float = 0.0, every: float | None = 1.0
 ) -> Iterator[Result]:
-    """`every`: seconds of new sound after which the open chunk is heard so far; None waits for its end. LauraError, before anything is
-    heard, for options that are wrong, and for a piece that is no sound."""
+    """`every`: seconds of new sound after which the open chunk is heard so far, more where hearing takes long; None waits for its end.
+    LauraError, before anything is heard, for options that are wrong; for a piece that is no sound behind the answer to what came before it,
+    and for less than 0.1 s in all."""
     check_confidence(min_confidence)
     if every is not None and not every > 0:
         raise LauraError(f"every is {every}: give a number of seconds above 0, or None")
@@ -33,15 +35,47 @@ def _results(core: Core, pieces: Iterable[np.ndarray], lang: str | None, min_con
         result = in_order(core, "asr", hear(core, "asr", [Piece(0, chunk, wave)], lang, min_confidence), lang)
         return replace(result, final=final)
 
-    chunker, heard = Chunker(pause=PAUSE), 0  # heard: the sample up to which there was an answer
-    for piece in pieces:
-        for chunk, wave in chunker.feed(check_wave(piece, "a piece of the stream")):
+    # heard: the sample up to which there was an answer; cost: seconds that the last unfinished one took
+    chunker, source, heard, cost = Chunker(pause=PAUSE), Gathered(pieces), 0, 0.0
+    for piece in source:
+        for chunk, wave in chunker.feed(piece):
             yield answer(chunk, wave, True)
             heard = chunk.end
-        there = chunker.start + len(chunker.open)
-        if every is not None and there - heard >= every * SAMPLE_RATE:
-            yield answer(Chunk(chunker.start, there), chunker.open, False)
-            heard = there
+        there = chunker.start + min(len(chunker.open), int(LONGEST * SAMPLE_RATE))
+        # What is unfinished takes half of the time at most, so that a slow machine does not fall behind.
+        if every is not None and there - heard >= max(every, 2 * cost) * SAMPLE_RATE:
+            began = time.monotonic()
+            result = answer(Chunk(chunker.start, there), chunker.open[: there - chunker.start], False)
+            cost, heard = time.monotonic() - began, there
+            yield result
     for chunk, wave in chunker.finish():
         if chunk.start or len(wave) >= BRIEFEST * SAMPLE_RATE:
             yield answer(chunk, wave, True)
+        elif source.failed is None:
+            raise LauraError(f"the stream is {len(wave) / SAMPLE_RATE * 1000:.0f} ms long: give at least {BRIEFEST * 1000:.0f} ms")
+    if source.failed is not None:
+        raise source.failed
+
+
+class Gathered:
+    """Pieces of any size as copies of 100 ms and more. When they fail, `failed` says how, and what came before is given all the same."""
+
+    LEAST = SAMPLE_RATE // 10
+
+    def __init__(self, pieces: Iterable[np.ndarray]):
+        self.pieces, self.failed = pieces, None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        kept, count = [], 0
+        try:
+            for piece in self.pieces:
+                if np.size(piece):
+                    kept.append(np.array(check_wave(piece, "a piece of the stream")))  # whoever gives it may use its place again
+                    count += len(kept[-1])
+                if count >= self.LEAST:
+                    yield np.concatenate(kept)
+                    kept, count = [], 0
+        except LauraError as error:
+            self.failed = error
+        if kept:
+            yield np.concatenate(kept)

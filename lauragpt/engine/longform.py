@@ -94,7 +94,7 @@ def first_pause(wave: np.ndarray, beats: int, earliest: int = 0) -> int | None:
     wave = wave[: len(wave) // BEAT * BEAT]
     if len(wave) < beats * BEAT:
         return None
-    energy = np.square(wave.reshape(-1, BEAT).astype(np.float64)).mean(axis=1)
+    energy = wave.reshape(-1, BEAT).astype(np.float64).var(axis=1)  # an offset is no sound
     loudest = np.maximum.accumulate(energy)
     quiet = (energy < np.maximum(SILENCE**2, QUIET**2 * loudest)) & (loudest >= SILENCE**2)
     last_loud = np.maximum.accumulate(np.where(quiet, -1, np.arange(len(quiet))))

@@ -55,6 +55,8 @@ def _alike(now: object, before: object) -> bool:
 
 
 def _again(laura: "Laura", row: dict, receipt: dict) -> Result:
+    if "final" in row:
+        raise LauraError("it was part of a stream: only answers to whole recordings are made again")
     task, lang, file = row["task"], row.get("lang"), row.get("file")
     drawn = {key: receipt[key] for key in ("seed", "temperature", "top_k") if key in receipt}
     try:

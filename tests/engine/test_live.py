@@ -1,6 +1,8 @@
 """A transcript of what is still being spoken: it ends up as that of the whole recording."""
 
 import io
+import os
+import signal
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import pytest
 
 from lauragpt import Laura
 from lauragpt.errors import LauraError
-from lauragpt.live import Samples
+from lauragpt.live import Samples, _tail
 
 SAMPLE_RATE = 16000
 
@@ -43,6 +45,8 @@ def test_the_finals_are_the_answer_to_the_whole(laura, seed):
     offline = laura.transcribe(whole, lang="en")
     assert [(s.start, s.end, s.text) for r in finals for s in r.segments] == [(s.start, s.end, s.text) for s in offline.segments]
     assert " ".join(r.text for r in finals if r.text) == offline.text
+    sure = [s.confidence for s in offline.segments]  # which depends on every sample
+    assert [s.confidence for r in finals for s in r.segments] == pytest.approx(sure, rel=1e-5) and len(set(sure)) > 1
     assert sum(r.receipt["seconds_read"] for r in finals) == pytest.approx(47, abs=0.01)
     assert len(finals) > 1 and len(partials) > 5
     assert [r.text for r in laura.transcribe_stream(pieces(whole, seed + 9), lang="en", every=None)] == [r.text for r in finals]
@@ -52,9 +56,31 @@ def test_wrong_options_are_told_before_anything_is_heard(laura):
     for wrong, words in (({"every": 0.0}, "every is 0.0"), ({"min_confidence": 2.0}, "min_confidence"), ({"lang": "xx"}, "xx")):
         with pytest.raises(LauraError, match=words):
             laura.transcribe_stream([], **wrong)
-    with pytest.raises(LauraError, match="NaN"):
-        list(laura.transcribe_stream([np.array([np.nan])]))
+    with pytest.raises(LauraError, match="50 ms long"):
+        list(laura.transcribe_stream([np.zeros(800)]))
     assert list(laura.transcribe_stream([])) == []
+
+
+def test_what_came_before_a_failure_is_answered(laura):
+    whole, heard = wave()[: 3 * SAMPLE_RATE], []
+    with pytest.raises(LauraError, match="NaN"):
+        for result in laura.transcribe_stream([whole, np.array([np.nan])], lang="en", every=None):
+            heard.append(result)
+    assert [r.receipt["seconds_read"] for r in heard] == [3.0] and heard[0].final
+
+
+def test_empty_pieces_and_a_place_that_is_used_again_change_nothing(laura):
+    def pieces():
+        place = np.zeros(4000, dtype=np.float32)
+        for at in range(0, len(whole), 4000):
+            place[:] = whole[at : at + 4000]
+            yield place
+            yield place[:0]
+            place[:] = 9
+
+    whole = wave()[: 4 * SAMPLE_RATE]
+    ((streamed,), offline) = laura.transcribe_stream(pieces(), lang="en", every=None), laura.transcribe(whole, lang="en")
+    assert streamed.confidence == pytest.approx(offline.confidence, rel=1e-4)
 
 
 class Slowly(io.BytesIO):
@@ -73,6 +99,7 @@ def test_samples_come_whole_from_any_stream():
     tone = (8000 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)).astype("<i2")
     resampled = np.concatenate(list(Samples(io.BytesIO(tone.tobytes()), 8000)))
     assert len(resampled) == 16000 and np.abs(np.fft.rfft(resampled)).argmax() == 440
+    assert [piece.tolist() for piece in Samples(io.BytesIO(b"\0\x40"))] == [[0.5]]
     for bad, words in ((b"", "no samples"), (b"RIFF" + bytes(40), "not raw samples")):
         with pytest.raises(LauraError, match=words):
             list(Samples(io.BytesIO(bad)))
@@ -88,3 +115,19 @@ def test_lines_come_before_the_stream_ends(debug_checkpoint):
         rest, error = process.communicate(timeout=60)
     assert b'"final": true' in rest.splitlines()[-1]
     assert process.returncode == 1 and b"middle of a sample" in error
+
+
+def test_ctrl_c_ends_the_sound_and_not_the_answer(debug_checkpoint):
+    command = [sys.executable, "-m", "lauragpt.cli", "transcribe", "--stream", "-", "--model", str(debug_checkpoint), "--format", "json", "--lang", "en"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write((wave()[: 4 * SAMPLE_RATE] * 32767).astype("<i2").tobytes())
+        process.stdin.flush()
+        assert b'"final": false' in process.stdout.readline()
+        process.send_signal(signal.SIGINT)  # busy, or waiting for more
+        lines, error = process.stdout.read().splitlines(), process.stderr.read()
+    assert b'"final": true' in lines[-1] and process.returncode == 0 and error == b""
+
+
+def test_a_line_that_is_written_over_fits_the_terminal(monkeypatch):
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((10, 5)))
+    assert _tail("one two three four") == "hree four" and _tail("short") == "short" and len(_tail("\u4f60" * 9)) == 4
