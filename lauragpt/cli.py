@@ -67,18 +67,16 @@ def transcribe(
     from lauragpt.commands import answer, check, usage
     from lauragpt.live import stream_transcript
 
+    if rate != 16_000 and not (stream and str(files[0]) == "-"):
+        usage("--rate is of the samples that --stream - reads: a file says its own")
     if stream:
         if len(files) != 1 or out is not None or format not in (Format.text, Format.json):
             usage("--stream takes one recording, or -, and writes text or json to stdout as it comes: leave -o and the others out")
-        if rate != 16_000 and str(files[0]) != "-":
-            usage("--rate is of the samples that --stream - reads: a file says its own")
         check(lang=lang)
         stream_transcript(files[0], rate, format.value, model, device, lang=lang, min_confidence=min_confidence)
         return
     if Path("-") in files:
         usage("- is read as raw samples with --stream: laura transcribe --stream -")
-    if rate != 16_000:
-        usage("--rate is of the samples that --stream - reads: a file says its own")
     check(lang=lang, out=out, format=format.value, count=len(files))
     answer(files, lambda laura, waves: laura.transcribe(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device)
 

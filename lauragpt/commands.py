@@ -28,6 +28,7 @@ GROUP = 16  # inputs held in memory and answered at a time
 EXTRAS = {"torch": "train", "accelerate": "train", "tensorboard": "train", "onnx": "train", "onnxscript": "train"}  # package -> who brings it
 SUBTITLES = ("srt", "vtt", "tsv")
 SOUNDS = (".wav", ".flac", ".ogg")
+NO_SOUND = "no sound in it (all of it is under -70 dBFS), so the answer is empty"
 
 
 def say(message: str) -> None:
@@ -54,6 +55,17 @@ def one_line() -> Iterator[None]:
             raise
         say(f"{error.name} is missing: pip install 'lauragpt[{extra}]'")
         raise typer.Exit(1) from None
+
+
+@contextlib.contextmanager
+def to_stdout() -> Iterator[None]:
+    """Whoever reads stdout may stop reading: what is left is not written. LauraError where it cannot be written."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it closes stdout
+    except OSError as error:
+        raise LauraError(f"stdout cannot be written: {error.strerror}") from None
 
 
 def check(
@@ -117,7 +129,7 @@ def answer(
     def read(path: Path) -> "np.ndarray":
         wave = read_audio(path)
         if is_silent(wave):
-            say(f"{path}: no sound in it (all of it is under -70 dBFS), so the answer is empty")
+            say(f"{path}: {NO_SOUND}")
         return wave
 
     _answer([str(path) for path in files], [lambda path=path: read(path) for path in files], run, format, out, model, device, audio)
@@ -147,7 +159,7 @@ def stream_speech(texts: list[str], model: str, device: str | None, **options: o
     failed = 0
     with one_line():
         laura = load(model, device)
-        try:
+        with to_stdout():
             for text in texts:
                 try:
                     for piece in laura.speak_stream(text, **options):
@@ -156,8 +168,6 @@ def stream_speech(texts: list[str], model: str, device: str | None, **options: o
                 except LauraError as error:  # the other texts are said all the same
                     say(str(error))
                     failed += 1
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it closes stdout
     if failed:
         raise typer.Exit(1)
 

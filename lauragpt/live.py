@@ -4,8 +4,6 @@ In: a recording, or raw 16-bit samples on stdin. Out on stdout: a line a finishe
 stretches so far, `"final": false`. In a terminal the stretch so far is shown on the last line, and written over.
 """
 
-import json
-import os
 import shutil
 import signal
 import sys
@@ -20,7 +18,7 @@ import soxr
 import typer
 
 from lauragpt.audio import SAMPLE_RATE, stream_audio
-from lauragpt.commands import load, one_line, say, usage
+from lauragpt.commands import NO_SOUND, load, one_line, say, to_stdout, usage
 from lauragpt.errors import LauraError
 
 PIECE = 0.25  # seconds read at a time, at most
@@ -95,25 +93,21 @@ def stream_transcript(path: Path, rate: int, format: str, model: str, device: st
         raw = Samples(sys.stdin.buffer, rate, stop) if str(path) == "-" else None
         pieces = raw or takewhile(lambda _: not stop.asked, stream_audio(path, PIECE))
         laura = load(model, device)
-        try:
-            for result in laura.transcribe_stream(pieces, every=1.0 if watched or format == "json" else None, **options):
-                found = found or bool(result.segments)
-                if watched:
-                    print(f"\r\x1b[K{'' if result.final else _tail(result.text)}", end="", file=sys.stderr, flush=True)
-                if format == "json":
-                    print(json.dumps(json.loads(result.to_json(str(path))) | {"final": result.final}, ensure_ascii=False), flush=True)
-                elif result.final and result.text:
-                    print(result.text, flush=True)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it closes stdout
-            return
-        except OSError as error:
-            raise LauraError(f"stdout cannot be written: {error.strerror}") from None
-        finally:
-            if watched:
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        with to_stdout():
+            try:
+                for result in laura.transcribe_stream(pieces, every=1.0 if watched or format == "json" else None, **options):
+                    found = found or bool(result.segments)
+                    if watched:
+                        print(f"\r\x1b[K{'' if result.final else _tail(result.text)}", end="", file=sys.stderr, flush=True)
+                    if format == "json":
+                        print(result.to_json(str(path), final=result.final), flush=True)
+                    elif result.final and result.text:
+                        print(result.text, flush=True)
+            finally:
+                if watched:  # or what is told next would stand behind it
+                    print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if not found:
-        say(f"{path}: no sound in it (all of it is under -70 dBFS), so the answer is empty")
+        say(f"{path}: {NO_SOUND}")
     if raw is not None and raw.halved:
         say("the stream ended in the middle of a sample, which was left out: are these 16-bit samples?")
         raise typer.Exit(1)

@@ -62,9 +62,9 @@ class Result:
             row["intent"], row["slots"] = self.intent, self.slots
         return row | {"confidence": self.confidence, "segments": [_plain(s) for s in self.segments], "receipt": self.receipt}
 
-    def to_json(self, file: str | None = None) -> str:
-        """`to_row` on one line. Strict JSON: a NaN or an infinity raises instead of being written."""
-        return json.dumps(_rounded(self.to_row(file)), ensure_ascii=False, allow_nan=False)
+    def to_json(self, file: str | None = None, **more: object) -> str:
+        """`to_row`, and `more`, on one line. Strict JSON: a NaN or an infinity raises instead of being written."""
+        return json.dumps(_rounded(self.to_row(file) | more), ensure_ascii=False, allow_nan=False)
 
     def to_text(self) -> str:
         return self.text if self.text is not None else (self.audio_path or "")

@@ -13,7 +13,7 @@ import numpy as np
 from lauragpt.audio import SAMPLE_RATE, check_wave
 from lauragpt.engine.core import Core
 from lauragpt.engine.listening import Piece, check_confidence, hear, in_order
-from lauragpt.engine.longform import BRIEFEST, LONGEST, PAUSE, Chunk, Chunker
+from lauragpt.engine.longform import LONGEST, PAUSE, Chunk, Chunker, check_length
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
 
@@ -49,10 +49,9 @@ def _results(core: Core, pieces: Iterable[np.ndarray], lang: str | None, min_con
             cost, heard = time.monotonic() - began, there
             yield result
     for chunk, wave in chunker.finish():
-        if chunk.start or len(wave) >= BRIEFEST * SAMPLE_RATE:
-            yield answer(chunk, wave, True)
-        elif source.failed is None:
-            raise LauraError(f"the stream is {len(wave) / SAMPLE_RATE * 1000:.0f} ms long: give at least {BRIEFEST * 1000:.0f} ms")
+        if not chunk.start and source.failed is None:
+            check_length(wave, "the stream")
+        yield answer(chunk, wave, True)
     if source.failed is not None:
         raise source.failed
 

@@ -35,6 +35,11 @@ def read_audio(audio: str | Path | bytes | np.ndarray) -> np.ndarray:
     else:
         name = "the audio"
         wave = decode_audio(audio, name) if isinstance(audio, bytes) else check_wave(audio, name)
+    return check_length(wave, name)
+
+
+def check_length(wave: np.ndarray, name: str) -> np.ndarray:
+    """The wave itself (N,), or LauraError when it is too short to hold anything."""
     if len(wave) < BRIEFEST * SAMPLE_RATE:
         raise LauraError(f"{name} is {len(wave) / SAMPLE_RATE * 1000:.0f} ms long: give at least {BRIEFEST * 1000:.0f} ms")
     return wave
@@ -48,7 +53,7 @@ def cut(wave: np.ndarray, shortest: float = SHORTEST, longest: float = LONGEST, 
 
 class Chunker:
     """A wave that comes in pieces -> its chunks, each as soon as nothing that is still to come can move its end, so that a recording is cut
-    the same however it comes. It holds no more than the open chunk.
+    the same however it comes. Of a stream it holds less than `longest` + `shortest` seconds.
 
     A chunk of UTTERANCE seconds or more ends in a pause of `pause` seconds (None: pauses are not looked for), any after `shortest` to
     `longest` seconds at the quietest 100 ms that this leaves open; what is left at the end is not shorter than `shortest`, unless it

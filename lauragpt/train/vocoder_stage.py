@@ -98,5 +98,4 @@ class VocoderStage(ModelStage):
         decoded = self.model.codec.decode_embeddings(embeddings[:, start : start + size].float(), lengths)
         real = clean[:, start * hop : (start + size) * hop]
         real = F.pad(real, (0, decoded.shape[1] - real.shape[1]))
-        decoded = decoded * (torch.arange(size * hop, device=lengths.device) < lengths[:, None] * hop)
-        return self.spectral_loss(decoded, real)
+        return self.spectral_loss(decoded * (torch.arange(size * hop, device=lengths.device) < lengths[:, None] * hop), real)
