@@ -28,7 +28,7 @@ from lauragpt.text import Tokenizer
 from lauragpt.train.graphs import export_graphs
 
 PACKAGES = ("lauragpt", "onnxruntime", "torch", "transformers", "numpy")
-PROMPT, LAURATTS = 24, {"width": 512, "layers": 12, "heads": 8, "kv_heads": 8, "head_width": 64, "ffn": 2048}
+PROMPT, LAURATTS = 24, {"width": 512, "layers": 12, "heads": 8, "kv_heads": 8, "head_width": 64, "ffn": 1376}
 HEADS = ("GPT", "parameters M", "batch", "runs on", "tokens a second", "times generate", "from", "to")
 
 

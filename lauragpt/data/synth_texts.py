@@ -195,11 +195,11 @@ def slurp_lines(data: Path) -> Iterator[Line]:
 # In the order they are made: what aligns easily first.
 SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
     "synth-short": (short_lines, {"hours": 1.2, "engines": {"flite": 0.95, "espeak": 0.05}}),
-    "synth-books": (book_lines, {"hours": 3.0, "dev_hours": 0.1}),
-    "synth-multi30k": (multi30k_lines("en"), {"hours": 2.0, "dev_hours": 0.15, "engines": {"flite": 1.0}}),
+    "synth-books": (book_lines, {"hours": 12.0, "dev_hours": 0.1}),
+    "synth-multi30k": (multi30k_lines("en"), {"hours": 5.0, "dev_hours": 0.15, "engines": {"flite": 1.0}}),
     "synth-slurp": (slurp_lines, {"hours": 10.0, "dev_hours": 0.3, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2}),
     "synth-tts": (tts_lines, {"hours": 6.0, "engines": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
-    "synth-multi30k-de": (multi30k_lines("de"), {"lang": "de", "hours": 0.7, "dev_hours": 0.1, "engines": {"espeak": 1.0}}),
+    "synth-multi30k-de": (multi30k_lines("de"), {"lang": "de", "hours": 2.0, "dev_hours": 0.1, "engines": {"espeak": 1.0}}),
 }
 
 

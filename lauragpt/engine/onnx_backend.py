@@ -28,15 +28,15 @@ class OnnxSession:
         embeddings = padded([np.concatenate([frames, backend.table[ids]]) for frames, ids, _ in rows])  # (B, S, D)
         times = padded([np.array([*range(len(f)), *vocabulary.times(ids, len(f), pace)], dtype=np.float32) for f, ids, pace in rows])
         self._audio, self._other = np.array([vocabulary.ahead(ids, len(f), pace) for f, ids, pace in rows]).T[..., None]  # (B, 1) each
-        self.cache = [np.zeros(shape, dtype=np.float32) for shape in backend.cache_shapes(len(rows))]
+        self.cache = np.zeros(backend.cache_shape(len(rows)), dtype=np.float32)
         logits, new = self._run(embeddings, times, np.zeros_like(self.lengths), self.lengths[:, None] - 1)
-        self.cache = [widened(part, slots_axis(i), ROOM) for i, part in enumerate(new)]
+        self.cache = widened(new, ROOM)
         self.logits = logits[:, 0]
 
-    def _run(self, embeddings: np.ndarray, times: np.ndarray, lengths: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    def _run(self, embeddings: np.ndarray, times: np.ndarray, lengths: np.ndarray, at: np.ndarray) -> list[np.ndarray]:
+        """-> logits (B, m, V), new keys and values (2 * layers, B, H, n, W)"""
         given = {"embeddings": embeddings, "times": times, "lengths": lengths, "at": at}
-        logits, *new = self.backend.run("step", given | dict(zip(self.backend.cache_names, self.cache)))
-        return logits, new
+        return self.backend.run("step", given | dict(zip(self.backend.cache_names, self.cache)))
 
     def extend(self, ids: np.ndarray) -> np.ndarray:
         ids = np.asarray(ids)
@@ -44,15 +44,10 @@ class OnnxSession:
         positions = self.lengths[:, None] + np.arange(n)
         times = (positions + np.where(self.backend.vocabulary.sounds(ids), self._audio, self._other)).astype(np.float32)
         logits, new = self._run(self.backend.table[ids], times, self.lengths, np.tile(np.arange(n), (B, 1)))
-        short = int(self.lengths.max()) + n - self.cache[1].shape[2]
-        rows = np.arange(B)[:, None]
-        for i, part in enumerate(new):
-            if short > 0:
-                self.cache[i] = widened(self.cache[i], slots_axis(i), short + ROOM)
-            if i % 2 == 0:  # keys (B, H, W, n)
-                self.cache[i][rows, :, :, positions] = part.transpose(0, 3, 1, 2)
-            else:  # values (B, H, n, W)
-                self.cache[i][rows, :, positions] = part.transpose(0, 2, 1, 3)
+        short = int(self.lengths.max()) + n - self.cache.shape[3]
+        if short > 0:
+            self.cache = widened(self.cache, short + ROOM)
+        self.cache[:, np.arange(B)[:, None], :, positions] = new.transpose(1, 3, 0, 2, 4)
         self.lengths = self.lengths + n
         self.logits = logits[:, -1]
         return logits
@@ -61,7 +56,7 @@ class OnnxSession:
         self.lengths = np.array(lengths)
 
     def select(self, rows: list[int]) -> None:
-        self.cache = [part[rows] for part in self.cache]
+        self.cache = self.cache[:, rows]
         self.lengths, self.logits = self.lengths[rows], self.logits[rows]
         self._audio, self._other = self._audio[rows], self._other[rows]
 
@@ -96,9 +91,9 @@ class OnnxBackend:
             self._opened[graph] = self.graphs.open(graph)
         return self._opened[graph].run(None, given)
 
-    def cache_shapes(self, rows: int, slots: int = 0) -> list[tuple[int, ...]]:
-        H, W = self.heads, self.head_width
-        return [(rows, H, W, slots), (rows, H, slots, W)] * self.layers
+    def cache_shape(self, rows: int, slots: int = 0) -> tuple[int, ...]:
+        """Of each layer's keys and values in turn."""
+        return len(self.cache_names), rows, self.heads, slots, self.head_width
 
     def encode(self, waves: list[np.ndarray]) -> Encoded:
         features = [self.features(wave) for wave in waves]
@@ -201,10 +196,7 @@ def padded(rows: list[np.ndarray], size: int | None = None) -> np.ndarray:
     return result
 
 
-def slots_axis(part: int) -> int:
-    """Of the cache's parts, keys (B, H, W, S) and values (B, H, S, W) in turn."""
-    return 3 - part % 2
-
-
-def widened(part: np.ndarray, axis: int, more: int) -> np.ndarray:
-    return np.concatenate([part, np.zeros((*part.shape[:axis], more, *part.shape[axis + 1 :]), dtype=part.dtype)], axis=axis)
+def widened(cache: np.ndarray, more: int) -> np.ndarray:
+    """(..., S, W) -> (..., S + more, W)"""
+    *rest, _, W = cache.shape
+    return np.concatenate([cache, np.zeros((*rest, more, W), dtype=cache.dtype)], axis=-2)

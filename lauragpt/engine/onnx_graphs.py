@@ -1,11 +1,13 @@
 """An exported graph with the weights of `model.safetensors`: no second copy of them lies on the disk.
 
-`onnx/graphs.json` says of each graph which tensor of the checkpoint each of its initializers is: as it is, transposed ("t"), or in 8-bit
-blocks ("q", their scales "s"); and the hashes of all files, so that a missing or altered one is told before anything runs.
+`onnx/graphs.json` says of each graph which tensors of the checkpoint, one below the other, each of its initializers is: as they are,
+transposed ("t"), or in 8-bit blocks ("q", their scales "s"); and the hashes of all files, so that a missing or altered one is told before
+anything runs.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from lauragpt.errors import LauraError
 
-FORMAT = "lauragpt-onnx-2"
+FORMAT = "lauragpt-onnx-3"
 BLOCK = 32  # weights that share a scale
 
 
@@ -26,8 +28,9 @@ def pack(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return packed.astype(np.uint8), scales
 
 
-def taken(weight: np.ndarray, how: str) -> np.ndarray:
-    """A tensor of the checkpoint as a graph wants it."""
+def taken(weights: Sequence[np.ndarray], how: str) -> np.ndarray:
+    """Tensors of the checkpoint as a graph wants them."""
+    weight = weights[0] if len(weights) == 1 else np.concatenate(weights)
     if weight.dtype == np.float16:
         weight = weight.astype(np.float32)
     if how == "t":
@@ -65,7 +68,7 @@ class Graphs:
         """A tensor of the checkpoint, float32 where it is a float."""
         try:
             with safe_open(self.folder / "model.safetensors", "np") as file:
-                return taken(file.get_tensor(name), "")
+                return taken([file.get_tensor(name)], "")
         except (OSError, SafetensorError) as error:
             raise LauraError(f"{self.folder} is not a whole checkpoint ({str(error).splitlines()[0][:120]}): fetch or export it again") from None
 
@@ -78,7 +81,7 @@ class Graphs:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         with safe_open(self.folder / "model.safetensors", "np") as file:
-            weights = [taken(file.get_tensor(key), how) for key, how in about["initializers"].values()]
+            weights = [taken([file.get_tensor(key) for key in keys], how) for keys, how in about["initializers"].values()]
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in weights]
         self._kept += [weights, values]
         options.add_external_initializers(list(about["initializers"]), values)

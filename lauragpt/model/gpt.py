@@ -37,11 +37,15 @@ class KVCache(Protocol):
         """Stores key, value (B, kv_heads, S, W) at `positions` (B, S); gives back all, slot = position."""
 
 
+def rates(half: int, theta: float, device: torch.device | None = None) -> Tensor:
+    """(half,): by how much each pair of a head's numbers turns from one position to the next."""
+    return theta ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
+
+
 def rotate(x: Tensor, positions: Tensor, theta: float) -> Tensor:
     """Rotary positions (arXiv 2104.09864), half-split as in Qwen: x (B, H, S, W), positions (B, S), whole or not."""
     half = x.shape[-1] // 2
-    rate = theta ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angle = positions[:, None, :, None].float() * rate
+    angle = positions[:, None, :, None].float() * rates(half, theta, x.device)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     left, right = x[..., :half], x[..., half:]
     return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)

@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 import warnings
-from copy import deepcopy
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from lauragpt.engine.onnx_graphs import BLOCK, FORMAT, hash_of, pack, taken
 from lauragpt.errors import LauraError
-from lauragpt.model.gpt import GPT, rotate
+from lauragpt.model.gpt import GPT, rates
 from lauragpt.model.laura import LauraModel, load_checkpoint
 
 OPSET = 20
@@ -46,18 +46,28 @@ class Listen(nn.Module):
         return heard.embeddings, heard.ctc_log_probs
 
 
-class Packed(nn.Module):
-    """A linear layer whose weights are 8-bit blocks: MatMulNBits of ONNX Runtime, whose rows never depend on their batch."""
+class Product(nn.Module):
+    """x -> x W^T + b for several linear layers that read the same x: their weights (N, K) one below the other, one product."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None):
+    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor] = ()):
         super().__init__()
-        packed, scales = pack(weight.detach().numpy())
-        self.register_buffer("packed", torch.from_numpy(packed))
-        self.register_buffer("scales", torch.from_numpy(scales))
-        self.bias = bias
+        self.weight, self.bias = nn.Parameter(torch.cat(list(weights))), nn.Parameter(torch.cat(list(biases))) if biases else None
 
     def forward(self, x: Tensor) -> Tensor:
-        N, K = len(self.packed), self.packed.shape[1] * BLOCK
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+class PackedProduct(Product):
+    """The same with weights in 8-bit blocks: MatMulNBits of ONNX Runtime, whose rows never depend on their batch."""
+
+    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor] = ()):
+        super().__init__(weights, biases)
+        packed, scales = pack(self.weight.detach().numpy())
+        self.register_buffer("packed", torch.from_numpy(packed))
+        self.register_buffer("scales", torch.from_numpy(scales))
+
+    def forward(self, x: Tensor) -> Tensor:
+        N, K = self.weight.shape
         attributes = {"K": K, "N": N, "bits": 8, "block_size": BLOCK, "accuracy_level": 4}
         y = torch.onnx.ops.symbolic(
             "com.microsoft::MatMulNBits", (x, self.packed, self.scales), attributes, dtype=x.dtype, shape=(*x.shape[:-1], N), version=1
@@ -65,52 +75,81 @@ class Packed(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
-def packed(gpt: GPT) -> GPT:
-    """The GPT with all its products in 8-bit blocks; float where the width is no multiple of a block."""
-    gpt = deepcopy(gpt)
-    for layer in gpt.layers:
-        for part in (layer.self_attn, layer.mlp):
-            for name, linear in list(part.named_children()):
-                if isinstance(linear, nn.Linear) and linear.in_features % BLOCK == 0:
-                    setattr(part, name, Packed(linear.weight, linear.bias))
-    return gpt
+def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm as one node."""
+    attributes = {"axis": -1, "epsilon": eps, "stash_type": 1}
+    return torch.onnx.ops.symbolic("SimplifiedLayerNormalization", (x, weight), attributes, dtype=x.dtype, shape=x.shape, version=1)
+
+
+def added_norm(x: Tensor, more: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x + more, and RMSNorm of it, as one node."""
+    *_, total = outputs = torch.onnx.ops.symbolic_multi_out(
+        "com.microsoft::SkipSimplifiedLayerNormalization", (x, more, weight), {"epsilon": eps},
+        dtypes=[x.dtype] * 4, shapes=[x.shape, x.shape[:-1] + (1,), x.shape[:-1] + (1,), x.shape], version=1,
+    )  # fmt: skip
+    return total, outputs[0]
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions as one node: x (B, H, n, W); cos, sin (B * n, W / 2) of each place (`rotate` of model/gpt.py)."""
+    B, _, n, _ = x.shape
+    places = torch.arange(B * n).view(B, n)
+    return torch.onnx.ops.symbolic("com.microsoft::RotaryEmbedding", (x, places, cos, sin), {}, dtype=x.dtype, shape=x.shape, version=1)
 
 
 class Step(nn.Module):
-    """The GPT over n new places of each row. What came before lies in the cache, keys (B, H, W, S) and values (B, H, S, W) a layer, of whose
-    S slots a row's first `lengths[b]` count. The new keys (B, H, W, n) and values (B, H, n, W) are put there by whoever keeps the cache:
-    a graph that gave back the whole of it would copy it at each token."""
+    """The GPT over n new places of each row. What came before lies in the cache, keys and values (B, H, S, W) a layer, of whose S slots a
+    row's first `lengths[b]` count. The new ones (2 * layers, B, H, n, W) are put there by whoever keeps the cache: a graph that gave back the
+    whole of it would copy it at each token.
+
+    A step of one token is little arithmetic in many nodes, so there are as few as ONNX Runtime's own allow.
+    """
 
     def __init__(self, gpt: GPT, bits: int):
         super().__init__()
-        self.gpt = packed(gpt) if bits == 8 else gpt
-        matrix = gpt.embed_tokens.weight if gpt.lm_head is None else gpt.lm_head.weight
-        self.head = Packed(matrix) if bits == 8 and matrix.shape[1] % BLOCK == 0 else gpt.logits
+        self.gpt, self.layers = gpt, nn.ModuleList()
 
-    def forward(self, embeddings: Tensor, times: Tensor, lengths: Tensor, at: Tensor, cache: list[Tensor]) -> tuple[Tensor, ...]:
+        def product(*layers: nn.Linear | nn.Embedding) -> Product:
+            kind = PackedProduct if bits == 8 and layers[0].weight.shape[1] % BLOCK == 0 else Product
+            return kind([layer.weight for layer in layers], [layer.bias for layer in layers if getattr(layer, "bias", None) is not None])
+
+        for layer in gpt.layers:
+            attention, mlp = layer.self_attn, layer.mlp
+            self.layers.append(nn.ModuleDict({
+                "qkv": product(attention.q_proj, attention.k_proj, attention.v_proj), "out": product(attention.o_proj),
+                "gate_up": product(mlp.gate_proj, mlp.up_proj), "down": product(mlp.down_proj),
+            }))  # fmt: skip
+        self.head = product(gpt.embed_tokens if gpt.lm_head is None else gpt.lm_head)
+
+    def forward(self, embeddings: Tensor, times: Tensor, lengths: Tensor, at: Tensor, cache: list[Tensor]) -> tuple[Tensor, Tensor]:
         """embeddings (B, n, D), times (B, n), lengths (B,), at (B, m): the places whose logits are wanted."""
         config, x, made = self.gpt.config, embeddings, []
-        (B, n, _), S, W, H = x.shape, cache[0].shape[3], config.head_width, config.kv_heads
-        groups = config.heads // H
-        before = (torch.arange(S) < lengths[:, None])[:, None, None, None].expand(B, 1, 1, n, S)
-        earlier = torch.ones(n, n, dtype=torch.bool).tril()[None, None, None].expand(B, 1, 1, n, n)
-        seen = torch.cat([before, earlier], -1)
-        for depth, layer in enumerate(self.gpt.layers):
-            attention, h = layer.self_attn, layer.input_layernorm(x)
-            q = attention.q_norm(attention.q_proj(h).view(B, n, -1, W)).transpose(1, 2)
-            k = attention.k_norm(attention.k_proj(h).view(B, n, -1, W)).transpose(1, 2)
-            v = attention.v_proj(h).view(B, n, -1, W).transpose(1, 2)
-            q = rotate(q, times, config.rope_theta) * W**-0.5
-            k = rotate(k, times, config.rope_theta).transpose(2, 3)
-            q = q.reshape(B, H, groups * n, W)  # the heads that share keys, one below the other
-            weights = torch.cat([q @ cache[2 * depth], q @ k], -1).view(B, H, groups, n, S + n)
-            weights = weights.masked_fill(~seen, float("-inf")).softmax(-1).view(B, H, groups * n, S + n)
+        (B, n, _), S, W, H, eps = x.shape, cache[0].shape[2], config.head_width, config.kv_heads, config.norm_eps
+        Q, groups = config.heads, config.heads // H
+        before = (torch.arange(S) < lengths[:, None])[:, None, None].expand(B, 1, n, S)
+        earlier = torch.ones(n, n, dtype=torch.bool).tril()[None, None].expand(B, 1, n, n)
+        unseen = torch.where(torch.cat([before, earlier], -1), 0.0, float("-inf")).repeat(1, 1, groups, 1)
+        angle = times.reshape(-1, 1) * rates(W // 2, config.rope_theta)
+        cos, sin = angle.cos(), angle.sin()
+        h = norm(x, self.gpt.layers[0].input_layernorm.weight, eps)
+        for depth, (layer, product) in enumerate(zip(self.gpt.layers, self.layers, strict=True)):
+            attention = layer.self_attn
+            qk, v = product["qkv"](h).view(B, n, Q + 2 * H, W).transpose(1, 2).split([Q + H, H], 1)
+            if config.qk_norm:
+                gains = torch.cat([attention.q_norm.weight.expand(Q, 1, W) * W**-0.5, attention.k_norm.weight.expand(H, 1, W)])
+                qk = norm(qk, torch.ones(W), eps) * gains
+            q, k = turned(qk, cos, sin).split([Q, H], 1)
+            q = (q if config.qk_norm else q * W**-0.5).reshape(B, H, groups * n, W)  # the heads that share keys, one below the other
+            weights = torch.cat([q @ cache[2 * depth].transpose(2, 3), q @ k.transpose(2, 3)], -1)
+            weights = (weights + unseen).softmax(-1)
             mixed = weights[..., :S] @ cache[2 * depth + 1] + weights[..., S:] @ v
-            x = x + attention.o_proj(mixed.view(B, H * groups, n, W).transpose(1, 2).reshape(B, n, -1))
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
+            mixed = mixed.view(B, Q, n, W).transpose(1, 2).reshape(B, n, -1)
+            x, h = added_norm(x, product["out"](mixed), layer.post_attention_layernorm.weight, eps)
+            gate, up = product["gate_up"](h).chunk(2, -1)
+            after = self.gpt.norm if depth + 1 == len(self.layers) else self.gpt.layers[depth + 1].input_layernorm
+            x, h = added_norm(x, product["down"](nn.functional.silu(gate) * up), after.weight, eps)
             made += [k, v]
-        x = self.gpt.norm(x)
-        return self.head(x.gather(1, at[..., None].expand(-1, -1, x.shape[-1]))), *made
+        return self.head(h.gather(1, at[..., None].expand(-1, -1, h.shape[-1]))), torch.stack(made)
 
 
 class Predict(nn.Module):
@@ -151,8 +190,7 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
     """name -> (module, example inputs, dynamic shapes, names of inputs, names of outputs)."""
     config, rows, D = model.config, {0: "B"}, model.config.gpt.width
     B, T, n, S, H, W, layers = 2, 24, 3, 16, config.gpt.kv_heads, config.gpt.head_width, config.gpt.layers
-    cache = [torch.zeros((B, H, W, S) if i % 2 == 0 else (B, H, S, W)) for i in range(2 * layers)]
-    slots = [{0: "B", 3 - i % 2: "S"} for i in range(2 * layers)]
+    cache, slots = [torch.zeros(B, H, S, W) for _ in range(2 * layers)], [{0: "B", 2: "S"}] * (2 * layers)
     parts = [f"{kind}{i}" for i in range(layers) for kind in ("keys", "values")]
     whole, half = torch.tensor([T, T // 2]), torch.tensor([8, 5])
     features, condition, hop = config.features.width, config.vocoder.features, config.codec.hop
@@ -161,7 +199,7 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
         "step": (
             Step(model.gpt, bits), (torch.randn(B, n, D), torch.zeros(B, n), torch.tensor([9, 4]), torch.zeros(B, 2, dtype=torch.long), cache),
             ({0: "B", 1: "n"}, {0: "B", 1: "n"}, rows, {0: "B", 1: "m"}, slots),
-            ["embeddings", "times", "lengths", "at", *parts], ["logits", *(f"new_{part}" for part in parts)],
+            ["embeddings", "times", "lengths", "at", *parts], ["logits", "new"],
         ),
         "predict": (
             Predict(model),  # no tensor twice: torch.export would take both for one
@@ -252,18 +290,19 @@ def exported(module: nn.Module, inputs: tuple, shapes: tuple, into: list[str], o
 
 
 class Known:
-    """The tensors of a checkpoint by what they hold, to find those of a graph again."""
+    """The tensors of a checkpoint by what they hold, and those that `Step` joins, to find those of a graph again."""
 
     def __init__(self, stored: dict[str, np.ndarray]):
-        self.found: dict[tuple, tuple[str, str]] = {}
-        for key, weight in stored.items():
+        self.found: dict[tuple, tuple[tuple[str, ...], str]] = {}
+        for keys in [(key,) for key in stored] + joined(stored):
+            weights = [stored[key] for key in keys]
             for how in ("", "t", "q", "s"):
-                if how and weight.ndim != 2 or how in ("q", "s") and weight.shape[1] % BLOCK:
+                if how and weights[0].ndim != 2 or how in ("q", "s") and weights[0].shape[1] % BLOCK:
                     continue
-                self.found.setdefault(_content(taken(weight, how)), (key, how))
+                self.found.setdefault(_content(taken(weights, how)), (keys, how))
 
-    def take_out(self, proto) -> dict[str, tuple[str, str]]:
-        """Initializer -> (tensor, how), for those that the checkpoint holds; their data leave the graph."""
+    def take_out(self, proto) -> dict[str, tuple[tuple[str, ...], str]]:
+        """Initializer -> (tensors, how), for those that the checkpoint holds; their data leave the graph."""
         from onnx import TensorProto, numpy_helper
 
         taken_out = {}
@@ -280,6 +319,14 @@ class Known:
             tensor.external_data.add(key="offset", value="0")
             tensor.external_data.add(key="length", value=str(data.nbytes))
         return taken_out
+
+
+def joined(keys: Iterable[str]) -> list[tuple[str, ...]]:
+    """Of a checkpoint's keys, those whose tensors the graphs read as one product."""
+    together = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+    return [
+        tuple(key.replace(names[0], name) for name in names) for key in keys for names in together if f".{names[0]}." in key
+    ]
 
 
 def _content(array: np.ndarray) -> tuple:
