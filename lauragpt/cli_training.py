@@ -95,10 +95,14 @@ def train(
 def export(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.", show_default=False)],
     bits: Annotated[int, typer.Option(help="Of the GPT's weights: 32 answers as torch does, 8 is faster.")] = 32,
+    check: Annotated[Path | None, typer.Option(help="Compare with torch afterwards, on the dev set of this folder of manifests.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(help="Compare on so many examples a corpus.", min=1, show_default=False)] = None,
 ):
     """Write a checkpoint's networks as ONNX graphs beside its weights, so that it runs without torch.
 
     laura export runs/mini/export
+
+    laura export runs/mini/export --check runs/data
     """
     from lauragpt.commands import one_line
 
@@ -106,7 +110,17 @@ def export(
         from lauragpt.engine.laura import find_checkpoint
         from lauragpt.train.graphs import export_graphs
 
-        print(export_graphs(find_checkpoint(checkpoint), bits))
+        folder = find_checkpoint(checkpoint)
+        if check is not None:
+            from lauragpt.evaluate.parity import chosen, parity
+
+            chosen(check, "dev", None, limit)  # what is missing is told before minutes of work, not after
+        print(export_graphs(folder, bits))
+        if check is not None:
+            found = parity(folder, check, limit=limit)
+            found.print()
+            if not found.holds:
+                raise typer.Exit(1)
 
 
 def evaluate(

@@ -1,0 +1,201 @@
+"""Whether an exported checkpoint computes what torch does: `laura export CHECKPOINT --check DATA`.
+
+In: a checkpoint's folder and the folder of manifests. The verbs answer on ONNX Runtime as ever, and torch is given every call that they make of
+the backend, with the same tokens: one token that came out otherwise does not make all those behind it incomparable. Out: a `Parity`.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from lauragpt.audio import load_audio
+from lauragpt.data.manifest import Example
+from lauragpt.engine.backend import Backend, Encoded, Session
+from lauragpt.engine.laura import Laura
+from lauragpt.errors import LauraError
+from lauragpt.evaluate.run import check, make_groups, noise_of, progress_bar, read_split
+from lauragpt.evaluate.scorers import Group
+from lauragpt.evaluate.systems import batches
+
+NEAR = 1e-3  # the two best tokens may change places where torch's logits of them differ by no more
+SOUND = 1e-3  # a sample may differ by no more
+
+
+@dataclass
+class Count:
+    """Of what one task compared."""
+
+    tokens: int = 0  # places at which the GPT was asked what comes next
+    near: int = 0  # at which another token is the likeliest, of two that torch finds as likely to within NEAR
+    other: int = 0  # at which another is, of two that it does not
+    logits: float = 0.0  # largest difference
+    codes: int = 0  # the codec's
+    other_codes: int = 0
+    sound: float = 0.0  # largest difference of a sample
+
+    @property
+    def holds(self) -> bool:
+        return not self.other and self.sound <= SOUND
+
+
+@dataclass
+class Parity:
+    rows: dict[str, Count] = field(default_factory=dict)  # by task
+
+    @property
+    def holds(self) -> bool:
+        """Tokens are equal wherever torch's two best differ by more than NEAR, sound to SOUND."""
+        return all(count.holds for count in self.rows.values())
+
+    def print(self) -> None:
+        console = Console() if sys.stdout.isatty() else Console(width=160)  # a file or a pipe has no width to fit
+        console.print(self.table())
+
+    def table(self) -> Table:
+        verdict = "It holds" if self.holds else "It does not hold"
+        rule = f"tokens are to be equal wherever torch's two best differ by more than {NEAR:g}, samples to {SOUND:g}"
+        table = Table(title="ONNX Runtime beside torch", caption=f"{verdict}: {rule}")
+        for name in ("task", "tokens", "equal %", "nearly equal", "other", "logits differ by", "codes", "equal codes %", "samples differ by"):
+            table.add_column(name, justify="left" if name == "task" else "right")
+        for task, count in self.rows.items():
+            different = count.near + count.other
+            tokens = (share(different, count.tokens), str(count.near), str(count.other), f"{count.logits:.1e}")
+            codes = (str(count.codes), share(count.other_codes, count.codes)) if count.codes else ("", "")
+            table.add_row(task, str(count.tokens), *tokens, *codes, f"{count.sound:.1e}" if count.sound else "")
+        return table
+
+
+def share(different: int, of: int) -> str:
+    """Per cent of a number that are not different."""
+    return f"{100 * (1 - different / of):.4f}" if of else ""
+
+
+@dataclass
+class Twice(Encoded):
+    """What one backend heard, and what the other did of the same."""
+
+    other: Encoded | None = None
+
+    def rows(self, rows: list[int]) -> "Twice":
+        return Twice(**vars(super().rows(rows)), other=self.other.rows(rows))
+
+
+class Shadowed:
+    """A backend whose every call another one repeats, and is compared."""
+
+    def __init__(self, backend: Backend, other: Backend):
+        self.backend, self.other, self.count = backend, other, Count()
+
+    def __getattr__(self, name: str):
+        return getattr(self.backend, name)
+
+    def encode(self, waves: list[np.ndarray]) -> Twice:
+        return Twice(**vars(self.backend.encode(waves)), other=self.other.encode(waves))
+
+    def open(self, encoded: Twice | None, ids: list[list[int]], paces: list[float] | None = None) -> "ShadowedSession":
+        theirs = self.other.open(encoded.other if encoded else None, ids, paces)
+        return ShadowedSession(self.backend.open(encoded, ids, paces), theirs, self.count)
+
+    def vocode(self, codes: list[np.ndarray], **conditions) -> list[np.ndarray]:
+        return self.same(self.backend.vocode(codes, **conditions), self.other.vocode(codes, **conditions))
+
+    def codec_encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        codes = self.backend.codec_encode(waves)
+        for ours, theirs in zip(codes, self.other.codec_encode(waves), strict=True):
+            self.count.codes += len(ours[0])  # by the first quantizer: where it chose another, those behind it must
+            self.count.other_codes += int((ours[0] != theirs[0]).sum())
+        return codes
+
+    def codec_decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
+        return self.same(self.backend.codec_decode(codes), self.other.codec_decode(codes))
+
+    def same(self, ours: list[np.ndarray], theirs: list[np.ndarray]) -> list[np.ndarray]:
+        worst = [float(np.abs(a - b).max(initial=0.0)) if a.shape == b.shape else np.inf for a, b in zip(ours, theirs, strict=True)]
+        self.count.sound = max([self.count.sound, *worst])
+        return ours
+
+
+class ShadowedSession:
+    def __init__(self, session: Session, other: Session, count: Count):
+        self.session, self.other, self.count = session, other, count
+        compare(session.logits, other.logits, count)
+
+    @property
+    def logits(self) -> np.ndarray:
+        return self.session.logits
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.session.lengths
+
+    def extend(self, ids: np.ndarray) -> np.ndarray:
+        logits = self.session.extend(ids)
+        compare(logits, self.other.extend(ids), self.count)
+        return logits
+
+    def rollback(self, lengths: np.ndarray) -> None:
+        self.session.rollback(lengths)
+        self.other.rollback(lengths)
+
+    def select(self, rows: list[int]) -> None:
+        self.session.select(rows)
+        self.other.select(rows)
+
+
+def compare(ours: np.ndarray, theirs: np.ndarray, count: Count) -> None:
+    """Logits (..., V) of both."""
+    ours, theirs = ours.reshape(-1, ours.shape[-1]), theirs.reshape(-1, theirs.shape[-1])
+    second, best = np.partition(theirs, -2, axis=1)[:, -2:].T
+    differs = ours.argmax(axis=1) != theirs.argmax(axis=1)
+    count.tokens += len(ours)
+    count.near += int((differs & (best - second <= NEAR)).sum())
+    count.other += int((differs & (best - second > NEAR)).sum())
+    count.logits = max(count.logits, float(np.abs(ours - theirs).max()))
+
+
+def chosen(data: Path, split: str, tasks: Iterable[str] | None, limit: int | None) -> tuple[list[Example], list[Group]]:
+    """All of the split, and what is compared. LauraError where there is nothing."""
+    wanted, examples = check(data, split, tasks, limit), read_split(data, split)
+    groups = make_groups([e for e in examples if e.task in wanted], limit)
+    if not groups:
+        raise LauraError(f"{data} has no {split} examples of {', '.join(wanted)}: run `laura prepare` first")
+    return examples, groups
+
+
+def parity(
+    folder: Path, data: Path, split: str = "dev", tasks: Iterable[str] | None = None, limit: int | None = None, show: bool = True
+) -> Parity:
+    """Both backends on the recordings and texts of a split. LauraError where the checkpoint was not exported, torch is missing, or the data are."""
+    examples, groups = chosen(data, split, tasks, limit)
+    laura, result, noisy = Laura.load(folder, backend="onnx"), Parity(), noise_of(examples, seed=0)
+    shadowed = Shadowed(laura.core.backend, Laura.load(folder, "cpu", backend="torch").core.backend)
+    laura.core.backend = shadowed
+    with progress_bar(show) as bar:
+        total = bar.add_task("", total=sum(len(group.examples) for group in groups))
+        for group in groups:
+            bar.update(total, description=f"{group.task} {group.name}")
+            shadowed.count = result.rows.setdefault(group.task, Count())
+            for batch in batches(sorted(group.examples, key=lambda e: e.duration), 16) if group.lang in laura.core.langs else ():
+                answer(laura, Group(group.task, group.name, group.lang, batch, len(batch)), noisy)
+                bar.advance(total, len(batch))
+    return result
+
+
+def answer(laura: Laura, group: Group, noisy: Callable[[Example, np.ndarray], np.ndarray]) -> None:
+    """Lets the verb of the group's task answer all of it."""
+    task, lang, examples = group.task, group.lang, group.examples
+    waves = [load_audio(e.audio) for e in examples if e.audio]
+    if task == "mt":
+        laura.translate(text=[e.source for e in examples], to=lang)
+    elif task == "tts":
+        laura.speak([e.source for e in examples], lang=lang)
+        laura.core.backend.codec_decode(laura.core.backend.codec_encode(waves))
+    elif task == "se":
+        laura.enhance([load_audio(e.noisy) if e.noisy else noisy(e, wave) for e, wave in zip(examples, waves, strict=True)])
+    else:
+        laura.ask(task, waves, lang if task in ("asr", "s2tt") else None)

@@ -1,0 +1,68 @@
+"""Both backends on the same recordings and texts: equal where they are, told where they are not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lauragpt.audio import save_audio
+from lauragpt.cli import app
+from lauragpt.data.manifest import Example, write_manifest
+from lauragpt.engine.laura import Laura, find_checkpoint
+from lauragpt.evaluate import parity as module
+from lauragpt.evaluate.parity import Count, compare, parity
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A dev set with an example a task, on made sounds."""
+    folder = tmp_path_factory.mktemp("data")
+    time = np.arange(20000) / 16000
+    save_audio(folder / "a.wav", (0.2 * np.sin(2 * np.pi * (200 + 150 * time) * time) * np.sin(9 * time) ** 2).astype(np.float32))
+    heard = {"corpus": "made", "split": "dev", "audio": str(folder / "a.wav"), "duration": 1.25, "lang": "en"}
+    said = {"source": "A dog runs.", "source_lang": "en"}
+    write_manifest(folder / "dev.jsonl", [
+        Example(id="asr/1", task="asr", targets=["a"], **heard), Example(id="aac/1", task="aac", targets=["a"], **heard),
+        Example(id="ser/1", task="ser", targets=["sad"], **heard), Example(id="slu/1", task="slu", targets=["a"], **heard),
+        Example(id="se/1", task="se", noisy=str(folder / "a.wav"), **heard), Example(id="tts/1", task="tts", **heard, **said),
+        Example(id="mt/1", task="mt", corpus="made", split="dev", lang="de", targets=["Ein Hund."], **said),
+    ])  # fmt: skip
+    return folder
+
+
+def test_what_ships_computes_what_torch_does(data):
+    found = parity(find_checkpoint("mini"), data, show=False)
+    assert found.holds and set(found.rows) == {"asr", "aac", "ser", "slu", "se", "tts", "mt"}
+    assert all(count.tokens > 0 and count.other == 0 and 0 < count.logits < 1e-2 for count in found.rows.values())
+    assert 0 < found.rows["tts"].sound < 1e-3 and found.rows["tts"].codes == 32 and 0 < found.rows["se"].sound < 1e-3
+
+
+def test_another_model_is_told(data, monkeypatch, capsys):
+    class Altered(Laura):
+        @classmethod
+        def load(cls, folder, device=None, backend=None):
+            laura = Laura.load(folder, device, backend)
+            if backend == "torch":
+                with torch.no_grad():
+                    laura.core.backend.model.gpt.layers[0].mlp.down_proj.weight.mul_(3.0)
+            return laura
+
+    monkeypatch.setattr(module, "Laura", Altered)
+    found = parity(find_checkpoint("mini"), data, tasks=["asr", "mt"], show=False)
+    assert not found.holds and sum(count.other for count in found.rows.values()) > 0
+    found.print()
+    assert "It does not hold" in capsys.readouterr().out
+
+
+def test_near_and_other_tokens_are_told_apart():
+    theirs = np.array([[3.0, 2.0, 1.0], [2.0, 2.0 - 5e-4, 1.0], [2.0, 1.5, 1.0]])
+    count = Count()
+    compare(np.array([[3.1, 2.0, 1.0], [2.0, 2.0 + 1e-5, 1.0], [2.0, 2.1, 1.0]]), theirs, count)
+    assert (count.tokens, count.near, count.other) == (3, 1, 1) and count.logits == pytest.approx(0.6)
+
+
+def test_export_checks(data, tmp_path, debug_checkpoint):
+    done = CliRunner().invoke(app, ["export", str(debug_checkpoint), "--check", str(tmp_path / "none")])
+    assert done.exit_code == 1 and "is not a folder" in done.stderr and not (debug_checkpoint / "onnx").exists()
