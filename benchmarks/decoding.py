@@ -1,7 +1,7 @@
 """How quickly the GPT writes, beside transformers' `generate` with the same weights: tokens a second, at several batches.
 
-Two GPTs: the checkpoint's, and one of the size of FunAudioLLM's LauraTTS (12 layers, 512 wide, 8 heads, 2048 in the feed-forward) with random
-weights, which cost the same time as trained ones. Ours run on ONNX Runtime, with weights of 32 and of 8 bits, and on torch; greedy, every row to
+Two GPTs: the checkpoint's, and one of the size of FunAudioLLM's LauraTTS (12 layers, 512 wide, 8 heads, 2048 in the feed-forward, whose two
+matrices are as many weights as our three of 1376) with random weights, which cost the same time as trained ones. Ours run on ONNX Runtime, with weights of 32 and of 8 bits, and on torch; greedy, every row to
 the same number of tokens. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
 Out: a table on stdout, decoding.json and decoding.md in a folder.
 """
@@ -29,7 +29,8 @@ from lauragpt.train.graphs import export_graphs
 
 PACKAGES = ("lauragpt", "onnxruntime", "torch", "transformers", "numpy")
 PROMPT, LAURATTS = 24, {"width": 512, "layers": 12, "heads": 8, "kv_heads": 8, "head_width": 64, "ffn": 1376}
-HEADS = ("GPT", "parameters M", "batch", "runs on", "tokens a second", "times generate", "from", "to")
+BYTES = {"ONNX Runtime, 8 bits": 1.125}  # a weight, with its share of a block's scale; 4 elsewhere
+HEADS = ("GPT", "parameters M", "batch", "runs on", "tokens a second", "times generate", "from", "to", "weights GB/s", "GFLOP/s")
 
 
 def folders(checkpoint: Path, place: Path) -> dict[str, Path]:
@@ -78,6 +79,21 @@ def generate_of(folder: Path, new: int) -> tuple[Callable[[np.ndarray], None], i
     return write, sum(p.numel() for p in gpt.parameters())
 
 
+def limits() -> dict[str, float]:
+    """What the machine can do with the same threads: reading from memory, GB/s, and float32 products of 2048-cubes, GFLOP/s; the best of five."""
+    large, cube = torch.ones(2**28), torch.randn(2048, 2048)
+
+    def best(call: Callable) -> float:
+        taken = []
+        for _ in range(5):
+            began = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - began)
+        return min(taken)
+
+    return {"memory GB/s": 4 * len(large) / best(large.sum) / 1e9, "GFLOP/s": 2 * 2048**3 / best(lambda: cube @ cube) / 1e9}
+
+
 def measure(made: dict[str, Path], batches: tuple[int, ...], new: int, runs: int) -> list[dict]:
     rows = []
     for name in dict.fromkeys(key.partition("/")[0] for key in made):
@@ -96,10 +112,12 @@ def measure(made: dict[str, Path], batches: tuple[int, ...], new: int, runs: int
                     if run:  # the first is a warm-up
                         taken[who].append(time.perf_counter() - began)
             for who, own in taken.items():
+                rate = batch * new / statistics.median(own)
                 ratios = sorted(theirs / mine for theirs, mine in zip(taken["transformers generate"], own, strict=True))
                 rows.append({
-                    "GPT": name, "parameters M": size / 1e6, "batch": batch, "runs on": who, "tokens a second": batch * new / statistics.median(own),
+                    "GPT": name, "parameters M": size / 1e6, "batch": batch, "runs on": who, "tokens a second": rate,
                     "times generate": statistics.median(ratios), "from": ratios[0], "to": ratios[-1],
+                    "weights GB/s": rate / batch * size * BYTES.get(who, 4) / 1e9, "GFLOP/s": 2 * size * rate / 1e9,
                 })  # fmt: skip
     return rows
 
@@ -109,7 +127,9 @@ def markdown(report: dict) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
     lines = ["# Speed of the GPT" + ", the quick form: for a look, not to be quoted" * report["quick"], ""]
     lines += [f"- {where['cpu']}, {where['threads']} threads; {where['system']}, Python {where['python']}, {packages}; load average before {where['load_average']}"]
-    lines += [f"- {report['new']} tokens written behind {PROMPT}, greedy; {report['runs']} runs in turn, the median; the last two columns are the least and the most"]
+    lines += [f"- {report['new']} tokens written behind {PROMPT}, greedy; {report['runs']} runs in turn, the median, and the least and the most"]
+    can = report["limits"]
+    lines += [f"- what the machine can do with these threads: read {can['memory GB/s']:.1f} GB/s from memory, {can['GFLOP/s']:.0f} GFLOP/s in float32 products. A step reads every weight once, whatever the batch"]
     lines += ["", "| " + " | ".join(HEADS) + " |", "|" + " --- |" * len(HEADS)]
     lines += ["| " + " | ".join(cell(row[name]) for name in HEADS) + " |" for row in report["rows"]]
     return "\n".join(lines) + "\n"
@@ -124,7 +144,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
         made = folders(folder, Path(place))
         laura = Laura.load(next(iter(made.values())))
         torch.set_num_threads(laura.core.backend.threads)  # the same for all
-        report = {"checkpoint": folder.name, "quick": quick, "new": new, "runs": runs, "machine": machine(laura, PACKAGES)}
+        report = {"checkpoint": folder.name, "quick": quick, "new": new, "runs": runs, "machine": machine(laura, PACKAGES), "limits": limits()}
         report["rows"] = measure(made, batches, new, runs)
     command.write(report, out, "decoding", markdown(report))
     return report

@@ -36,6 +36,8 @@ from lauragpt.evaluate.report import number
 
 ITEMS = 8  # inputs a verb is given: one by one, and all in one call
 LONG = 60  # seconds; a longer recording is read once, without a warm-up, which would cost minutes and change nothing
+PEER_LONGEST = 600  # seconds that the peer is given at most: it takes a quarter of real time
+FITTED = 20  # seconds from which on growth is fitted: less is one chunk
 PACKAGES = ("lauragpt", "onnxruntime", "torch", "numpy", "pocketsphinx")
 
 
@@ -46,7 +48,7 @@ class Plan:
     runs: int  # the median of them counts
 
 
-FULL, QUICK = Plan(5.0, (1, 5, 20, 60, 300, 600), 5), Plan(1.0, (1, 2), 1)
+FULL, QUICK = Plan(5.0, (1, 5, 20, 60, 300, 600, 1800, 3600), 5), Plan(1.0, (1, 2), 1)
 
 # verb -> (kind of its inputs, how it is asked about a list of them)
 VERBS: dict[str, tuple[str, Callable[[Laura, list], list]]] = {
@@ -133,14 +135,28 @@ def measure_growth(checkpoint: str, plan: Plan, peer: Callable | str, tick: Call
                     break
                 row = {"verb": verb, "audio_seconds": length, "runs": runs, "seconds": seconds, "real_time_factor": seconds / length}
                 row |= {"peak_mib": peak, "loaded_mib": loaded, "peer_seconds": None, "times_peer": None}
-                if verb == "transcribe" and callable(peer):
+                if verb == "transcribe" and callable(peer) and length <= PEER_LONGEST:
                     tick(f"pocketsphinx, {length} s")
                     row["peer_seconds"], _ = timed(runs, warm, peer, material("speech", length, 1)[0])
                     row["times_peer"] = seconds / row["peer_seconds"]
-                elif verb == "transcribe":
+                elif verb == "transcribe" and not callable(peer):
                     row["times_peer"] = peer
                 rows.append(row)
     return rows
+
+
+def growth(rows: list[dict]) -> list[str]:
+    """A sentence a verb: with which power of the length its time grows, and how much its memory, from FITTED seconds on."""
+    told = []
+    for verb in dict.fromkeys(row["verb"] for row in rows):
+        long = [row for row in rows if row["verb"] == verb and row["audio_seconds"] >= FITTED]
+        if len(long) < 3:
+            continue
+        power = np.polyfit(np.log([row["audio_seconds"] for row in long]), np.log([row["seconds"] for row in long]), 1)[0]
+        held = [row["peak_mib"] for row in long if row["peak_mib"] is not None]
+        memory = f", memory from {held[0]:.0f} to {held[-1]:.0f} MiB" if held else ""
+        told.append(f"{verb}, {long[0]['audio_seconds']} to {long[-1]['audio_seconds']} s: time grows as the length to the power {power:.2f}{memory}")
+    return told
 
 
 @functools.cache
@@ -272,7 +288,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Drawn between measurements only, so that drawing takes nothing from what is timed.
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        task = bar.add_task("", total=2 * len(VERBS) + (len(GROWING) + callable(peer)) * len(plan.lengths))
+        task = bar.add_task("", total=2 * len(VERBS) + len(GROWING) * len(plan.lengths) + callable(peer) * sum(length <= PEER_LONGEST for length in plan.lengths))
         done = itertools.count()
 
         def tick(name: str) -> None:
@@ -280,6 +296,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
 
         report["verbs"] = measure_verbs(laura, plan, tick, report["notes"])
         report["growth"] = measure_growth(checkpoint, plan, peer, tick, report["notes"])
+    report["notes"] += growth(report["growth"])
     try:
         draw(report, out / "speed.png")
     except MissingPackage as error:

@@ -173,9 +173,29 @@ def test_a_process_that_is_killed_is_a_note_and_the_next_verb_is_measured(speed,
     monkeypatch.setattr(speed, "ProcessPoolExecutor", Pool)
     notes = []
     rows = speed.measure_growth("any", speed.FULL, "no peer", lambda name: None, notes)
-    assert [row["audio_seconds"] for row in rows] == [1, 5, 20, 60, 1, 5, 20, 60, 300, 600]
-    assert [row["runs"] for row in rows if row["audio_seconds"] > 60] == [1, 1]
+    assert [row["audio_seconds"] for row in rows] == [1, 5, 20, 60, 1, 5, 20, 60, 300, 600, 1800, 3600]
+    assert [row["runs"] for row in rows if row["audio_seconds"] > 60] == [1] * 4
     assert len(notes) == 1 and "transcribe was not measured from 300 s on" in notes[0]
+
+
+def test_growth_is_fitted_beyond_one_chunk(speed):
+    rows = [{"verb": "enhance", "audio_seconds": n, "seconds": 0.01 * n**1.5 + 5 * (n < 20), "peak_mib": 100.0 + n} for n in (1, 20, 200, 2000)]
+    assert speed.growth(rows) == ["enhance, 20 to 2000 s: time grows as the length to the power 1.50, memory from 120 to 2100 MiB"]
+    assert speed.growth(rows[:3]) == []
+
+
+def test_recognition_is_measured_beside_others(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "recognition.py"), "--quick", "--out", str(tmp_path)]
+    process = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    assert process.returncode == 0, process.stderr
+    report = json.loads((tmp_path / "recognition.json").read_text(encoding="utf-8"))
+    missing = [note for note in report["notes"] if "CTranslate2" in note and "pip install ctranslate2" in note]
+    names = {"mini", "Whisper tiny, transformers", "pocketsphinx"} | (set() if missing else {"Whisper tiny, CTranslate2, 8 bits"})
+    assert {row["recogniser"] for row in report["rows"]} == names and report["notes"] == missing
+    for row in report["rows"]:
+        assert row["real time factor"] == pytest.approx(row["seconds"] / row["batch"]) and row["from"] <= row["times lauragpt"] <= row["to"]
+        assert row["times lauragpt"] == 1 or row["recogniser"] != "mini"
+    assert "| pocketsphinx |" in (tmp_path / "recognition.md").read_text(encoding="utf-8")
 
 
 def test_the_codec_is_measured_beside_encodec_of_its_size(debug_checkpoint, tmp_path):

@@ -1,7 +1,7 @@
 """Text or noisy audio -> clean audio: `speak` and `enhance`. What the GPT writes are codec tokens; the vocoder makes them sound.
 
 speak:   `[prompt text, text, <tts>, <lang>, prompt audio tokens | audio tokens, <eos>]`; the prompt's tokens are a forced prefix
-enhance: `[noisy frames, <se>, <lang>, audio tokens]`; ceil(n / 640) of them, no more and no fewer
+enhance: `[noisy frames, <se>, <lang>, audio tokens]`; ceil(n / 640) of them, no more and no fewer; long recordings in chunks that overlap
 """
 
 from collections.abc import Iterator
@@ -26,6 +26,7 @@ from lauragpt.text import agreement, kept_of, normalize
 TOKENS_A_SECOND = SAMPLE_RATE // HOP  # 25
 SAME_WORDS = 0.95  # share of the letters of a transcript that must be heard again after cleaning
 AT_ONCE = 8  # tokens that are made sound together while more are written
+OVERLAP = 10 * HOP  # samples of the next chunk that a chunk is cleaned with: there one fades into the other
 PAUSE = SAMPLE_RATE * 3 // 20  # samples between two sentences
 # Characters a second of the slowest and the fastest speech; a word in Chinese is a character or two.
 PACES = {"en": (6.0, 30.0), "de": (6.0, 30.0), "zh": (2.0, 8.0)}
@@ -52,6 +53,9 @@ def enhance(
     pieces = cut_all(waves)
     cleaned: dict[int, np.ndarray] = {}
     loud = [piece for piece in pieces if not is_silent(piece.wave)]
+    for piece, following in zip(loud, loud[1:]):
+        if following.item == piece.item and following.chunk.start == piece.chunk.end:
+            piece.wave = waves[piece.item][piece.chunk.start : min(piece.chunk.end + OVERLAP, following.chunk.end)]
     for group in batches([len(piece.wave) for piece in loud], BATCH_SAMPLES):
         batch = [loud[index] for index in group]
         encoded = core.backend.encode([piece.wave for piece in batch])
@@ -83,8 +87,20 @@ def _number_in_item(pieces: list[Piece], piece: Piece) -> int:
     return sum(other.item == piece.item and other.chunk.start < piece.chunk.start for other in pieces)
 
 
+def overlap_add(parts: list[tuple[int, np.ndarray]]) -> np.ndarray:
+    """(start, samples (n,)) in order, without gaps -> one wave (N,); where a part reaches into the next it fades out as that fades in."""
+    wave, end = np.zeros(max(start + len(part) for start, part in parts), dtype=np.float32), 0
+    for start, part in parts:
+        both = end - start
+        rise = (np.arange(both, dtype=np.float32) + 0.5) / max(1, both)
+        wave[start:end] = (1 - rise) * wave[start:end] + rise * part[:both]
+        wave[end : start + len(part)] = part[both:]
+        end = start + len(part)
+    return wave
+
+
 def _cleaned(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray], lang: str | None, options: Options, agreed: dict[int, float] | None) -> Result:
-    audio = np.concatenate([cleaned.get(id(piece), np.zeros_like(piece.wave)) for piece in pieces])
+    audio = overlap_add([(piece.chunk.start, cleaned.get(id(piece), np.zeros_like(piece.wave))) for piece in pieces])
     seconds = len(audio) / SAMPLE_RATE
     log_probs = [log_prob for piece in pieces for log_prob in piece.decoded.log_probs]
     checked = [agreed[id(piece)] for piece in pieces if id(piece) in agreed] if agreed is not None else []

@@ -11,6 +11,7 @@ from lauragpt import Laura
 from lauragpt.engine import speech
 from lauragpt.engine.chain import Step, parse_chain
 from lauragpt.engine.decoding import Options, Row, decode
+from lauragpt.engine.longform import cut, is_silent
 from lauragpt.engine.voices import Voices
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
@@ -90,6 +91,28 @@ def test_enhanced_audio_is_exactly_as_long_as_its_input(laura, samples):
     assert result.audio.shape == (samples,) and np.isfinite(result.audio).all()
     assert result.receipt["finish"] == "eos"
     assert result.receipt["seconds_given"] == result.receipt["seconds_read"] == round(samples / 16000, 3)
+
+
+def test_long_audio_is_cleaned_in_chunks_that_fade_into_each_other(laura):
+    wave = np.random.default_rng(3).normal(scale=0.1, size=100 * 16000 + 123).astype(np.float32)
+    wave[12 * 16000 : 60 * 16000] = 0  # a chunk without sound has no neighbour to fade into
+    chunks, wanted = cut(wave), np.zeros_like(wave)
+    assert len(chunks) >= 3
+    loud = [not is_silent(wave[chunk.start : chunk.end]) for chunk in chunks]
+    for number, chunk in enumerate(chunks):
+        if not loud[number]:
+            continue
+        more = speech.OVERLAP if loud[number + 1 : number + 2] == [True] else 0
+        [alone] = speech.enhance(laura.core, [wave[chunk.start : chunk.end + more]])
+        assert alone.receipt["chunks"] == 1
+        before = speech.OVERLAP if number and loud[number - 1] else 0
+        fade = np.ones(len(alone.audio))
+        fade[:before] = (np.arange(before) + 0.5) / max(1, before)
+        fade[len(fade) - more :] = 1 - (np.arange(more) + 0.5) / max(1, more)
+        wanted[chunk.start : chunk.end + more] += (fade * alone.audio).astype(np.float32)
+    assert sum(loud[:-1][i] and loud[1:][i] for i in range(len(loud) - 1)) >= 1 and not all(loud)
+    got = laura.enhance(wave).audio
+    assert len(got) == len(wave) and np.abs(got - wanted).max() < 1e-4
 
 
 def test_the_enhanced_sound_depends_on_the_gpts_tokens(laura):

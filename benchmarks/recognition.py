@@ -1,0 +1,137 @@
+"""How quickly recordings are written down, beside other recognisers on the same machine: seconds a second of sound, at several batches.
+
+Peers: pocketsphinx as it comes; a Whisper of the size `tiny` (37.8 M) with random weights, in transformers and in CTranslate2, the engine of
+faster-whisper, with weights of 8 bits. What is random writes nonsense, so each writes a fixed number of tokens: it costs what a trained one would.
+All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
+Out: a table on stdout, recognition.json and recognition.md in a folder.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import command
+import numpy as np
+from speed import cell, machine, material, open_peer
+
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.engine.laura import Laura
+from lauragpt.evaluate.metrics import MissingPackage, need
+
+PACKAGES = ("lauragpt", "onnxruntime", "torch", "transformers", "ctranslate2", "pocketsphinx", "numpy")
+TOKENS_A_SECOND = 4.0  # of Whisper: about three words a second, some of them in two tokens
+START, END, LANGUAGE, TASK, NO_TIMES, SILENT = 50258, 50257, 50259, 50359, 50363, 50362  # Whisper's own ids
+HEADS = ("recogniser", "batch", "seconds", "real time factor", "times lauragpt", "from", "to")
+Recogniser = Callable[[list[np.ndarray]], object]
+
+
+def whisper(seconds: float, threads: int, place: Path) -> dict[str, Recogniser | str]:
+    """Two engines with one Whisper of random weights: name -> a recogniser, or why there is none."""
+    names, found = ("Whisper tiny, transformers", "Whisper tiny, CTranslate2, 8 bits"), {}
+    try:
+        transformers, torch = need("transformers"), need("torch")
+    except MissingPackage as error:
+        return dict.fromkeys(names, str(error))
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    model = transformers.WhisperForConditionalGeneration(transformers.WhisperConfig()).eval()
+    features, tokens = transformers.WhisperFeatureExtractor(), round(TOKENS_A_SECOND * seconds)
+
+    def mels(waves: list[np.ndarray]) -> np.ndarray:
+        return features(waves, sampling_rate=SAMPLE_RATE, return_tensors="np").input_features.astype(np.float32)
+
+    def generate(waves: list[np.ndarray]) -> None:
+        given = torch.from_numpy(mels(waves))
+        with torch.inference_mode():  # the plain `generate`: Whisper's own asks for what only a trained checkpoint brings
+            written = transformers.GenerationMixin.generate(model, given, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, num_beams=1)
+        assert written.shape[1] == 1 + tokens
+
+    found[names[0]] = generate
+    try:
+        ctranslate2 = need("ctranslate2")
+    except MissingPackage as error:
+        return found | {names[1]: str(error)}
+    from ctranslate2.converters.transformers import WhisperLoader
+
+    spec = WhisperLoader().get_model_spec(model)
+    vocabulary = [f"<{number}>" for number in range(model.config.vocab_size)]
+    for number, name in ((END, "<|endoftext|>"), (START, "<|startoftranscript|>"), (SILENT, "<|nospeech|>"), (NO_TIMES, "<|notimestamps|>")):
+        vocabulary[number] = name
+    spec.register_vocabulary(vocabulary)
+    spec.config.suppress_ids, spec.config.suppress_ids_begin, spec.config.lang_ids, spec.config.alignment_heads = [END], [], [LANGUAGE], [[0, 0]]
+    spec.validate()
+    spec.optimize(quantization="int8")
+    place.mkdir()
+    spec.save(str(place))
+    engine = ctranslate2.models.Whisper(str(place), device="cpu", compute_type="int8", intra_threads=threads)
+
+    def translate(waves: list[np.ndarray]) -> None:
+        given, prompt = ctranslate2.StorageView.from_array(mels(waves)), [START, LANGUAGE, TASK, NO_TIMES]
+        # It counts what it is given as half of the most.
+        written = engine.generate(given, [prompt] * len(waves), beam_size=1, max_length=2 * tokens, suppress_tokens=[END], suppress_blank=False)
+        assert all(len(row.sequences_ids[0]) == tokens for row in written)
+
+    return found | {names[1]: translate}
+
+
+def measure(laura: Laura, peers: dict[str, Recogniser], batches: tuple[int, ...], seconds: float, runs: int) -> list[dict]:
+    rows, contenders = [], {laura.name: lambda waves: laura.transcribe(waves, lang="en"), **peers}
+    for batch in batches:
+        waves = material("speech", seconds, batch)
+        taken: dict[str, list[float]] = {who: [] for who in contenders}
+        for run in range(runs + 1):
+            for who, hear in contenders.items():
+                began = time.perf_counter()
+                hear(waves)
+                if run:  # the first is a warm-up
+                    taken[who].append(time.perf_counter() - began)
+        for who, own in taken.items():
+            ratios = sorted(theirs / ours for theirs, ours in zip(own, taken[laura.name], strict=True))
+            median = statistics.median(own)
+            rows.append({
+                "recogniser": who, "batch": batch, "seconds": median, "real time factor": median / (batch * seconds),
+                "times lauragpt": statistics.median(ratios), "from": ratios[0], "to": ratios[-1],
+            })  # fmt: skip
+    return rows
+
+
+def markdown(report: dict) -> str:
+    where = report["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
+    lines = ["# Speed of recognition" + ", the quick form: for a look, not to be quoted" * report["quick"], ""]
+    lines += [f"- {where['cpu']}, {where['threads']} threads (pocketsphinx: one); {where['system']}, Python {where['python']}, {packages}; load average before {where['load_average']}"]
+    lines += [f"- recordings of {report['item']:g} s; {report['runs']} runs in turn, the median; the last two columns are the least and the most"]
+    lines += [f"- Whisper: random weights, {TOKENS_A_SECOND:g} tokens a second of sound, so its speed alone means anything; it always hears 30 s"]
+    lines += [f"- {note}" for note in report["notes"]]
+    lines += ["", "| " + " | ".join(HEADS) + " |", "|" + " --- |" * len(HEADS)]
+    lines += ["| " + " | ".join(cell(row[name]) for name in HEADS) + " |" for row in report["rows"]]
+    return "\n".join(lines) + "\n"
+
+
+def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
+    """Measures, writes the two files, and returns what is in recognition.json."""
+    command.check_out(out)
+    batches, seconds, runs = ((1, 2), 1.0, 1) if quick else ((1, 8, 16, 32), 5.0, 5)
+    laura = Laura.load(checkpoint)
+    report = {"checkpoint": laura.name, "quick": quick, "item": seconds, "runs": runs, "machine": machine(laura, PACKAGES), "notes": []}
+    with tempfile.TemporaryDirectory() as place:
+        peers, alone = whisper(seconds, laura.core.backend.threads, Path(place) / "whisper"), open_peer()
+        if callable(alone):
+            peers["pocketsphinx"] = lambda waves: [alone(wave) for wave in waves]
+        else:
+            peers["pocketsphinx"] = alone
+        report["notes"] = [f"{who} was not measured: {why}" for who, why in peers.items() if isinstance(why, str)]
+        report["rows"] = measure(laura, {who: hear for who, hear in peers.items() if not isinstance(hear, str)}, batches, seconds, runs)
+    command.write(report, out, "recognition", markdown(report))
+    return report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return command.run("recognition", "Measure how quickly speech is written down, beside other recognisers.", "short recordings, one run", benchmark, markdown, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
