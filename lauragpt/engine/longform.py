@@ -17,7 +17,8 @@ SHORTEST, LONGEST = 8.0, 20.0  # seconds of a chunk of long audio
 PAUSE = 1.0  # seconds without a sound, which end what is being said
 UTTERANCE = 5.0  # seconds of a chunk, at least, that ends so: what is no speech is told from it better in a long one
 BEAT = HOP // 2  # samples over which a pause is looked for: 20 ms
-QUIET = 0.02  # RMS in a pause, of the loudest beat's before it (-34 dB)
+QUIET = 0.03  # RMS in a pause, of the loudest half second's before it (-30 dB)
+NEAR, FADED = 4.0, 0.1  # or, in noise: power at most 6 dB over the softest 100 ms before it, and 10 dB under the loudest half second
 BRIEFEST = 0.1  # seconds: less holds neither a word nor a sound to name
 SILENCE = 3e-4  # RMS (-70 dBFS) under which the loudest 100 ms count as no sound at all
 
@@ -100,13 +101,22 @@ def first_pause(wave: np.ndarray, beats: int, earliest: int = 0) -> int | None:
     if len(wave) < beats * BEAT:
         return None
     energy = wave.reshape(-1, BEAT).astype(np.float64).var(axis=1)  # an offset is no sound
-    loudest = np.maximum.accumulate(energy)
-    quiet = (energy < np.maximum(SILENCE**2, QUIET**2 * loudest)) & (loudest >= SILENCE**2)
+    near, loudest = mean_before(energy, 5), np.maximum.accumulate(mean_before(energy, 25))
+    softest = np.minimum.accumulate(np.where(np.arange(len(near)) < 4, np.inf, near))
+    begun = loudest >= SILENCE**2
+    quiet = begun & ((energy < np.maximum(SILENCE**2, QUIET**2 * loudest)) | (near < np.minimum(NEAR * softest, FADED * loudest)))
     last_loud = np.maximum.accumulate(np.where(quiet, -1, np.arange(len(quiet))))
-    run = np.where(loudest >= SILENCE**2, np.arange(len(quiet)) - last_loud, 0)  # quiet beats in a row up to and with each
+    run = np.where(begun, np.arange(len(quiet)) - last_loud, 0)  # quiet beats in a row up to and with each
     middles = (np.arange(len(quiet)) + 1) * BEAT - beats * BEAT // 2
     found = middles[(run >= beats) & (middles >= earliest)]
     return -(-int(found[0]) // HOP) * HOP if len(found) else None
+
+
+def mean_before(values: np.ndarray, count: int) -> np.ndarray:
+    """(n,): of each value and those before it, `count` at most, the mean."""
+    sums, ends = np.concatenate([[0.0], np.cumsum(values)]), np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - count)
+    return (sums[ends] - sums[starts]) / (ends - starts)
 
 
 def is_silent(wave: np.ndarray) -> bool:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lauragpt.audio import SAMPLE_RATE
+from lauragpt.data.augment import coloured_noise
 from lauragpt.engine.longform import HOP, LONGEST, PAUSE, SHORTEST, Chunker, batches, cut, is_silent
 
 
@@ -85,3 +86,15 @@ def test_a_pause_ends_what_is_said_as_soon_as_it_has_lasted():
     assert len(cut(np.concatenate([loud, quiet, loud]))) == 1
     (first, second) = cut(np.concatenate([loud[:SAMPLE_RATE], *[quiet] * 5, loud]), pause=PAUSE)  # short: silence goes with it
     assert first.end / SAMPLE_RATE == pytest.approx(5, abs=0.05)
+
+
+@pytest.mark.parametrize("slope", [0, 1, 2])
+def test_a_pause_is_found_in_steady_noise_and_noise_alone_holds_none(slope):
+    rng = np.random.default_rng(slope)
+    noise = 0.01 * coloured_noise(30 * SAMPLE_RATE, slope, rng).astype(np.float32)
+    time = np.arange(len(noise)) / SAMPLE_RATE
+    speech = (0.1 * np.sin(2 * np.pi * 200 * time) * np.abs(np.sin(2 * np.pi * 2 * time))).astype(np.float32)  # four beats a second, 17 dB over the noise
+    speech[7 * SAMPLE_RATE : 17 * SAMPLE_RATE // 2] = 0
+    first = cut(noise + speech, pause=PAUSE)[0]
+    assert 7 * SAMPLE_RATE <= first.end <= 17 * SAMPLE_RATE // 2
+    assert cut(noise, pause=PAUSE) == cut(noise)
