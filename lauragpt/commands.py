@@ -109,9 +109,16 @@ def _check_out(out: Path, folder: bool, audio: bool) -> None:
 
 
 def load(model: str, device: str | None) -> "Laura":
+    import warnings
+
     from lauragpt.engine.laura import Laura
 
-    return Laura.load(model, device)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        laura = Laura.load(model, device)
+    for warning in told:
+        say(str(warning.message))
+    return laura
 
 
 def answer(

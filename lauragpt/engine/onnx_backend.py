@@ -5,6 +5,8 @@ rollback is a smaller number. The cache is kept here and only read by the graph,
 """
 
 import os
+import re
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -74,6 +76,8 @@ class OnnxBackend:
         self.features = NumpyFeatures(FeatureConfig(**model["features"]))
         self.frame = self.features.config.seconds
         self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
+        if self.graphs.about["bits"] == 8 and (lacking := lacks_eight_bits(processor())):
+            warnings.warn(f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they are computed as floats, slower than those of 32", stacklevel=2)
         self.table = self.graphs.weight("gpt.embed_tokens.weight")  # (V, D)
         self.layers, self.heads, self.head_width = (model["gpt"][key] for key in ("layers", "kv_heads", "head_width"))
         self.cache_names = [f"{kind}{i}" for i in range(self.layers) for kind in ("keys", "values")]
@@ -180,6 +184,23 @@ class OnnxBackend:
             return self.run("sound", {"embeddings": embeddings, "lengths": np.array([embeddings.shape[1]])})[0]
 
         return windowed(network, embeddings, self.graphs.about["contexts"]["sound"], out=self.hop)
+
+
+def processor() -> str:
+    """What the system tells of the processor; nothing where it tells otherwise than Linux."""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def lacks_eight_bits(about: str) -> str:
+    """The instructions that products of 8-bit blocks need and a processor, of which /proc/cpuinfo tells, lacks; nothing where it has them, or
+    is not known."""
+    for line, needed in (("flags", "avx2"), ("Features", "asimddp")):
+        if found := re.search(rf"^{line}\s*:(.*)$", about, re.MULTILINE):
+            return "" if needed in found[1].split() else needed
+    return ""
 
 
 def cores() -> int:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 
 from lauragpt.codec import CODEC_PRESETS
 from lauragpt.codec.spectral import SpectralConfig
+from lauragpt.engine import onnx_backend
 from lauragpt.engine.backend import Spoken
 from lauragpt.engine.laura import Laura
 from lauragpt.engine.onnx_graphs import pack
@@ -178,6 +180,21 @@ def test_what_needs_torch_says_so_where_it_is_missing(debug_checkpoint, verb, tm
     code = f"import sys; sys.modules['torch'] = None; sys.argv = {['laura', verb, *arguments]!r}; from lauragpt.cli import app; app()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "pip install 'lauragpt[train]'" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("about, lacking", [
+    ("processor: 0\nflags\t\t: fpu sse4_2 avx2 fma\n", ""), ("processor: 0\nflags\t\t: fpu sse4_2 avx\n", "avx2"),
+    ("Features\t: fp asimd asimddp\n", ""), ("Features\t: fp asimd\n", "asimddp"), ("", ""),
+])  # fmt: skip
+def test_a_processor_without_eight_bit_products_is_told(exported, tmp_path, monkeypatch, about, lacking):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    graphs = json.loads((folder / "onnx" / "graphs.json").read_text())
+    (folder / "onnx" / "graphs.json").write_text(json.dumps(graphs | {"bits": 8}))
+    monkeypatch.setattr(onnx_backend, "processor", lambda: about)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        Laura.load(folder)
+    assert [f"lacks {lacking}:" in str(warning.message) for warning in told] == [True] * bool(lacking)
 
 
 def test_what_was_altered_or_is_missing_is_told(exported, tmp_path):
