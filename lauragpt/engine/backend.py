@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from lauragpt.model.clock import Clock
 from lauragpt.model.sequence import PACE
 
 
@@ -60,9 +61,12 @@ class Backend(Protocol):
 
     def encode(self, waves: list[np.ndarray]) -> Encoded: ...
 
-    def open(self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None) -> Session:
+    def open(
+        self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None, clocks: list[Clock] | None = None
+    ) -> Session:
         """Prefill: row b reads its audio frames, if any, then ids[b]; rows may be of uneven length, none may be empty. paces: audio
-        tokens that each row's letters are to take, where it speaks (`Vocabulary.times`)."""
+        tokens that each row's letters are to take, where it speaks (`Vocabulary.times`). clocks: when what each row writes is said, where
+        it writes down what it hears."""
         ...
 
     def vocode(

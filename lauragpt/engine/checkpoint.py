@@ -26,6 +26,7 @@ class Info:
     langs: tuple[str, ...]
     pieces: dict[str, tuple[float, float]]
     weights: str  # the beginning of the hash of its weights: what an answer's receipt names
+    clock: bool  # what it writes down stands when it is said
 
 
 def open_checkpoint(folder: Path, device: str | None = None, backend: str | None = None) -> tuple[Backend, Tokenizer, Vocabulary, Info]:
@@ -59,7 +60,7 @@ def open_checkpoint(folder: Path, device: str | None = None, backend: str | None
     except Exception as error:  # the tokenizers library raises bare Exception
         raise LauraError(f"{folder}/tokenizer.json cannot be read ({str(error).splitlines()[0][:120]}): fetch the checkpoint again") from None
     pieces = {task: tuple(seconds) for task, seconds in (config.get("pieces") or {}).items()}
-    info = Info(config.get("name") or folder.resolve().name, opened.codec_hash, tuple(config.get("langs") or LANGS), pieces, weights[:16])
+    info = Info(config.get("name") or folder.resolve().name, opened.codec_hash, tuple(config.get("langs") or LANGS), pieces, weights[:16], bool(config["model"].get("clock")))
     return opened, tokenizer, vocabulary, info
 
 

@@ -12,6 +12,7 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine.backend import Backend, Encoded, Session
 from lauragpt.engine.decoding import Decoded, choose_one
 from lauragpt.errors import LauraError
+from lauragpt.model.clock import Clock
 from lauragpt.model.sequence import Vocabulary
 from lauragpt.tasks import LANGS, check_lang
 from lauragpt.text import Tokenizer
@@ -31,6 +32,7 @@ class Core:
     langs: tuple[str, ...] = LANGS  # that the checkpoint was trained on
     weights: str = ""  # the beginning of the hash of the weights
     pieces: dict[str, tuple[float, float]] = field(default_factory=dict)  # task -> seconds (shortest, longest) of what it reads at once
+    clock: bool = False  # what is written down stands when it is said
     text_mask: np.ndarray = field(init=False)  # (V,) bool: text tokens
     audio_mask: np.ndarray = field(init=False)  # (V,) bool: audio tokens
 
@@ -45,15 +47,17 @@ class Core:
             raise LauraError(f"{self.model} was not trained on {lang!r}: choose one of {', '.join(self.langs)}, or another checkpoint")
         return lang
 
-    def begin(self, encoded: Encoded | None, ids: list[list[int]], langs: list[str | None]) -> tuple[Session, list[str]]:
+    def begin(
+        self, encoded: Encoded | None, ids: list[list[int]], langs: list[str | None], clocks: list[Clock] | None = None
+    ) -> tuple[Session, list[str]]:
         """Prefill up to and with `<lang>`: the one given, or for all rows the GPT's own choice when none is."""
         if all(langs):
-            session = self.backend.open(encoded, [[*row, self.vocabulary.lang(lang)] for row, lang in zip(ids, langs)])
+            session = self.backend.open(encoded, [[*row, self.vocabulary.lang(lang)] for row, lang in zip(ids, langs)], clocks=clocks)
             return session, list(langs)
         tokens = [self.vocabulary.lang(lang) for lang in self.langs]
         chosen = choose_one(self.backend.open(encoded, ids), tokens)
         # Opened anew, as if the language had been given: where what sounds stands in time is counted from what it is opened with.
-        session = self.backend.open(encoded, [[*row, token] for row, token in zip(ids, chosen)])
+        session = self.backend.open(encoded, [[*row, token] for row, token in zip(ids, chosen)], clocks=clocks)
         return session, [self.langs[tokens.index(token)] for token in chosen]
 
     def receipt(self, given: float, read: float, chunks: int, pieces: list[Decoded], seed: int = 0, **more: object) -> dict:

@@ -42,7 +42,7 @@ class Laura:
         says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
         folder = find_checkpoint(name_or_path)
         opened, tokenizer, vocabulary, info = open_checkpoint(folder, device, backend)
-        core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.weights, info.pieces)
+        core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.weights, info.pieces, info.clock)
         return cls(core, Voices(folder / "voices", opened))
 
     def transcribe(self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0) -> Result | list[Result]:

@@ -16,6 +16,7 @@ from lauragpt.engine.core import BATCH_SAMPLES, Core
 from lauragpt.engine.decoding import Decoded, Row, decode, score
 from lauragpt.engine.longform import PAUSE, Chunk, batches, cut, is_silent
 from lauragpt.errors import LauraError
+from lauragpt.model.clock import Clock
 from lauragpt.result import Result, Segment, Word, confidence_of
 from lauragpt.tasks import EMOTIONS, TASKS, text_to_slu
 from lauragpt.text import CtcUnits, Tokenizer
@@ -96,7 +97,10 @@ def _hear_all(core: Core, task: str, pieces: list[Piece], lang: str | None) -> N
 def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
     """Fills in one batch."""
     encoded = core.backend.encode([piece.wave for piece in pieces])
-    session, langs = core.begin(encoded, [[core.vocabulary.task(task)]] * len(pieces), [lang] * len(pieces))
+    lettered = TASKS[task].letters and encoded.ctc_log_probs.shape[2] == CtcUnits.size  # a checkpoint may have other units
+    clocks = clocks_of(core, encoded) if lettered else None
+    given = clocks if core.clock else None
+    session, langs = core.begin(encoded, [[core.vocabulary.task(task)]] * len(pieces), [lang] * len(pieces), given)
     for piece, chosen in zip(pieces, langs):
         piece.lang = chosen
     if task == "ser":
@@ -108,8 +112,7 @@ def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
         return
     a_second, more = LIMITS.get(task, (2, 96))
     rows = [Row(maximum=math.ceil(a_second * piece.seconds) + more) for piece in pieces]
-    lettered = encoded.ctc_log_probs.shape[2] == CtcUnits.size  # a checkpoint may have other units
-    drafts = drafts_of(core, encoded) if TASKS[task].letters and lettered else None
+    drafts = [clock.draft for clock in clocks] if clocks else None  # most of a transcript, which the GPT then checks in a few steps
     for piece, decoded in zip(pieces, decode(session, rows, core.text_mask, core.vocabulary.eos, drafts=drafts)):
         piece.decoded, piece.text = decoded, core.tokenizer.decode(decoded.ids).strip()
     if task == "asr" and lettered:
@@ -117,11 +120,10 @@ def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
             piece.ctc = row[:length]
 
 
-def drafts_of(core: Core, encoded: Encoded) -> list[list[int]]:
-    """What the CTC head makes of each row, letter by letter: most of a transcript, which the GPT then checks in a few steps."""
-    units = CtcUnits()
-    best = [row[:length].argmax(axis=1).tolist() for row, length in zip(encoded.ctc_log_probs, encoded.lengths)]
-    return [core.tokenizer.encode(units.decode(row).strip(), letters=True) for row in best]
+def clocks_of(core: Core, encoded: Encoded) -> list[Clock]:
+    """What the CTC head makes of each row, letter by letter, and when."""
+    best = (row[:length].argmax(axis=1).tolist() for row, length in zip(encoded.ctc_log_probs, encoded.lengths))
+    return [Clock.of(core.tokenizer, row) for row in best]
 
 
 def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:

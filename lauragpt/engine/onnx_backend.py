@@ -16,6 +16,7 @@ from lauragpt.engine.backend import Encoded, Spoken
 from lauragpt.engine.onnx_graphs import Graphs
 from lauragpt.errors import LauraError
 from lauragpt.features import FeatureConfig, NumpyFeatures
+from lauragpt.model.clock import Clock
 from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
@@ -23,10 +24,10 @@ ROOM = 64  # slots by which a cache grows
 
 
 class OnnxSession:
-    def __init__(self, backend: "OnnxBackend", rows: list[tuple[np.ndarray, list[int], float]]):
+    def __init__(self, backend: "OnnxBackend", rows: list[tuple[np.ndarray, list[int], float]], clocks: list[Clock] | None):
         """rows: a row's frames (T, D), its ids, the pace of what it speaks."""
-        self.backend, vocabulary = backend, backend.vocabulary
-        self.lengths = np.array([len(frames) + len(ids) for frames, ids, _ in rows])
+        self.backend, vocabulary, self.clocks = backend, backend.vocabulary, clocks
+        self.lengths = self.begun = np.array([len(frames) + len(ids) for frames, ids, _ in rows])
         embeddings = padded([np.concatenate([frames, backend.table[ids]]) for frames, ids, _ in rows])  # (B, S, D)
         times = padded([np.array([*range(len(f)), *vocabulary.times(ids, len(f), pace)], dtype=np.float32) for f, ids, pace in rows])
         self._audio, self._other = np.array([vocabulary.ahead(ids, len(f), pace) for f, ids, pace in rows]).T[..., None]  # (B, 1) each
@@ -44,7 +45,11 @@ class OnnxSession:
         ids = np.asarray(ids)
         B, n = ids.shape
         positions = self.lengths[:, None] + np.arange(n)
-        times = (positions + np.where(self.backend.vocabulary.sounds(ids), self._audio, self._other)).astype(np.float32)
+        if self.clocks is None:
+            times = (positions + np.where(self.backend.vocabulary.sounds(ids), self._audio, self._other)).astype(np.float32)
+        else:
+            written = (self.lengths - self.begun).tolist()
+            times = np.array([clock.times(k, row) for clock, k, row in zip(self.clocks, written, ids.tolist())], dtype=np.float32)
         logits, new = self._run(self.backend.table[ids], times, self.lengths, np.tile(np.arange(n), (B, 1)))
         short = int(self.lengths.max()) + n - self.cache.shape[3]
         if short > 0:
@@ -59,7 +64,8 @@ class OnnxSession:
 
     def select(self, rows: list[int]) -> None:
         self.cache = self.cache[:, rows]
-        self.lengths, self.logits = self.lengths[rows], self.logits[rows]
+        self.lengths, self.begun, self.logits = self.lengths[rows], self.begun[rows], self.logits[rows]
+        self.clocks = [self.clocks[row].copy() for row in rows] if self.clocks else None
         self._audio, self._other = self._audio[rows], self._other[rows]
 
 
@@ -105,12 +111,14 @@ class OnnxBackend:
         frames, ctc = self.run("listen", {"features": padded(features), "lengths": lengths})
         return Encoded(frames, lengths, ctc)
 
-    def open(self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None) -> OnnxSession:
+    def open(
+        self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None, clocks: list[Clock] | None = None
+    ) -> OnnxSession:
         if encoded is None:
             frames = [np.zeros((0, self.table.shape[1]), dtype=np.float32)] * len(ids)
         else:
             frames = [row[:length] for row, length in zip(encoded.embeddings, encoded.lengths)]
-        return OnnxSession(self, list(zip(frames, ids, paces or [PACE] * len(ids))))
+        return OnnxSession(self, list(zip(frames, ids, paces or [PACE] * len(ids))), clocks)
 
     def vocode(
         self,

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.engine.backend import Encoded, Spoken
 from lauragpt.errors import LauraError
+from lauragpt.model.clock import Clock
 from lauragpt.model.laura import LauraModel, load_checkpoint
 from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted
@@ -79,12 +80,12 @@ class Cache:
 class TorchSession:
     """Rows in progress. What the GPT needs: `gpt(embeddings (B, n, D), positions (B, n), cache, times (B, n)) -> logits (B, n, V)`."""
 
-    def __init__(self, model: LauraModel, rows: list[tuple[Tensor, list[int], float]]):
+    def __init__(self, model: LauraModel, rows: list[tuple[Tensor, list[int], float]], clocks: list[Clock] | None):
         """rows: a row's frames (T, D), its ids, the pace of what it speaks."""
-        vocabulary, self.model, self.cache, device = model.vocabulary, model, Cache(), rows[0][0].device
+        vocabulary, self.model, self.cache, self.clocks, device = model.vocabulary, model, Cache(), clocks, rows[0][0].device
         embeddings = [torch.cat([frames, model.gpt.embed(torch.tensor(ids, device=device))]) for frames, ids, _ in rows]
         times = [torch.tensor([*range(len(frames)), *vocabulary.times(ids, len(frames), pace)]) for frames, ids, pace in rows]
-        self._lengths = torch.tensor([len(row) for row in embeddings], device=device)
+        self._lengths = self._begun = torch.tensor([len(row) for row in embeddings], device=device)
         ahead = torch.tensor([vocabulary.ahead(ids, len(f), pace) for f, ids, pace in rows], device=device)
         self._audio, self._other = ahead[:, :1], ahead[:, 1:]
         padded = pad_sequence(embeddings, batch_first=True)  # (B, S, D)
@@ -101,7 +102,11 @@ class TorchSession:
     def extend(self, ids: np.ndarray) -> np.ndarray:
         new = torch.as_tensor(np.asarray(ids), dtype=torch.long, device=self._lengths.device)  # (B, n)
         positions = self._lengths[:, None] + torch.arange(new.shape[1], device=new.device)
-        times = positions + torch.where(self.model.vocabulary.sounds(new), self._audio, self._other)
+        if self.clocks is None:
+            times = positions + torch.where(self.model.vocabulary.sounds(new), self._audio, self._other)
+        else:
+            written = (self._lengths - self._begun).tolist()
+            times = torch.tensor([clock.times(k, row) for clock, k, row in zip(self.clocks, written, new.tolist())], device=new.device)
         with torch.inference_mode():
             logits = _numpy(self.model.gpt(self.model.gpt.embed(new), positions, self.cache, times.float()))
         self._lengths = self._lengths + new.shape[1]
@@ -115,7 +120,8 @@ class TorchSession:
         kept = torch.tensor(rows, device=self._lengths.device)
         self.cache.select(kept)
         self._lengths, self.logits = self._lengths[kept], self.logits[rows]
-        self._audio, self._other = self._audio[kept], self._other[kept]
+        self._audio, self._other, self._begun = self._audio[kept], self._other[kept], self._begun[kept]
+        self.clocks = [self.clocks[row].copy() for row in rows] if self.clocks else None
 
 
 class TorchBackend:
@@ -137,12 +143,14 @@ class TorchBackend:
         return Encoded(_numpy(heard.embeddings), heard.lengths.cpu().numpy(), _numpy(heard.ctc_log_probs))
 
     @torch.inference_mode()
-    def open(self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None) -> TorchSession:
+    def open(
+        self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None, clocks: list[Clock] | None = None
+    ) -> TorchSession:
         if encoded is None:
             frames = [torch.zeros(0, self.model.config.gpt.width, device=self.device)] * len(ids)
         else:
             frames = [torch.from_numpy(e[:n]).to(self.device) for e, n in zip(encoded.embeddings, encoded.lengths)]
-        return TorchSession(self.model, list(zip(frames, ids, paces or [PACE] * len(ids))))
+        return TorchSession(self.model, list(zip(frames, ids, paces or [PACE] * len(ids))), clocks)
 
     @torch.inference_mode()
     def vocode(

@@ -21,6 +21,7 @@ from lauragpt.errors import LauraError
 from lauragpt.evaluate.run import check, make_groups, noise_of, progress_bar, read_split
 from lauragpt.evaluate.scorers import Group
 from lauragpt.evaluate.systems import batches
+from lauragpt.model.clock import Clock
 
 NEAR = 1e-3  # the two best tokens may change places where torch's logits of them differ by no more
 SOUND = 1e-3  # a sample may differ by no more
@@ -97,9 +98,11 @@ class Shadowed:
     def encode(self, waves: list[np.ndarray]) -> Twice:
         return Twice(**vars(self.backend.encode(waves)), other=self.other.encode(waves))
 
-    def open(self, encoded: Twice | None, ids: list[list[int]], paces: list[float] | None = None) -> "ShadowedSession":
-        theirs = self.other.open(encoded.other if encoded else None, ids, paces)
-        return ShadowedSession(self.backend.open(encoded, ids, paces), theirs, self.count)
+    def open(
+        self, encoded: Twice | None, ids: list[list[int]], paces: list[float] | None = None, clocks: list[Clock] | None = None
+    ) -> "ShadowedSession":
+        theirs = self.other.open(encoded.other if encoded else None, ids, paces, [clock.copy() for clock in clocks] if clocks else None)
+        return ShadowedSession(self.backend.open(encoded, ids, paces, clocks), theirs, self.count)
 
     def vocode(self, codes: list[np.ndarray], **conditions) -> list[np.ndarray]:
         return self.same(self.backend.vocode(codes, **conditions), self.other.vocode(codes, **conditions))

@@ -22,7 +22,7 @@ from lauragpt.features import FeatureConfig
 from lauragpt.model.encoder import Encoder, EncoderConfig, Heard, sinusoids
 from lauragpt.model.features import Features
 from lauragpt.model.gpt import GPT, GPTConfig
-from lauragpt.model.sequence import Layout, Vocabulary
+from lauragpt.model.sequence import Layout, Vocabulary, times_of
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 
 FORMAT = "lauragpt-1"
@@ -39,6 +39,7 @@ class LauraConfig:
     gpt: GPTConfig = field(default_factory=lambda: GPTConfig(vocabulary=0))
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
     codec: CodecConfig = field(default_factory=lambda: CODEC_PRESETS["mini"])
+    clock: bool = False  # the letters of a transcript stand when they are said (model/clock.py), and not behind the frames
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -69,6 +70,7 @@ def compose(text_size: int, codec: CodecConfig, features: dict, encoder: dict, g
             audio_size=audio_size, text_size=text_size, features=FeatureConfig(skip=4).width, embedding=codec.quantizer.dim, **vocoder
         ),
         codec=codec,
+        clock=True,
     )
 
 
@@ -145,7 +147,7 @@ class LauraModel(nn.Module):
     def loss(self, layouts: Sequence[Layout], heard: Tensor | None) -> Tensor:
         """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `heard` (B, T, D) in order."""
         device, rows, listening = self.gpt.embed_tokens.weight.device, [], 0
-        times = [[*range(row.frames), *self.vocabulary.times(row.ids, row.frames, row.pace)] for row in layouts]
+        times = [times_of(self.vocabulary, row) for row in layouts]
         every = self.gpt.embed(torch.tensor([i for row in layouts for i in row.ids], device=device))
         for row, ids in zip(layouts, every.split([len(row.ids) for row in layouts]), strict=True):
             if row.frames:

@@ -77,12 +77,14 @@ class Vocabulary:
 @dataclass(frozen=True)
 class Layout:
     """One sequence: `frames` encoder frames, then `ids`. `targets[i]`: whether ids[i] is an output, which the loss counts. `pace`: audio
-    tokens a letter of what is spoken, a wish in use, what it took in training."""
+    tokens a letter of what is spoken, a wish in use, what it took in training. `said`: when each letter of a transcript is, in frames
+    (model/clock.py); without it what is written stands behind the frames."""
 
     frames: int
     ids: tuple[int, ...]
     targets: tuple[bool, ...]
     pace: float = PACE
+    said: tuple[float, ...] = ()
 
     @property
     def length(self) -> int:
@@ -95,6 +97,15 @@ def layout(vocabulary: Vocabulary, task: str, lang: str, output: Sequence[int], 
     answer = (vocabulary.lang(lang), *output, vocabulary.eos)
     pace = len(output) / len(source) if task == "tts" and source else PACE
     return Layout(frames, (*asked, *answer), (False,) * len(asked) + (True,) * len(answer), pace)
+
+
+def times_of(vocabulary: Vocabulary, row: Layout) -> list[float]:
+    """The rotary position of each frame and id."""
+    times = [*map(float, range(row.frames)), *vocabulary.times(row.ids, row.frames, row.pace)]
+    if row.said:
+        begun = row.length - 1 - len(row.said)  # behind <task> <lang>, before <eos>
+        times[begun:-1] = row.said
+    return times
 
 
 def text_layout(vocabulary: Vocabulary, lang: str, text: Sequence[int]) -> Layout:

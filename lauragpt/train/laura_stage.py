@@ -114,6 +114,8 @@ class LauraStage(ModelStage):
         rows = batch["rows"]
         heard = self.hear(*batch["waves"]) if batch["waves"] is not None else None
         layouts = [row["layout"] for row in rows]
+        best = heard.ctc_log_probs.detach().argmax(-1).cpu().numpy() if heard else ()
+        layouts[: len(best)] = [self.clocked(row, rows[i]["task"], best[i, : row.frames]) for i, row in enumerate(layouts[: len(best)])]
         spelled = self.model.loss(batch["layouts"], self.spell(batch["spelled"])) if batch["layouts"] else torch.zeros(0, device=self.device)
         losses = self.model.loss(layouts, heard.embeddings if heard else None)
         emphasis = [self.config.emphasis.get(row["task"], 1.0) for row in rows] + [1.0] * len(batch["layouts"])

@@ -5,6 +5,7 @@ step function, which returns a dict of losses by name.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 from lauragpt.data.loader import Plan, seconds_of
 from lauragpt.data.manifest import Example
 from lauragpt.data.spelling import spelled
+from lauragpt.model.clock import Clock
 from lauragpt.model.encoder import Heard
 from lauragpt.model.laura import LauraModel, alike
 from lauragpt.model.sequence import Layout, layout
+from lauragpt.tasks import TASKS
 from lauragpt.text import normalize
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig
@@ -121,7 +124,14 @@ class ModelStage:
     def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
         """The layout of `target` after the frames (T, U) that spell `said`."""
         frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
-        return layout(self.model.vocabulary, task, lang, self.corpus.write(task, target), len(frames)), frames
+        row = layout(self.model.vocabulary, task, lang, self.corpus.write(task, target), len(frames))
+        return self.clocked(row, task, frames.argmax(1)), frames
+
+    def clocked(self, row: Layout, task: str, best: np.ndarray) -> Layout:
+        """A transcript's letters at the times at which they are said, by the best CTC unit of each frame."""
+        if not (self.model.config.clock and TASKS[task].output == "text" and TASKS[task].letters):
+            return row
+        return replace(row, said=tuple(Clock.of(self.corpus.tokenizer, best.tolist()).times(0, row.ids[2:-1])))
 
     def speech(self, example: Example, rng: np.random.Generator) -> Layout:
         """A text to be spoken, now and then behind another utterance of the speaker, which goes on in the same voice."""

@@ -107,7 +107,7 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
         config = replace(config, codec=start.config.codec)  # nothing trains another: its tokens are what the GPT knows
     model = LauraModel(config)
     if start is not None:
-        if replace(start.config, codec=model.config.codec) != model.config:
+        if replace(start.config, codec=model.config.codec, clock=model.config.clock) != model.config:
             raise LauraError(f"init: {recipe.init} is not of the sizes of preset {recipe.preset!r}: choose a checkpoint of that preset")
         for name, part in start.named_children():
             if name != "codec" or start.config.codec == model.config.codec:

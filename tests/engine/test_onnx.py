@@ -16,9 +16,11 @@ from lauragpt.codec import CODEC_PRESETS
 from lauragpt.codec.spectral import SpectralConfig
 from lauragpt.engine import onnx_backend
 from lauragpt.engine.backend import Spoken
+from lauragpt.engine.decoding import decode
 from lauragpt.engine.laura import Laura
 from lauragpt.engine.onnx_graphs import pack
 from lauragpt.errors import LauraError
+from lauragpt.model.clock import Clock
 from lauragpt.model.laura import PRESETS, LauraModel, save_checkpoint
 from lauragpt.train.graphs import export_graphs
 
@@ -81,6 +83,29 @@ def test_sequences_in_progress_are_the_same(both):
         found.append(session.extend(np.array([[4, 5], [6, 7], [4, 5]])))
         logits.append(found)
     close(*logits)
+
+
+def test_what_is_written_down_stands_when_it_is_said_in_both(both):
+    """Clocks followed through steps of one and of several letters, rollback, rows dropped and named twice: logits as when all is read at once."""
+    found = []
+    letters = both[0].core.tokenizer.encode("abc abd", letters=True)
+    clocks = [Clock(letters, [2.0, 3.0, 7.0, 9.0, 11.0, 12.0, 20.0]), Clock([], []), Clock(letters[:2], [4.0, 6.0])]
+    for laura in both:
+        vocabulary, backend = laura.core.vocabulary, laura.core.backend
+        encoded, start = backend.encode(WAVES[:3]), [vocabulary.task("asr"), vocabulary.lang("en")]
+        session = backend.open(encoded, [start] * 3, clocks=[clock.copy() for clock in clocks])
+        session.extend(np.array([letters[:3]] * 3))
+        session.rollback(session.lengths - np.array([1, 2, 0]))
+        session.select([2, 0, 1, 0])
+        logits = session.extend(np.array([letters[2:4], letters[4:6], letters[1:3], letters[2:4]]))
+        found.append(logits)
+        wanted = [(2, [*letters[:3], *letters[2:4]]), (0, [*letters[:2], *letters[4:6]]), (1, [*letters[:1], *letters[1:3]]), (0, letters[:4])]
+        for row, (which, written) in enumerate(wanted):
+            [alone] = backend.open(encoded.rows([which]), [start], clocks=[clocks[which].copy()]).extend(np.array([written]))
+            close([logits[row]], [alone[-2:]], 1e-3)
+        plain = backend.open(encoded.rows([0]), [start]).extend(np.array([letters[:4]]))
+        assert np.abs(plain[0, -2:] - logits[3]).max() > 1e-3
+    close(*found, tolerance=1e-3)
 
 
 def test_speaking_cleaning_and_the_codec_are_the_same(both):
@@ -243,7 +268,7 @@ def test_speech_comes_in_pieces_that_are_the_whole(both, which):
 def test_what_the_ctc_head_drafts_changes_no_answer(both, which, monkeypatch):
     laura = both[which]
     drafted = [laura.transcribe(WAVES), *(laura.transcribe(wave) for wave in WAVES)]
-    monkeypatch.setattr("lauragpt.engine.listening.drafts_of", lambda *_: None)
+    monkeypatch.setattr("lauragpt.engine.listening.decode", lambda *given, drafts: decode(*given))
     plain = [laura.transcribe(WAVES), *(laura.transcribe(wave) for wave in WAVES)]
     assert [r.text for r in (*drafted[0], *drafted[1:])] == [r.text for r in (*plain[0], *plain[1:])]
 
