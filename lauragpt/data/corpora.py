@@ -60,6 +60,8 @@ CORPORA: dict[str, Corpus] = {
     "synth-slurp": Corpus("CC BY 4.0", True, "SLURP requests said by flite and espeak-ng"),
     "synth-multi30k": Corpus("research, non-commercial", False, "Multi30k captions said by flite"),
     "synth-multi30k-de": Corpus("research, non-commercial", False, "Multi30k captions said by espeak-ng in German"),
+    "synth-tatoeba": Corpus("CC BY 2.0 FR", True, "Tatoeba sentences said by flite"),
+    "synth-tatoeba-de": Corpus("CC BY 2.0 FR", True, "Tatoeba sentences said by espeak-ng in German"),
 }
 
 

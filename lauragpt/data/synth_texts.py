@@ -141,14 +141,15 @@ def tts_lines(data: Path) -> Iterator[Line]:
             yield Line(text, text, "train", ({"task": "tts", "lang": "en", "source": text, "source_lang": "en"}, asr_use(text)))
 
 
-def multi30k_lines(source: str) -> Callable[[Path], Iterator[Line]]:
-    """Speech in one language, its words and its translation as written: s2tt and asr."""
+def pair_lines(corpus: str, source: str) -> Callable[[Path], Iterator[Line]]:
+    """Speech in one language, its words and its translation as written: s2tt and asr. Multi30k has sentences of its own to measure on."""
     target, column = ("de", 0) if source == "en" else ("en", 1)
 
     def make(data: Path) -> Iterator[Line]:
         val = read_pairs(data, "multi30k_val_en_de")
         measured = {normalize(pair[column], source) for pair in val}
-        for split, pairs in (("dev", val), ("train", read_pairs(data, "multi30k_train_en_de"))):
+        train = read_pairs(data, f"{'multi30k_train' if corpus == 'multi30k' else corpus}_en_de")
+        for split, pairs in (("dev", val if corpus == "multi30k" else []), ("train", train)):
             for pair in dict.fromkeys(pairs):
                 text, answer = _tidy(pair[column]), pair[1 - column]
                 if not speakable(text, source) or (split == "train" and normalize(text, source) in measured):
@@ -196,10 +197,12 @@ def slurp_lines(data: Path) -> Iterator[Line]:
 SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
     "synth-short": (short_lines, {"hours": 1.2, "engines": {"flite": 0.95, "espeak": 0.05}}),
     "synth-books": (book_lines, {"hours": 12.0, "dev_hours": 0.1}),
-    "synth-multi30k": (multi30k_lines("en"), {"hours": 5.0, "dev_hours": 0.15, "engines": {"flite": 1.0}}),
+    "synth-multi30k": (pair_lines("multi30k", "en"), {"hours": 5.0, "dev_hours": 0.15, "engines": {"flite": 1.0}}),
     "synth-slurp": (slurp_lines, {"hours": 10.0, "dev_hours": 0.3, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2}),
     "synth-tts": (tts_lines, {"hours": 6.0, "engines": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
-    "synth-multi30k-de": (multi30k_lines("de"), {"lang": "de", "hours": 2.0, "dev_hours": 0.1, "engines": {"espeak": 1.0}}),
+    "synth-multi30k-de": (pair_lines("multi30k", "de"), {"lang": "de", "hours": 2.0, "dev_hours": 0.1, "engines": {"espeak": 1.0}}),
+    "synth-tatoeba": (pair_lines("tatoeba", "en"), {"hours": 1.5, "engines": {"flite": 1.0}}),
+    "synth-tatoeba-de": (pair_lines("tatoeba", "de"), {"lang": "de", "hours": 1.0, "engines": {"espeak": 1.0}}),
 }
 
 

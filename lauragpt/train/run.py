@@ -39,6 +39,8 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
         ensure_data(plan)
     accelerator.wait_for_everyone()
     train_examples, dev_examples = read_data(Path(plan.data))
+    if plan.open_only and (closed := sorted({e.corpus for e in train_examples if not CORPORA[e.corpus].commercial})):
+        raise LauraError(f"{plan.data} holds {', '.join(closed)}, and open_only trains on nothing that forbids commercial use: choose another `data`")
     tokenizer = ensure_tokenizer(plan, train_examples)
     corpus = Corpus(train_examples, dev_examples, Path(plan.data), tokenizer)
     for name in [stage] if stage else [name for name in STAGES if name in plan.stages]:
@@ -72,9 +74,9 @@ def check_order(stage: str, model: LauraModel, recipe: Recipe) -> None:
 def ensure_data(recipe: Recipe) -> None:
     data = Path(recipe.data)
     if not (data / "train.jsonl").exists():
-        prepare(Path(recipe.corpora), data)
+        prepare(Path(recipe.corpora), data, recipe.open_only)
         if recipe.synth_hours > 0:
-            synthesize(Path(recipe.corpora), data, hours=recipe.synth_hours, seed=recipe.seed)
+            synthesize(Path(recipe.corpora), data, hours=recipe.synth_hours, seed=recipe.seed, open_only=recipe.open_only)
 
 
 def read_data(folder: Path) -> tuple[list[Example], list[Example]]:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from lauragpt.data.manifest import Example, write_manifest
 from lauragpt.errors import LauraError
 from lauragpt.model.laura import PRESETS
 from lauragpt.tasks import TASKS
 from lauragpt.train.recipe import STAGES, load_recipe
+from lauragpt.train.run import train
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
@@ -49,3 +51,12 @@ def test_other_files_are_errors_of_one_line(tmp_path):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(LauraError, match=words):
             load_recipe(tmp_path / "bad.yaml")
+
+
+def test_what_forbids_commercial_use_is_refused_where_the_recipe_wants_none_of_it(tmp_path):
+    write_manifest(tmp_path / "train.jsonl", [Example(id="ser/1", task="ser", split="train", corpus="ravdess", lang="en", audio="a.wav", duration=1.0, targets=["sad"])])
+    write_manifest(tmp_path / "dev.jsonl", [])
+    recipe = tmp_path / "open.yaml"
+    recipe.write_text(f"open_only: true\ndata: {tmp_path}\nstages: {{encoder: {{steps: 1}}}}\n", encoding="utf-8")
+    with pytest.raises(LauraError, match="holds ravdess, and open_only"):
+        train(recipe)
