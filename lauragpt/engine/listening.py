@@ -66,10 +66,11 @@ def check_confidence(min_confidence: float) -> None:
 
 def hear(core: Core, task: str, pieces: list[Piece], lang: str | None, min_confidence: float = 0.0) -> list[Piece]:
     """Pieces with what was heard in them, some of them in several parts."""
-    _hear_all(core, task, pieces, lang)
-    if task in core.pieces:  # what has words is read again, in pieces that the checkpoint reads better
-        pieces = [part for piece in pieces for part in (_parts(piece, *core.pieces[task]) if piece.text else [piece])]
-        _hear_all(core, task, [piece for piece in pieces if piece.lang is None], lang)
+    if task in core.pieces:  # what has words is read in shorter pieces, which the checkpoint reads better
+        parts = [_parts(piece, *core.pieces[task]) for piece in pieces]
+        _hear_all(core, task, [piece for piece, several in zip(pieces, parts) if len(several) > 1], lang, most=2)
+        pieces = [part for piece, several in zip(pieces, parts) for part in (several if piece.text or len(several) == 1 else [piece])]
+    _hear_all(core, task, [piece for piece in pieces if piece.lang is None], lang)
     for piece in pieces:
         piece.withheld = bool(piece.text) and (confidence_of(piece.decoded.log_probs) or 0.0) < min_confidence
         piece.text = "" if piece.withheld else piece.text
@@ -88,13 +89,14 @@ def _parts(piece: Piece, shortest: float, longest: float) -> list[Piece]:
     return [Piece(piece.item, Chunk(first + c.start, first + c.end), piece.wave[c.start : c.end]) for c in chunks]
 
 
-def _hear_all(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
+def _hear_all(core: Core, task: str, pieces: list[Piece], lang: str | None, most: int | None = None) -> None:
+    """`most`: tokens that are written of each at most."""
     loud = [piece for piece in pieces if not is_silent(piece.wave)]
     for group in batches([len(piece.wave) for piece in loud], BATCH_SAMPLES):
-        _hear(core, task, [loud[index] for index in group], lang)
+        _hear(core, task, [loud[index] for index in group], lang, most)
 
 
-def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
+def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None, most: int | None) -> None:
     """Fills in one batch."""
     encoded = core.backend.encode([piece.wave for piece in pieces])
     lettered = TASKS[task].letters and encoded.ctc_log_probs.shape[2] == CtcUnits.size  # a checkpoint may have other units
@@ -111,7 +113,7 @@ def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None) -> None:
             piece.scores, piece.decoded = row, Decoded(finish="eos")
         return
     a_second, more = LIMITS.get(task, (2, 96))
-    rows = [Row(maximum=math.ceil(a_second * piece.seconds) + more) for piece in pieces]
+    rows = [Row(maximum=most or math.ceil(a_second * piece.seconds) + more) for piece in pieces]
     drafts = [clock.draft for clock in clocks] if clocks else None  # most of a transcript, which the GPT then checks in a few steps
     for piece, decoded in zip(pieces, decode(session, rows, core.text_mask, core.vocabulary.eos, drafts=drafts)):
         piece.decoded, piece.text = decoded, core.tokenizer.decode(decoded.ids).strip()
