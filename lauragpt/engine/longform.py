@@ -61,6 +61,8 @@ class Chunker:
     follows a pause or is all there is."""
 
     def __init__(self, shortest: float = SHORTEST, longest: float = LONGEST, pause: float | None = None):
+        if not 0 < 2 * shortest <= longest:
+            raise LauraError(f"pieces of {shortest:g} to {longest:g} s: the longest must be at least twice the shortest, or some length cannot be cut")
         self.shortest, self.longest = int(shortest * SAMPLE_RATE), int(longest * SAMPLE_RATE)
         self.pause = None if pause is None else round(pause * SAMPLE_RATE / BEAT)
         self.start, self.open = 0, np.zeros(0, dtype=np.float32)  # where the open chunk starts, and what there is of it

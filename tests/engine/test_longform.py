@@ -6,6 +6,7 @@ import pytest
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.augment import coloured_noise
 from lauragpt.engine.longform import HOP, LONGEST, PAUSE, SHORTEST, Chunker, batches, cut, is_silent
+from lauragpt.errors import LauraError
 
 
 @pytest.mark.parametrize("seconds", [0.1, 5, 20, 20.01, 27.9, 28, 36.5, 61.7, 300.123])
@@ -98,3 +99,9 @@ def test_a_pause_is_found_in_steady_noise_and_noise_alone_holds_none(slope):
     first = cut(noise + speech, pause=PAUSE)[0]
     assert 7 * SAMPLE_RATE <= first.end <= 17 * SAMPLE_RATE // 2
     assert cut(noise, pause=PAUSE) == cut(noise)
+
+
+@pytest.mark.parametrize("shortest, longest", [(8.0, 14.0), (0.0, 4.0), (-1.0, 4.0)])
+def test_lengths_that_cannot_be_kept_are_refused(shortest, longest):
+    with pytest.raises(LauraError, match="at least twice the shortest"):
+        Chunker(shortest, longest)
