@@ -79,9 +79,10 @@ def generate_of(folder: Path, new: int) -> tuple[Callable[[np.ndarray], None], i
     return write, sum(p.numel() for p in gpt.parameters())
 
 
-def limits() -> dict[str, float]:
+def limits(quick: bool) -> dict[str, float]:
     """What the machine can do with the same threads: reading from memory, GB/s, and float32 products of 2048-cubes, GFLOP/s; the best of five."""
-    large, cube = torch.ones(2**28), torch.randn(2048, 2048)
+    size = 256 if quick else 2048
+    large, cube = torch.ones(2 ** (22 if quick else 28)), torch.randn(size, size)
 
     def best(call: Callable) -> float:
         taken = []
@@ -91,7 +92,7 @@ def limits() -> dict[str, float]:
             taken.append(time.perf_counter() - began)
         return min(taken)
 
-    return {"memory GB/s": 4 * len(large) / best(large.sum) / 1e9, "GFLOP/s": 2 * 2048**3 / best(lambda: cube @ cube) / 1e9}
+    return {"memory GB/s": 4 * len(large) / best(large.sum) / 1e9, "GFLOP/s": 2 * size**3 / best(lambda: cube @ cube) / 1e9}
 
 
 def measure(made: dict[str, Path], batches: tuple[int, ...], new: int, runs: int) -> list[dict]:
@@ -144,7 +145,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
         made = folders(folder, Path(place))
         laura = Laura.load(next(iter(made.values())))
         torch.set_num_threads(laura.core.backend.threads)  # the same for all
-        report = {"checkpoint": folder.name, "quick": quick, "new": new, "runs": runs, "machine": machine(laura, PACKAGES), "limits": limits()}
+        report = {"checkpoint": folder.name, "quick": quick, "new": new, "runs": runs, "machine": machine(laura, PACKAGES), "limits": limits(quick)}
         report["rows"] = measure(made, batches, new, runs)
     command.write(report, out, "decoding", markdown(report))
     return report

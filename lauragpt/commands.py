@@ -9,13 +9,14 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from lauragpt.errors import LauraError
+from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.result import Result
 from lauragpt.tasks import check_lang
 
@@ -43,9 +44,16 @@ def usage(message: str) -> NoReturn:
 
 @contextlib.contextmanager
 def one_line() -> Iterator[None]:
-    """A LauraError becomes its one line and exit status 1; so does a package of an extra that is not installed."""
+    """A LauraError becomes its one line and exit status 1; so does a package of an extra that is not installed. A LauraWarning becomes a line."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: object) -> None:
+        say(str(message)) if issubclass(category, LauraWarning) else shown(message, category, *where)
+
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
     except LauraError as error:
         say(str(error))
         raise typer.Exit(1) from None
@@ -109,16 +117,9 @@ def _check_out(out: Path, folder: bool, audio: bool) -> None:
 
 
 def load(model: str, device: str | None) -> "Laura":
-    import warnings
-
     from lauragpt.engine.laura import Laura
 
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", UserWarning)
-        laura = Laura.load(model, device)
-    for warning in told:
-        say(str(warning.message))
-    return laura
+    return Laura.load(model, device)
 
 
 def answer(

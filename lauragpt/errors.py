@@ -1,5 +1,9 @@
-"""The one exception that a user of the package is meant to read."""
+"""The one exception, and the one warning, that a user of the package is meant to read."""
 
 
 class LauraError(Exception):
     """One clear line: what was wrong, what is allowed, what to do. The command line prints it as it is, without a traceback."""
+
+
+class LauraWarning(UserWarning):
+    """One clear line about what goes on otherwise than was asked for. The command line prints it without saying where in the code it arose."""

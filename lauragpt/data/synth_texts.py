@@ -147,7 +147,7 @@ def pair_lines(corpus: str, source: str) -> Callable[[Path], Iterator[Line]]:
 
     def make(data: Path) -> Iterator[Line]:
         val = read_pairs(data, "multi30k_val_en_de")
-        measured = {normalize(pair[column], source) for pair in val}
+        measured = {normalize(pair[column], source) for pair in val} | _measured(data)
         train = read_pairs(data, f"{'multi30k_train' if corpus == 'multi30k' else corpus}_en_de")
         for split, pairs in (("dev", val if corpus == "multi30k" else []), ("train", train)):
             for pair in dict.fromkeys(pairs):

@@ -12,6 +12,7 @@ import numpy as np
 
 from lauragpt.engine.backend import Session
 from lauragpt.errors import LauraError
+from lauragpt.model.clock import follow
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def steps(
     live = [index for index, row in enumerate(rows) if row.maximum > 0]
     if len(live) < len(rows) and live:
         session.select(live)
-    follow = [Draft(draft) for draft in drafts] if drafts else [Draft([]) for _ in rows]
+    followed = [Draft(draft) for draft in drafts] if drafts else [Draft([]) for _ in rows]
     choose = Choice(allowed, eos, options)
 
     def write(indices: list[int], logits: np.ndarray) -> list[int]:
@@ -95,7 +96,7 @@ def steps(
         chosen, log_probs = choose(logits, [rows[index] for index in indices], [len(done[index].ids) for index in indices])
         for index, token, log_prob in zip(indices, chosen, log_probs):
             _write(done[index], token, log_prob, rows[index], eos, options)
-            follow[index].wrote(token)
+            followed[index].wrote(token)
         return chosen
 
     def ended(index: int, token: int) -> bool:
@@ -110,7 +111,7 @@ def steps(
             if not live:
                 break
             session.select(stay)
-        ahead = [follow[index].ahead() for index in live]
+        ahead = [followed[index].ahead() for index in live]
         block = np.zeros((len(live), 1 + max(map(len, ahead))), dtype=np.int64)
         for place, guess in enumerate(ahead):
             block[place, : 1 + len(guess)] = [tokens[place], *guess]
@@ -133,32 +134,19 @@ def steps(
 class Draft:
     """What a row will perhaps be, and where in it the row has come to."""
 
-    WINDOW = 6  # places around the next one in which what was written is looked for, when it left the draft
     FEWEST, MOST = 1, 16  # tokens of the draft that are read at once
 
     def __init__(self, ids: list[int]):
-        self.ids, self.at, self.written = ids, 0, []
-        self.size = self.FEWEST
+        self.ids, self.at, self.size, self.written = ids, 0, self.FEWEST, []
 
     def wrote(self, token: int) -> None:
         self.written.append(token)
-        if self.at < len(self.ids) and self.ids[self.at] == token:
-            self.at, self.size = self.at + 1, min(self.MOST, self.size + 1)
-            return
-        # A letter more, less or another: where the draft has what was written last, it goes on, else behind one letter.
-        self.size = self.FEWEST
-        places = range(max(0, self.at - self.WINDOW), min(len(self.ids), self.at + self.WINDOW) + 1)
-        self.at = max(places, key=lambda place: (self._alike(place), -abs(place - self.at - 1)), default=0)
+        place = follow(self.ids, self.at, self.written)
+        right = place == self.at < len(self.ids) and self.ids[place] == token
+        self.at, self.size = place + 1, min(self.MOST, self.size + 1) if right else self.FEWEST
 
     def ahead(self) -> list[int]:
         return self.ids[self.at : self.at + self.size]
-
-    def _alike(self, place: int) -> int:
-        """How many of the last tokens written stand before a place, three at most."""
-        count = 0
-        while count < min(3, place, len(self.written)) and self.ids[place - 1 - count] == self.written[-1 - count]:
-            count += 1
-        return count
 
 
 def choose_one(session: Session, allowed: list[int]) -> list[int]:

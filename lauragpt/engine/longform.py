@@ -104,7 +104,7 @@ def first_pause(wave: np.ndarray, beats: int, earliest: int = 0) -> int | None:
         return None
     energy = wave.reshape(-1, BEAT).astype(np.float64).var(axis=1)  # an offset is no sound
     near, loudest = mean_before(energy, 5), np.maximum.accumulate(mean_before(energy, 25))
-    softest = np.minimum.accumulate(np.where(np.arange(len(near)) < 4, np.inf, near))
+    softest = np.minimum.accumulate(np.where((np.arange(len(near)) < 4) | (near < SILENCE**2), np.inf, near))  # digital silence is no noise
     begun = loudest >= SILENCE**2
     quiet = begun & ((energy < np.maximum(SILENCE**2, QUIET**2 * loudest)) | (near < np.minimum(NEAR * softest, FADED * loudest)))
     last_loud = np.maximum.accumulate(np.where(quiet, -1, np.arange(len(quiet))))
@@ -115,10 +115,9 @@ def first_pause(wave: np.ndarray, beats: int, earliest: int = 0) -> int | None:
 
 
 def mean_before(values: np.ndarray, count: int) -> np.ndarray:
-    """(n,): of each value and those before it, `count` at most, the mean."""
-    sums, ends = np.concatenate([[0.0], np.cumsum(values)]), np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - count)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    """(n,): the mean of each value and the `count` - 1 before it, 0 before the first."""
+    sums = np.concatenate([np.zeros(count), np.cumsum(values)])
+    return (sums[count:] - sums[:-count]) / count
 
 
 def is_silent(wave: np.ndarray) -> bool:

@@ -14,9 +14,9 @@ import numpy as np
 
 from lauragpt.engine.backend import Encoded, Spoken
 from lauragpt.engine.onnx_graphs import Graphs
-from lauragpt.errors import LauraError
+from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.features import FeatureConfig, NumpyFeatures
-from lauragpt.model.clock import Clock
+from lauragpt.model.clock import Clock, picked, times_said
 from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
@@ -48,8 +48,7 @@ class OnnxSession:
         if self.clocks is None:
             times = (positions + np.where(self.backend.vocabulary.sounds(ids), self._audio, self._other)).astype(np.float32)
         else:
-            written = (self.lengths - self.begun).tolist()
-            times = np.array([clock.times(k, row) for clock, k, row in zip(self.clocks, written, ids.tolist())], dtype=np.float32)
+            times = np.array(times_said(self.clocks, (self.lengths - self.begun).tolist(), ids.tolist()), dtype=np.float32)
         logits, new = self._run(self.backend.table[ids], times, self.lengths, np.tile(np.arange(n), (B, 1)))
         short = int(self.lengths.max()) + n - self.cache.shape[3]
         if short > 0:
@@ -65,7 +64,7 @@ class OnnxSession:
     def select(self, rows: list[int]) -> None:
         self.cache = self.cache[:, rows]
         self.lengths, self.begun, self.logits = self.lengths[rows], self.begun[rows], self.logits[rows]
-        self.clocks = [self.clocks[row].copy() for row in rows] if self.clocks else None
+        self.clocks = picked(self.clocks, rows)
         self._audio, self._other = self._audio[rows], self._other[rows]
 
 
@@ -83,7 +82,7 @@ class OnnxBackend:
         self.frame = self.features.config.seconds
         self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
         if self.graphs.about["bits"] == 8 and (lacking := lacks_eight_bits(processor())):
-            warnings.warn(f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they are computed as floats, slower than those of 32", stacklevel=2)
+            warnings.warn(f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they are computed as floats, slower than those of 32", LauraWarning, stacklevel=2)
         self.table = self.graphs.weight("gpt.embed_tokens.weight")  # (V, D)
         self.layers, self.heads, self.head_width = (model["gpt"][key] for key in ("layers", "kv_heads", "head_width"))
         self.cache_names = [f"{kind}{i}" for i in range(self.layers) for kind in ("keys", "values")]

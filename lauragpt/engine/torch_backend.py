@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.engine.backend import Encoded, Spoken
 from lauragpt.errors import LauraError
-from lauragpt.model.clock import Clock
+from lauragpt.model.clock import Clock, picked, times_said
 from lauragpt.model.laura import LauraModel, load_checkpoint
 from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted
@@ -105,8 +105,7 @@ class TorchSession:
         if self.clocks is None:
             times = positions + torch.where(self.model.vocabulary.sounds(new), self._audio, self._other)
         else:
-            written = (self._lengths - self._begun).tolist()
-            times = torch.tensor([clock.times(k, row) for clock, k, row in zip(self.clocks, written, new.tolist())], device=new.device)
+            times = torch.tensor(times_said(self.clocks, (self._lengths - self._begun).tolist(), new.tolist()), device=new.device)
         with torch.inference_mode():
             logits = _numpy(self.model.gpt(self.model.gpt.embed(new), positions, self.cache, times.float()))
         self._lengths = self._lengths + new.shape[1]
@@ -121,7 +120,7 @@ class TorchSession:
         self.cache.select(kept)
         self._lengths, self.logits = self._lengths[kept], self.logits[rows]
         self._audio, self._other, self._begun = self._audio[kept], self._other[kept], self._begun[kept]
-        self.clocks = [self.clocks[row].copy() for row in rows] if self.clocks else None
+        self.clocks = picked(self.clocks, rows)
 
 
 class TorchBackend:

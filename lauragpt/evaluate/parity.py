@@ -35,13 +35,15 @@ class Count:
     near: int = 0  # at which another token is the likeliest, of two that torch finds as likely to within NEAR
     other: int = 0  # at which another is, of two that it does not
     logits: float = 0.0  # largest difference
+    frames: int = 0  # of which the CTC head told the likeliest unit: when what is written is said hangs on it
+    other_frames: int = 0  # in which another is, of two that torch does not find as likely to within NEAR
     codes: int = 0  # the codec's
     other_codes: int = 0
     sound: float = 0.0  # largest difference of a sample
 
     @property
     def holds(self) -> bool:
-        return not self.other and self.sound <= SOUND
+        return self.tokens > 0 and not self.other and not self.other_frames and self.logits < np.inf and self.sound <= SOUND
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Parity:
     @property
     def holds(self) -> bool:
         """Tokens are equal wherever torch's two best differ by more than NEAR, sound to SOUND."""
-        return all(count.holds for count in self.rows.values())
+        return bool(self.rows) and all(count.holds for count in self.rows.values())
 
     def print(self) -> None:
         console = Console() if sys.stdout.isatty() else Console(width=160)  # a file or a pipe has no width to fit
@@ -61,13 +63,14 @@ class Parity:
         verdict = "It holds" if self.holds else "It does not hold"
         rule = f"tokens are to be equal wherever torch's two best differ by more than {NEAR:g}, samples to {SOUND:g}"
         table = Table(title="ONNX Runtime beside torch", caption=f"{verdict}: {rule}")
-        for name in ("task", "tokens", "equal %", "nearly equal", "other", "logits differ by", "codes", "equal codes %", "samples differ by"):
+        for name in ("task", "tokens", "equal %", "nearly equal", "other", "logits differ by", "CTC frames", "other frames", "codes", "equal codes %", "samples differ by"):
             table.add_column(name, justify="left" if name == "task" else "right")
         for task, count in self.rows.items():
             different = count.near + count.other
             tokens = (share(different, count.tokens), str(count.near), str(count.other), f"{count.logits:.1e}")
+            frames = (str(count.frames), str(count.other_frames)) if count.frames else ("", "")
             codes = (str(count.codes), share(count.other_codes, count.codes)) if count.codes else ("", "")
-            table.add_row(task, str(count.tokens), *tokens, *codes, f"{count.sound:.1e}" if count.sound else "")
+            table.add_row(task, str(count.tokens), *tokens, *frames, *codes, f"{count.sound:.1e}" if count.sound else "")
         return table
 
 
@@ -96,7 +99,11 @@ class Shadowed:
         return getattr(self.backend, name)
 
     def encode(self, waves: list[np.ndarray]) -> Twice:
-        return Twice(**vars(self.backend.encode(waves)), other=self.other.encode(waves))
+        ours, theirs = self.backend.encode(waves), self.other.encode(waves)
+        for mine, other, length in zip(ours.ctc_log_probs, theirs.ctc_log_probs, ours.lengths, strict=True):
+            self.count.frames += int(length)
+            self.count.other_frames += int((margins(mine[:length], other[:length]) > NEAR).sum())
+        return Twice(**vars(ours), other=theirs)
 
     def open(
         self, encoded: Twice | None, ids: list[list[int]], paces: list[float] | None = None, clocks: list[Clock] | None = None
@@ -118,8 +125,8 @@ class Shadowed:
         return self.same(self.backend.codec_decode(codes), self.other.codec_decode(codes))
 
     def same(self, ours: list[np.ndarray], theirs: list[np.ndarray]) -> list[np.ndarray]:
-        worst = [float(np.abs(a - b).max(initial=0.0)) if a.shape == b.shape else np.inf for a, b in zip(ours, theirs, strict=True)]
-        self.count.sound = max([self.count.sound, *worst])
+        for mine, other in zip(ours, theirs, strict=True):
+            self.count.sound = max(self.count.sound, largest(mine, other))
         return ours
 
 
@@ -153,12 +160,23 @@ class ShadowedSession:
 def compare(ours: np.ndarray, theirs: np.ndarray, count: Count) -> None:
     """Logits (..., V) of both."""
     ours, theirs = ours.reshape(-1, ours.shape[-1]), theirs.reshape(-1, theirs.shape[-1])
-    second, best = np.partition(theirs, -2, axis=1)[:, -2:].T
-    differs = ours.argmax(axis=1) != theirs.argmax(axis=1)
+    apart = margins(ours, theirs)
     count.tokens += len(ours)
-    count.near += int((differs & (best - second <= NEAR)).sum())
-    count.other += int((differs & (best - second > NEAR)).sum())
-    count.logits = max(count.logits, float(np.abs(ours - theirs).max()))
+    count.near += int(((apart > 0) & (apart <= NEAR)).sum())
+    count.other += int((apart > NEAR).sum())
+    count.logits = max(count.logits, largest(ours, theirs))
+
+
+def margins(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """(n, V) of both -> (n,): by how much less torch likes our likeliest than its own."""
+    return theirs.max(axis=1) - theirs[np.arange(len(theirs)), ours.argmax(axis=1)]
+
+
+def largest(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference; infinite where one is no number, or of another shape."""
+    if ours.shape != theirs.shape or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return np.inf
+    return float(np.abs(ours - theirs).max(initial=0.0))
 
 
 def chosen(data: Path, split: str, tasks: Iterable[str] | None, limit: int | None) -> tuple[list[Example], list[Group]]:

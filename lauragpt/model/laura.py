@@ -70,7 +70,7 @@ def compose(text_size: int, codec: CodecConfig, features: dict, encoder: dict, g
             audio_size=audio_size, text_size=text_size, features=FeatureConfig(skip=4).width, embedding=codec.quantizer.dim, **vocoder
         ),
         codec=codec,
-        clock=True,
+        clock="units" not in encoder,  # a CTC head on other units than letters tells no letter's time
     )
 
 

@@ -51,10 +51,11 @@ class Recipe:
     init: str = ""  # a checkpoint (a folder, or mini) whose weights and tokenizer training starts from, instead of from nothing. Where a
     # codec is trained, one of other sizes stays behind
     seed: int = 0
+    clock: bool = False  # with init: teaches it that the letters of a transcript stand when they are said, where it did not know (model/clock.py)
     open_only: bool = False  # without any set that forbids commercial use
     synth_hours: float = 1.0  # a multiplier on the synthetic sets; 0 makes none
     voices: tuple[dict, ...] = ()  # named voices: name, lang, id of the example that is the prompt
-    pieces: dict = field(default_factory=dict)  # task -> seconds (shortest, longest) in which it reads again what has words; none: 20 s at most
+    pieces: dict = field(default_factory=dict)  # task -> seconds (shortest, longest) in which it reads what has words; none: 20 s at most
     stages: dict[str, StageConfig] = field(default_factory=dict)
 
 

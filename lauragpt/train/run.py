@@ -39,8 +39,8 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
         ensure_data(plan)
     accelerator.wait_for_everyone()
     train_examples, dev_examples = read_data(Path(plan.data))
-    if plan.open_only and (closed := sorted({e.corpus for e in train_examples if not CORPORA[e.corpus].commercial})):
-        raise LauraError(f"{plan.data} holds {', '.join(closed)}, and open_only trains on nothing that forbids commercial use: choose another `data`")
+    if plan.open_only:
+        check_open(plan, train_examples)
     tokenizer = ensure_tokenizer(plan, train_examples)
     corpus = Corpus(train_examples, dev_examples, Path(plan.data), tokenizer)
     for name in [stage] if stage else [name for name in STAGES if name in plan.stages]:
@@ -61,6 +61,16 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
     if stage in (None, "laura") and set(plan.stages) != {"speaker"} and accelerator.is_main_process:
         folder = export(assemble(plan), tokenizer, plan, {e.id: e for e in train_examples}, corpora_of(train_examples, plan))
         say(f"the checkpoint is in {folder}")
+
+
+def check_open(recipe: Recipe, examples: list[Example]) -> None:
+    """LauraError where a recipe that wants nothing that forbids commercial use would train on such, or on what was trained on such."""
+    closed = sorted({e.corpus for e in examples if e.corpus not in CORPORA or not CORPORA[e.corpus].commercial})
+    if closed:
+        why = "open_only trains on nothing that forbids commercial use, or of which no licence is known"
+        raise LauraError(f"{recipe.data} holds {', '.join(closed)}, and {why}: choose another `data`")
+    if recipe.init and not json.loads((find_checkpoint(recipe.init) / "config.json").read_text(encoding="utf-8")).get("commercial"):
+        raise LauraError(f"init: {recipe.init} was trained on sets that forbid commercial use, and open_only wants none: leave it out")
 
 
 def check_order(stage: str, model: LauraModel, recipe: Recipe) -> None:
@@ -107,6 +117,8 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
     config, start = sizes(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.init else None
     if start is not None and "codec" not in recipe.stages and not recipe.codec_sizes:
         config = replace(config, codec=start.config.codec)  # nothing trains another: its tokens are what the GPT knows
+    if start is not None:
+        config = replace(config, clock=config.clock and (start.config.clock or recipe.clock))
     model = LauraModel(config)
     if start is not None:
         if replace(start.config, codec=model.config.codec, clock=model.config.clock) != model.config:

@@ -98,6 +98,11 @@ def test_a_pause_is_found_in_steady_noise_and_noise_alone_holds_none(slope):
     speech[7 * SAMPLE_RATE : 17 * SAMPLE_RATE // 2] = 0
     first = cut(noise + speech, pause=PAUSE)[0]
     assert 7 * SAMPLE_RATE <= first.end <= 17 * SAMPLE_RATE // 2
+    behind = cut(np.concatenate([np.zeros(SAMPLE_RATE // 5, dtype=np.float32), noise + speech]), pause=PAUSE)[0]
+    assert abs(behind.end - first.end - SAMPLE_RATE // 5) <= HOP  # digital silence in front hides none
+    clicked = speech[: 7 * SAMPLE_RATE].copy() * 0.2
+    clicked[:160] += 0.5
+    assert len(cut(clicked, pause=PAUSE)) == 1  # nor does a click make all that follows a pause
     assert cut(noise, pause=PAUSE) == cut(noise)
 
 

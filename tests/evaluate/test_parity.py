@@ -12,7 +12,7 @@ from lauragpt.cli import app
 from lauragpt.data.manifest import Example, write_manifest
 from lauragpt.engine.laura import Laura, find_checkpoint
 from lauragpt.evaluate import parity as module
-from lauragpt.evaluate.parity import Count, compare, parity
+from lauragpt.evaluate.parity import Count, Parity, compare, largest, parity
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,25 @@ def test_near_and_other_tokens_are_told_apart():
     count = Count()
     compare(np.array([[3.1, 2.0, 1.0], [2.0, 2.0 + 1e-5, 1.0], [2.0, 2.1, 1.0]]), theirs, count)
     assert (count.tokens, count.near, count.other) == (3, 1, 1) and count.logits == pytest.approx(0.6)
+    far = Count()
+    compare(np.array([[1.9, 2.0, 2.5]]), theirs[1:2], far)  # torch's two best are near each other, but it is neither of them
+    assert (far.near, far.other) == (0, 1)
+
+
+def test_nothing_and_no_numbers_do_not_hold():
+    assert not Count().holds and not Parity().holds and Count(tokens=1).holds
+    count = Count()
+    compare(np.array([[np.nan, 1.0]]), np.array([[1.0, 0.0]]), count)
+    assert count.logits == np.inf and not count.holds
+    assert largest(np.array([np.nan]), np.zeros(1)) == largest(np.zeros(2), np.zeros(1)) == np.inf and largest(np.ones(2), np.zeros(2)) == 1
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_export_says_whether_it_holds(data, monkeypatch, holds):
+    monkeypatch.setattr("lauragpt.train.graphs.export_graphs", lambda folder, bits: folder / "onnx")  # mini ships exported
+    monkeypatch.setattr(Parity, "holds", property(lambda self: holds))
+    done = CliRunner().invoke(app, ["export", "mini", "--check", str(data), "--limit", "30"])
+    assert done.exit_code == (0 if holds else 1) and ("It holds" if holds else "It does not hold") in done.stdout and "slu" in done.stdout
 
 
 def test_export_checks(data, tmp_path, debug_checkpoint):

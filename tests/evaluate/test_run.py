@@ -143,9 +143,11 @@ def test_a_prompt_is_another_recording_of_the_speaker_whatever_else_is_measured(
     assert prompt(spoken[1]) is None  # the other cannot be read
 
 
-def test_noise_needs_sounds():
-    with pytest.raises(LauraError, match="environmental sounds"):
-        noise_of([], 0)(example("se", 0), np.ones(100, np.float32))
+def test_a_split_without_sounds_is_made_noisy_with_made_noise():
+    clean = np.sin(np.arange(8000) / 20).astype(np.float32) * 0.3
+    noisy, again, other = (noise_of([], 0)(example("se", number), clean) for number in (0, 0, 1))
+    assert np.array_equal(noisy, again) and not np.array_equal(noisy, other)
+    assert 0 < 10 * np.log10(np.var(clean) / np.var(noisy - clean)) < 10
 
 
 def test_the_best_constant_sentence_is_the_best_of_the_training_targets():

@@ -27,6 +27,8 @@ def heard(text: str, frames: list[int], length: int) -> list[int]:
     ("the dog", "tha dog", [1, 3, 5, 7, 9, 11, 13]),  # another letter
     ("te dog", "the dog", [1, 3, 3, 5, 7, 9, 11]),  # one that was not heard
     ("thhe dog", "the dog", [1, 3, 7, 9, 11, 13, 15]),  # one that was not said
+    ("the fox ran", "the quick fox ran", [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 11, 13, 15, 17, 19, 21]),
+    ("the quick fox ran", "the fox ran", [1, 3, 5, 7, 9, 23, 25, 27, 29, 31, 33]),
     ("do", "dogs", [1, 3, 3 + PACE, 3 + 2 * PACE]),
     ("", "a b", [PACE, 2 * PACE, 3 * PACE]),
 ])  # fmt: skip

@@ -9,7 +9,7 @@ from lauragpt.errors import LauraError
 from lauragpt.model.laura import PRESETS
 from lauragpt.tasks import TASKS
 from lauragpt.train.recipe import STAGES, load_recipe
-from lauragpt.train.run import train
+from lauragpt.train.run import check_open, train
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
@@ -60,3 +60,9 @@ def test_what_forbids_commercial_use_is_refused_where_the_recipe_wants_none_of_i
     recipe.write_text(f"open_only: true\ndata: {tmp_path}\nstages: {{encoder: {{steps: 1}}}}\n", encoding="utf-8")
     with pytest.raises(LauraError, match="holds ravdess, and open_only"):
         train(recipe)
+    plan = load_recipe(recipe)
+    with pytest.raises(LauraError, match="holds mine, and open_only.*no licence is known"):
+        check_open(plan, [Example(id="ser/1", task="ser", split="train", corpus="mine", lang="en", targets=["sad"])])
+    check_open(plan, [])
+    with pytest.raises(LauraError, match="init: mini was trained on sets that forbid"):
+        check_open(load_recipe(recipe, ["init=mini"]), [])
