@@ -12,7 +12,7 @@ import numpy as np
 
 from lauragpt.engine.backend import Session
 from lauragpt.errors import LauraError
-from lauragpt.model.clock import follow
+from lauragpt.model.clock import Follower
 
 
 @dataclass(frozen=True)
@@ -137,16 +137,15 @@ class Draft:
     FEWEST, MOST = 1, 16  # tokens of the draft that are read at once
 
     def __init__(self, ids: list[int]):
-        self.ids, self.at, self.size, self.written = ids, 0, self.FEWEST, []
+        self.ids, self.follower, self.size = ids, Follower(ids), self.FEWEST
 
     def wrote(self, token: int) -> None:
-        self.written.append(token)
-        place = follow(self.ids, self.at, self.written)
-        right = place == self.at < len(self.ids) and self.ids[place] == token
-        self.at, self.size = place + 1, min(self.MOST, self.size + 1) if right else self.FEWEST
+        expected = self.follower.expected
+        right = self.follower.wrote(token) == (expected, True)
+        self.size = min(self.MOST, self.size + 1) if right else self.FEWEST
 
     def ahead(self) -> list[int]:
-        return self.ids[self.at : self.at + self.size]
+        return self.ids[self.follower.expected : self.follower.expected + self.size]
 
 
 def choose_one(session: Session, allowed: list[int]) -> list[int]:

@@ -14,28 +14,50 @@ WINDOW = 12  # places of the draft around the expected one in which what was wri
 REACH = (0, 1, 3, WINDOW)  # how far away a place may be that agrees in the last 0, 1, 2, 3 letters: fewer may agree by chance
 
 
-def follow(draft: Sequence[int], expected: int, written: Sequence[int]) -> int:
-    """Where in a draft the last of the tokens written stands: the expected place where that has it, else the place that agrees best in the
-    last three of them, the nearest of equals; the expected one where none does."""
-    if expected < len(draft) and draft[expected] == written[-1]:
-        return expected
-    best = (0, 0, expected)
-    for place in range(max(0, expected - WINDOW), min(len(draft), expected + WINDOW + 1)):
+class Follower:
+    """Where in a draft the tokens stand that are written, one after the other: a token at the expected place where that has it, else at the place
+    that agrees best in the last three tokens, the nearest of equals; at the expected place where none does. What was surely found (by three) is
+    not found again, so that who writes the same again and again is led on."""
+
+    def __init__(self, draft: Sequence[int]):
+        self.draft, self.written = draft, []
+        self.states = [(0, -1, -1)]  # after so many tokens: the place of the next; the last place that was found, and that was surely found
+
+    @property
+    def expected(self) -> int:
+        return self.states[-1][0]
+
+    def forget(self, begun: int) -> None:
+        """What was written behind the first `begun`."""
+        del self.states[begun + 1 :], self.written[begun:]
+
+    def wrote(self, token: int) -> tuple[int, bool]:
+        """The token's place, and whether the draft has it there."""
+        expected, found, sure = self.states[-1]
+        self.written.append(token)
+        place, agree = expected, self._agree(expected)
+        if not agree:
+            for other in range(max(sure + 1, expected - WINDOW), min(len(self.draft), expected + WINDOW + 1)):
+                more = self._agree(other)
+                near = abs(other - expected) <= REACH[more] and (other > found or more == 3)
+                if near and (more, -abs(other - expected)) > (agree, -abs(place - expected)):
+                    place, agree = other, more
+        self.states.append((place + 1, place if agree else found, place if agree == 3 else sure))
+        return place, bool(agree)
+
+    def _agree(self, place: int) -> int:
+        """How many of the last tokens written the draft has up to a place, three at most."""
         agree = 0
-        while agree < min(3, place + 1, len(written)) and draft[place - agree] == written[-1 - agree]:
+        while agree < min(3, place + 1, len(self.written)) and place < len(self.draft) and self.draft[place - agree] == self.written[-1 - agree]:
             agree += 1
-        if abs(place - expected) <= REACH[agree]:
-            best = max(best, (agree, -abs(place - expected), place))
-    return best[2]
+        return agree
 
 
 class Clock:
-    """Follows what is written along a draft: letters, and the frame at which each was heard."""
+    """When what is written is said: a draft's letters, and the frame at which each was heard."""
 
     def __init__(self, draft: Sequence[int], frames: Sequence[float]):
-        self.draft, self.frames = draft, frames
-        self.written: list[int] = []
-        self.expected = [0]  # the draft's place of the next letter, after so many letters
+        self.draft, self.frames, self.follower = draft, frames, Follower(draft)
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, best: Sequence[int]) -> "Clock":
@@ -51,18 +73,12 @@ class Clock:
 
     def times(self, begun: int, ids: Sequence[int]) -> list[float]:
         """When ids are said that are written behind the first `begun`; what was written behind those before is forgotten."""
-        del self.expected[begun + 1 :], self.written[begun:]
-        found = []
-        for letter in ids:
-            self.written.append(letter)
-            at = follow(self.draft, self.expected[-1], self.written)
-            found.append(self._time(at))
-            self.expected.append(at + 1)
-        return found
+        self.follower.forget(begun)
+        return [self._time(self.follower.wrote(letter)[0]) for letter in ids]
 
     def copy(self) -> "Clock":
         other = Clock(self.draft, self.frames)
-        other.written, other.expected = list(self.written), list(self.expected)
+        other.follower.written, other.follower.states = list(self.follower.written), list(self.follower.states)
         return other
 
     def _time(self, place: int) -> float:
