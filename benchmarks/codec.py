@@ -106,8 +106,7 @@ def markdown(report: dict) -> str:
     lines += [f"- {report['seconds']:g} s of speech, {report['runs']} runs in turn, all {report['quantizers']} quantizers; parameters without codebooks"]
     lines += ["- real time factor: seconds of computing a second of sound, under 1 is quicker than real time"]
     lines += [f"- to EnCodec's: how many times as fast as {rows[-1]['codec']}; the last two columns are the least and the most when decoding"]
-    lines += [*(f"- {note}" for note in report["notes"]), "", "| " + " | ".join(HEADS) + " |", "|" + " --- |" * len(HEADS)]
-    lines += ["| " + " | ".join(cell(row.get(name)) for name in HEADS) + " |" for row in rows]
+    lines += [*(f"- {note}" for note in report["notes"]), "", *command.table(HEADS, rows, cell)]
     return "\n".join(lines) + "\n"
 
 

@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +38,30 @@ def run(
     console.print(Markdown(markdown(report)))
     console.print(f"Written to {asked.out}", highlight=False, soft_wrap=True)
     return 0
+
+
+def in_turn(contenders: dict[str, Callable[[object], object]], given: object, runs: int) -> dict[str, list[float]]:
+    """Seconds that each took over the same, run by run in turn, so that a busy moment falls on all; after a run that is not counted."""
+    taken: dict[str, list[float]] = {who: [] for who in contenders}
+    for run in range(runs + 1):
+        for who, call in contenders.items():
+            began = time.perf_counter()
+            call(given)
+            if run:
+                taken[who].append(time.perf_counter() - began)
+    return taken
+
+
+def spread(above: list[float], below: list[float]) -> dict[str, float]:
+    """Of the ratios of runs beside each other: the median, the least and the most, as columns."""
+    ratios = sorted(a / b for a, b in zip(above, below, strict=True))
+    return {"median": statistics.median(ratios), "from": ratios[0], "to": ratios[-1]}
+
+
+def table(heads: tuple[str, ...], rows: list[dict], cell: Callable[[object], str]) -> list[str]:
+    """Lines of Markdown."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    return lines + ["| " + " | ".join(cell(row.get(name)) for name in heads) + " |" for row in rows]
 
 
 def check_out(out: Path) -> None:

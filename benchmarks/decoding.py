@@ -105,19 +105,12 @@ def measure(made: dict[str, Path], batches: tuple[int, ...], new: int, runs: int
         }  # fmt: skip
         for batch in batches:
             ids = np.random.default_rng(0).integers(1000, size=(batch, PROMPT))
-            taken: dict[str, list[float]] = {who: [] for who in contenders}
-            for run in range(runs + 1):
-                for who, write in contenders.items():
-                    began = time.perf_counter()
-                    write(ids)
-                    if run:  # the first is a warm-up
-                        taken[who].append(time.perf_counter() - began)
+            taken = command.in_turn(contenders, ids, runs)
             for who, own in taken.items():
-                rate = batch * new / statistics.median(own)
-                ratios = sorted(theirs / mine for theirs, mine in zip(taken["transformers generate"], own, strict=True))
+                rate, times = batch * new / statistics.median(own), command.spread(taken["transformers generate"], own)
                 rows.append({
                     "GPT": name, "parameters M": size / 1e6, "batch": batch, "runs on": who, "tokens a second": rate,
-                    "times generate": statistics.median(ratios), "from": ratios[0], "to": ratios[-1],
+                    "times generate": times["median"], "from": times["from"], "to": times["to"],
                     "weights GB/s": rate / batch * size * BYTES.get(who, 4) / 1e9, "GFLOP/s": 2 * size * rate / 1e9,
                 })  # fmt: skip
     return rows
@@ -131,8 +124,7 @@ def markdown(report: dict) -> str:
     lines += [f"- {report['new']} tokens written behind {PROMPT}, greedy; {report['runs']} runs in turn, the median, and the least and the most"]
     can = report["limits"]
     lines += [f"- what the machine can do with these threads: read {can['memory GB/s']:.1f} GB/s from memory, {can['GFLOP/s']:.0f} GFLOP/s in float32 products. A step reads every weight once, whatever the batch"]
-    lines += ["", "| " + " | ".join(HEADS) + " |", "|" + " --- |" * len(HEADS)]
-    lines += ["| " + " | ".join(cell(row[name]) for name in HEADS) + " |" for row in report["rows"]]
+    lines += ["", *command.table(HEADS, report["rows"], cell)]
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,6 @@ Out: a table on stdout, recognition.json and recognition.md in a folder.
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,19 +80,12 @@ def measure(laura: Laura, peers: dict[str, Recogniser], batches: tuple[int, ...]
     rows, contenders = [], {laura.name: lambda waves: laura.transcribe(waves, lang="en"), **peers}
     for batch in batches:
         waves = material("speech", seconds, batch)
-        taken: dict[str, list[float]] = {who: [] for who in contenders}
-        for run in range(runs + 1):
-            for who, hear in contenders.items():
-                began = time.perf_counter()
-                hear(waves)
-                if run:  # the first is a warm-up
-                    taken[who].append(time.perf_counter() - began)
+        taken = command.in_turn(contenders, waves, runs)
         for who, own in taken.items():
-            ratios = sorted(theirs / ours for theirs, ours in zip(own, taken[laura.name], strict=True))
-            median = statistics.median(own)
+            times, median = command.spread(own, taken[laura.name]), statistics.median(own)
             rows.append({
                 "recogniser": who, "batch": batch, "seconds": median, "real time factor": median / (batch * seconds),
-                "times lauragpt": statistics.median(ratios), "from": ratios[0], "to": ratios[-1],
+                "times lauragpt": times["median"], "from": times["from"], "to": times["to"],
             })  # fmt: skip
     return rows
 
@@ -106,8 +98,7 @@ def markdown(report: dict) -> str:
     lines += [f"- recordings of {report['item']:g} s; {report['runs']} runs in turn, the median; the last two columns are the least and the most"]
     lines += [f"- Whisper: random weights, {TOKENS_A_SECOND:g} tokens a second of sound, so its speed alone means anything; it always hears 30 s"]
     lines += [f"- {note}" for note in report["notes"]]
-    lines += ["", "| " + " | ".join(HEADS) + " |", "|" + " --- |" * len(HEADS)]
-    lines += ["| " + " | ".join(cell(row[name]) for name in HEADS) + " |" for row in report["rows"]]
+    lines += ["", *command.table(HEADS, report["rows"], cell)]
     return "\n".join(lines) + "\n"
 
 
