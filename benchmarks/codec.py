@@ -99,10 +99,7 @@ def measure(contenders: list[Contender], seconds: float, runs: int) -> list[dict
 
 
 def markdown(report: dict) -> str:
-    where, rows = report["machine"], report["rows"]
-    packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
-    lines = [f"# Speed of the codec of {report['checkpoint']}" + ", the quick form: for a look, not to be quoted" * report["quick"], ""]
-    lines += [f"- {where['cpu']}, one thread; {where['system']}, Python {where['python']}, {packages}; load average before {where['load_average']}"]
+    rows, lines = report["rows"], command.head(f"Speed of the codec of {report['checkpoint']}", report, "one thread")
     lines += [f"- {report['seconds']:g} s of speech, {report['runs']} runs in turn, all {report['quantizers']} quantizers; parameters without codebooks"]
     lines += ["- real time factor: seconds of computing a second of sound, under 1 is quicker than real time"]
     lines += [f"- to EnCodec's: how many times as fast as {rows[-1]['codec']}; the last two columns are the least and the most when decoding"]

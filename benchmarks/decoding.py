@@ -117,10 +117,7 @@ def measure(made: dict[str, Path], batches: tuple[int, ...], new: int, runs: int
 
 
 def markdown(report: dict) -> str:
-    where = report["machine"]
-    packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
-    lines = ["# Speed of the GPT" + ", the quick form: for a look, not to be quoted" * report["quick"], ""]
-    lines += [f"- {where['cpu']}, {where['threads']} threads; {where['system']}, Python {where['python']}, {packages}; load average before {where['load_average']}"]
+    lines = command.head("Speed of the GPT", report, f"{report['machine']['threads']} threads")
     lines += [f"- {report['new']} tokens written behind {PROMPT}, greedy; {report['runs']} runs in turn, the median, and the least and the most"]
     can = report["limits"]
     lines += [f"- what the machine can do with these threads: read {can['memory GB/s']:.1f} GB/s from memory, {can['GFLOP/s']:.0f} GFLOP/s in float32 products. A step reads every weight once, whatever the batch"]

@@ -91,10 +91,7 @@ def measure(laura: Laura, peers: dict[str, Recogniser], batches: tuple[int, ...]
 
 
 def markdown(report: dict) -> str:
-    where = report["machine"]
-    packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
-    lines = ["# Speed of recognition" + ", the quick form: for a look, not to be quoted" * report["quick"], ""]
-    lines += [f"- {where['cpu']}, {where['threads']} threads (pocketsphinx: one); {where['system']}, Python {where['python']}, {packages}; load average before {where['load_average']}"]
+    lines = command.head("Speed of recognition", report, f"{report['machine']['threads']} threads (pocketsphinx: one)")
     lines += [f"- recordings of {report['item']:g} s; {report['runs']} runs in turn, the median; the last two columns are the least and the most"]
     lines += [f"- Whisper: random weights, {TOKENS_A_SECOND:g} tokens a second of sound, so its speed alone means anything; it always hears 30 s"]
     lines += [f"- {note}" for note in report["notes"]]
