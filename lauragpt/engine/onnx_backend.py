@@ -21,6 +21,7 @@ from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
 ROOM = 64  # slots by which a cache grows
+PLACES = 1000  # rows * longest that a network reads at once: more is hardly quicker, and takes memory
 
 
 class OnnxSession:
@@ -28,18 +29,20 @@ class OnnxSession:
         """rows: a row's frames (T, D), its ids, the pace of what it speaks."""
         self.backend, vocabulary, self.clocks = backend, backend.vocabulary, clocks
         self.lengths = self.begun = np.array([len(frames) + len(ids) for frames, ids, _ in rows])
-        embeddings = padded([np.concatenate([frames, backend.table[ids]]) for frames, ids, _ in rows])  # (B, S, D)
-        times = padded([np.array([*range(len(f)), *vocabulary.times(ids, len(f), pace)], dtype=np.float32) for f, ids, pace in rows])
         self._audio, self._other = np.array([vocabulary.ahead(ids, len(f), pace) for f, ids, pace in rows]).T[..., None]  # (B, 1) each
-        self.cache = np.zeros(backend.cache_shape(len(rows)), dtype=np.float32)
-        logits, new = self._run(embeddings, times, np.zeros_like(self.lengths), self.lengths[:, None] - 1)
-        self.cache = widened(new, ROOM)
-        self.logits = logits[:, 0]
+        self.cache = np.zeros(backend.cache_shape(len(rows), int(self.lengths.max()) + ROOM), dtype=np.float32)
+        self.logits = np.zeros((len(rows), len(backend.table)), dtype=np.float32)
+        for part in parts(self.lengths.tolist(), PLACES):
+            embeddings = padded([np.concatenate([frames, backend.table[ids]]) for frames, ids, _ in rows[part]])  # (b, S, D)
+            times = padded([np.array([*range(len(f)), *vocabulary.times(ids, len(f), pace)], dtype=np.float32) for f, ids, pace in rows[part]])
+            empty, last = np.zeros_like(self.lengths[part]), self.lengths[part, None] - 1
+            logits, new = self._run(embeddings, times, empty, last, np.zeros(backend.cache_shape(len(times)), dtype=np.float32))
+            self.cache[:, part, :, : new.shape[3]], self.logits[part] = new, logits[:, 0]
 
-    def _run(self, embeddings: np.ndarray, times: np.ndarray, lengths: np.ndarray, at: np.ndarray) -> list[np.ndarray]:
+    def _run(self, embeddings: np.ndarray, times: np.ndarray, lengths: np.ndarray, at: np.ndarray, cache: np.ndarray) -> list[np.ndarray]:
         """-> logits (B, m, V), new keys and values (2 * layers, B, H, n, W)"""
         given = {"embeddings": embeddings, "times": times, "lengths": lengths, "at": at}
-        return self.backend.run("step", given | dict(zip(self.backend.cache_names, self.cache)))
+        return self.backend.run("step", given | dict(zip(self.backend.cache_names, cache)))
 
     def extend(self, ids: np.ndarray) -> np.ndarray:
         ids = np.asarray(ids)
@@ -49,7 +52,7 @@ class OnnxSession:
             times = (positions + np.where(self.backend.vocabulary.sounds(ids), self._audio, self._other)).astype(np.float32)
         else:
             times = np.array(times_said(self.clocks, (self.lengths - self.begun).tolist(), ids.tolist()), dtype=np.float32)
-        logits, new = self._run(self.backend.table[ids], times, self.lengths, np.tile(np.arange(n), (B, 1)))
+        logits, new = self._run(self.backend.table[ids], times, self.lengths, np.tile(np.arange(n), (B, 1)), self.cache)
         short = int(self.lengths.max()) + n - self.cache.shape[3]
         if short > 0:
             self.cache = widened(self.cache, short + ROOM)
@@ -107,7 +110,8 @@ class OnnxBackend:
     def encode(self, waves: list[np.ndarray]) -> Encoded:
         features = [self.features(wave) for wave in waves]
         lengths = np.array([len(row) for row in features])
-        frames, ctc = self.run("listen", {"features": padded(features), "lengths": lengths})
+        heard = [self.run("listen", {"features": padded(features[part]), "lengths": lengths[part]}) for part in parts(lengths.tolist(), PLACES)]
+        frames, ctc = (padded([row for rows in each for row in rows]) for each in zip(*heard))
         return Encoded(frames, lengths, ctc)
 
     def open(
@@ -213,6 +217,17 @@ def lacks_eight_bits(about: str) -> str:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parts(lengths: list[int], most: int) -> list[slice]:
+    """Rows one after the other in parts of at most `most` places, padding among them; a row that is longer is alone."""
+    starts, longest = [0], 0
+    for row, length in enumerate(lengths):
+        longest = max(longest, length)
+        if row > starts[-1] and (row + 1 - starts[-1]) * longest > most:
+            starts.append(row)
+            longest = length
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(lengths)])]
 
 
 def padded(rows: list[np.ndarray], size: int | None = None) -> np.ndarray:

@@ -80,6 +80,7 @@ class Graphs:
         self._check(path, about["hash"])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
+        options.enable_mem_pattern = False  # it keeps a block of memory for each shape that was ever run, and is no quicker
         with safe_open(self.folder / "model.safetensors", "np") as file:
             weights = [taken([file.get_tensor(key) for key in keys], how) for keys, how in about["initializers"].values()]
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in weights]

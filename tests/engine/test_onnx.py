@@ -57,14 +57,27 @@ def close(got: list[np.ndarray], wanted: list[np.ndarray], tolerance: float = 1e
     assert max(float(np.abs(a - b).max()) for a, b in zip(got, wanted, strict=True)) < tolerance
 
 
-def test_listening_is_the_same(both):
+@pytest.fixture(params=[1000, 60])
+def places(request, monkeypatch):
+    """Rows read all at once, or a few at a time."""
+    monkeypatch.setattr(onnx_backend, "PLACES", request.param)
+
+
+def test_rows_are_read_in_parts_that_are_not_too_large():
+    lengths = [33, 3, 69, 13, 90, 20, 20, 20]
+    cut = onnx_backend.parts(lengths, 60)
+    assert [lengths[part] for part in cut] == [[33], [3], [69], [13], [90], [20, 20, 20]]
+    assert onnx_backend.parts(lengths, 10_000) == [slice(0, 8)]
+
+
+def test_listening_is_the_same(both, places):
     got, wanted = (laura.core.backend.encode(WAVES) for laura in both)
     assert got.lengths.tolist() == wanted.lengths.tolist()
     for row, length in enumerate(got.lengths):
         close([got.embeddings[row, :length], got.ctc_log_probs[row, :length]], [wanted.embeddings[row, :length], wanted.ctc_log_probs[row, :length]], 1e-3)
 
 
-def test_sequences_in_progress_are_the_same(both):
+def test_sequences_in_progress_are_the_same(both, places):
     """Prefill of uneven rows, tokens one by one and several at once, rollback, rows dropped and named twice."""
     vocabulary, logits = both[0].core.vocabulary, []
     for laura in both:
