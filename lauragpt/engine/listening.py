@@ -64,16 +64,23 @@ def check_confidence(min_confidence: float) -> None:
         raise LauraError(f"min_confidence is {min_confidence}: give a number from 0 (answer always) to 1")
 
 
-def hear(core: Core, task: str, pieces: list[Piece], lang: str | None, min_confidence: float = 0.0) -> list[Piece]:
-    """Pieces with what was heard in them, some of them in several parts."""
+def hear(
+    core: Core, task: str, pieces: list[Piece], lang: str | None, min_confidence: float = 0.0, known: dict[Chunk, Piece] | None = None
+) -> list[Piece]:
+    """Pieces with what was heard in them, some of them in several parts. `known`: parts of one recording that were heard before, which are
+    not heard again; new ones are put there."""
+    known = {} if known is None else known
     if task in core.pieces:  # what has words is read in shorter pieces, which the checkpoint reads better
         parts = [_parts(piece, *core.pieces[task]) for piece in pieces]
         _hear_all(core, task, [piece for piece, several in zip(pieces, parts) if len(several) > 1], lang, most=2)
         pieces = [part for piece, several in zip(pieces, parts) for part in (several if piece.text or len(several) == 1 else [piece])]
-    _hear_all(core, task, [piece for piece in pieces if piece.lang is None], lang)
-    for piece in pieces:
+    pieces = [known.get(piece.chunk, piece) for piece in pieces]
+    new = [piece for piece in pieces if piece.lang is None]
+    _hear_all(core, task, new, lang)
+    for piece in new:
         piece.withheld = bool(piece.text) and (confidence_of(piece.decoded.log_probs) or 0.0) < min_confidence
         piece.text = "" if piece.withheld else piece.text
+    known.update({piece.chunk: piece for piece in new if piece.lang})
     return pieces
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lauragpt import Laura
+from lauragpt.engine import listening
 from lauragpt.errors import LauraError
 from lauragpt.live import Samples, _tail
 
@@ -50,6 +51,21 @@ def test_the_finals_are_the_answer_to_the_whole(laura, seed):
     assert sum(r.receipt["seconds_read"] for r in finals) == pytest.approx(47, abs=0.01)
     assert len(finals) > 1 and len(partials) > 5
     assert [r.text for r in laura.transcribe_stream(pieces(whole, seed + 9), lang="en", every=None)] == [r.text for r in finals]
+
+
+def test_parts_of_an_open_chunk_are_heard_once(laura, monkeypatch):
+    """Where a checkpoint reads a chunk in parts, those whose ends stand are not heard again with each partial answer."""
+    monkeypatch.setitem(laura.core.pieces, "asr", (2.0, 4.0))
+    whole, read, hear = wave(1), [], listening._hear
+    monkeypatch.setattr(listening, "_hear", lambda core, task, parts, lang, most: (read.extend(parts if most is None else []), hear(core, task, parts, lang, most)))
+    offline = laura.transcribe(whole, lang="en", min_confidence=0.1)
+    once = {piece.chunk for piece in read}
+    read.clear()
+    heard = list(laura.transcribe_stream(pieces(whole, 1), lang="en", every=1.0, min_confidence=0.1))
+    assert [s.text for r in heard if r.final for s in r.segments] == [s.text for s in offline.segments]
+    assert sum(r.receipt.get("withheld", 0) for r in heard if r.final) == offline.receipt.get("withheld", 0)
+    again = [piece.chunk for piece in read]
+    assert once <= set(again) and len(again) == len(set(again)) and len([r for r in heard if not r.final]) > 20
 
 
 def test_wrong_options_are_told_before_anything_is_heard(laura):
