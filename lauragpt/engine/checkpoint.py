@@ -29,7 +29,7 @@ class Info:
     clock: bool  # what it writes down stands when it is said
 
 
-def open_checkpoint(folder: Path, device: str | None = None, backend: str | None = None) -> tuple[Backend, Tokenizer, Vocabulary, Info]:
+def open_checkpoint(folder: Path, device: str | None = None, backend: str | None = None, compile: bool = False) -> tuple[Backend, Tokenizer, Vocabulary, Info]:
     """A folder's model, ready. LauraError when it is damaged, foreign, was trained on the tokens of another codec, or when the backend
     that was asked for is not at hand."""
     if backend not in (None, *BACKENDS):
@@ -51,8 +51,10 @@ def open_checkpoint(folder: Path, device: str | None = None, backend: str | None
     weights = hash_of(folder / "model.safetensors")
     if backend == "onnx" and reason:
         raise LauraError(f"{folder} cannot run on the onnx backend: {reason}")
+    if compile and backend != "torch" and not reason:
+        raise LauraError("ONNX Runtime's graphs are compiled already: compile is for the torch backend (backend='torch')")
     if backend == "torch" or reason:
-        opened, vocabulary = _open_torch(folder, device, config, reason)
+        opened, vocabulary = _open_torch(folder, device, config, reason, compile)
     else:
         opened = _open_onnx(folder, config, vocabulary, weights)
     try:
@@ -75,7 +77,7 @@ def _open_onnx(folder: Path, config: dict, vocabulary: Vocabulary, weights: str)
         ) from None
 
 
-def _open_torch(folder: Path, device: str | None, config: dict, reason: str) -> tuple[Backend, Vocabulary]:
+def _open_torch(folder: Path, device: str | None, config: dict, reason: str, compile: bool) -> tuple[Backend, Vocabulary]:
     try:
         from lauragpt.engine.torch_backend import open_torch
     except ModuleNotFoundError as error:
@@ -83,4 +85,4 @@ def _open_torch(folder: Path, device: str | None, config: dict, reason: str) -> 
             raise
         why = f" ({reason})" if reason else ""
         raise LauraError(f"{folder} is to run on torch{why}, which is missing: pip install 'lauragpt[train]'") from None
-    return open_torch(folder, device, config)
+    return open_torch(folder, device, config, compile)

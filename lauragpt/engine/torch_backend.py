@@ -17,12 +17,15 @@ from torch.nn.utils.rnn import pad_sequence
 from lauragpt.engine.backend import Encoded, Spoken
 from lauragpt.errors import LauraError
 from lauragpt.model.clock import Clock, picked, times_said
+from lauragpt.model.gpt import GPTConfig
 from lauragpt.model.laura import LauraModel, load_checkpoint
 from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted
 
+ROOM = 64  # slots by which a cache grows
 
-def open_torch(folder: Path, device: str | None, config: dict) -> tuple["TorchBackend", Vocabulary]:
+
+def open_torch(folder: Path, device: str | None, config: dict, compile: bool = False) -> tuple["TorchBackend", Vocabulary]:
     """A folder's model on a device. LauraError when it is damaged, foreign, or was trained on the tokens of another codec."""
     where = pick_device(device)
     try:
@@ -32,7 +35,7 @@ def open_torch(folder: Path, device: str | None, config: dict) -> tuple["TorchBa
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({first}): fetch or export it again") from None
-    backend = TorchBackend(model, where)
+    backend = TorchBackend(model, where, compile)
     promised, found = config.get("codec_hash"), backend.codec_hash
     if promised != found:
         raise LauraError(
@@ -50,31 +53,24 @@ def pick_device(device: str | None) -> torch.device:
 
 
 class Cache:
-    """Keys and values (B, heads, slots, width) of every layer; grows by doubling."""
+    """Keys and values (B, heads, slots, width) of every layer. It grows by ROOM slots and more at a time, so that shapes seldom change."""
 
-    def __init__(self):
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
+    def __init__(self, config: GPTConfig):
+        self.config, self.slots, self.layers = config, 0, []
 
-    def update(self, layer: int, key: Tensor, value: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Writes key, value (B, heads, n, width) into slots `positions` (B, n); all slots (B, heads, slots, width) come back."""
-        B, H, n, W = key.shape
+    def reach(self, positions: Tensor, like: Tensor) -> None:
         slots = int(positions.max()) + 1
-        if layer == len(self.keys):
-            self.keys.append(key.new_zeros(B, H, slots, W))
-            self.values.append(value.new_zeros(B, H, slots, W))
-        if slots > self.keys[layer].shape[2]:
-            more = max(slots, 2 * self.keys[layer].shape[2]) - self.keys[layer].shape[2]
-            self.keys[layer] = torch.nn.functional.pad(self.keys[layer], (0, 0, 0, more))
-            self.values[layer] = torch.nn.functional.pad(self.values[layer], (0, 0, 0, more))
-        index = positions[:, None, :, None].expand(B, H, n, W)
-        self.keys[layer].scatter_(2, index, key)
-        self.values[layer].scatter_(2, index, value)
-        return self.keys[layer][:, :, :slots], self.values[layer][:, :, :slots]
+        if slots <= self.slots:
+            return
+        more = -(-max(slots, 3 * self.slots // 2) // ROOM) * ROOM - self.slots
+        if not self.layers:
+            empty = like.new_zeros(len(like), self.config.kv_heads, 0, self.config.head_width)
+            self.layers = [(empty, empty)] * self.config.layers
+        self.layers = [tuple(torch.nn.functional.pad(kept, (0, 0, 0, more)) for kept in layer) for layer in self.layers]
+        self.slots += more
 
     def select(self, rows: Tensor) -> None:
-        self.keys = [key[rows] for key in self.keys]
-        self.values = [value[rows] for value in self.values]
+        self.layers = [(keys[rows], values[rows]) for keys, values in self.layers]
 
 
 class TorchSession:
@@ -82,7 +78,7 @@ class TorchSession:
 
     def __init__(self, model: LauraModel, rows: list[tuple[Tensor, list[int], float]], clocks: list[Clock] | None):
         """rows: a row's frames (T, D), its ids, the pace of what it speaks."""
-        vocabulary, self.model, self.cache, self.clocks, device = model.vocabulary, model, Cache(), clocks, rows[0][0].device
+        vocabulary, self.model, self.cache, self.clocks, device = model.vocabulary, model, Cache(model.config.gpt), clocks, rows[0][0].device
         embeddings = [torch.cat([frames, model.gpt.embed(torch.tensor(ids, device=device))]) for frames, ids, _ in rows]
         times = [torch.tensor([*range(len(frames)), *vocabulary.times(ids, len(frames), pace)]) for frames, ids, pace in rows]
         self._lengths = self._begun = torch.tensor([len(row) for row in embeddings], device=device)
@@ -126,8 +122,10 @@ class TorchSession:
 class TorchBackend:
     name = "torch"
 
-    def __init__(self, model: LauraModel, device: torch.device):
+    def __init__(self, model: LauraModel, device: torch.device, compile: bool = False):
         self.model = model.to(device, torch.float32).eval()
+        for layer in self.model.gpt.layers if compile else ():
+            layer.compile(dynamic=True)  # batches and caches of all sizes
         self.device, self.threads = device.type, torch.get_num_threads()
         self.frame = model.config.features.seconds
         self.codec_hash = model.codec.hash

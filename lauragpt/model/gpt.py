@@ -33,8 +33,11 @@ class GPTConfig:
 
 
 class KVCache(Protocol):
-    def update(self, layer: int, key: Tensor, value: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores key, value (B, kv_heads, S, W) at `positions` (B, S); gives back all, slot = position."""
+    slots: int  # positions that it has room for
+    layers: list[tuple[Tensor, Tensor]]  # keys and values (B, kv_heads, slots, W) of each, written in place; slot = position
+
+    def reach(self, positions: Tensor, like: Tensor) -> None:
+        """Makes room for positions (B, S) of embeddings (B, S, D)."""
 
 
 def rates(half: int, theta: float, device: torch.device | None = None) -> Tensor:
@@ -42,11 +45,16 @@ def rates(half: int, theta: float, device: torch.device | None = None) -> Tensor
     return theta ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
 
 
-def rotate(x: Tensor, positions: Tensor, theta: float) -> Tensor:
-    """Rotary positions (arXiv 2104.09864), half-split as in Qwen: x (B, H, S, W), positions (B, S), whole or not."""
+def turns(positions: Tensor, half: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (B, 1, S, half) of positions (B, S), whole or not."""
+    angle = positions[:, None, :, None].float() * rates(half, theta, positions.device)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary positions (arXiv 2104.09864), half-split as in Qwen: x (B, H, S, W) by the `turns` of its positions."""
     half = x.shape[-1] // 2
-    angle = positions[:, None, :, None].float() * rates(half, theta, x.device)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    cos, sin = turn[0].to(x.dtype), turn[1].to(x.dtype)
     left, right = x[..., :half], x[..., half:]
     return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
 
@@ -69,20 +77,17 @@ class SelfAttention(nn.Module):
         self.q_norm = HeadNorm(W, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = HeadNorm(W, config.norm_eps) if config.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, positions: Tensor, times: Tensor, cache: KVCache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], seen: Tensor, slots: Tensor | None, cached: tuple[Tensor, Tensor] | None) -> Tensor:
+        """seen (..., S, T): what each position may look at; slots (B, kv_heads, S, W): where of `cached` they are kept."""
         (B, S, _), W = x.shape, self.config.head_width
         q = self.q_norm(self.q_proj(x).view(B, S, -1, W)).transpose(1, 2)
         k = self.k_norm(self.k_proj(x).view(B, S, -1, W)).transpose(1, 2)
         v = self.v_proj(x).view(B, S, -1, W).transpose(1, 2)
-        q, k = rotate(q, times, self.config.rope_theta), rotate(k, times, self.config.rope_theta)
+        q, k = rotate(q, turn), rotate(k, turn)
+        if cached is not None:
+            k, v = (kept.scatter_(2, slots, new) for kept, new in zip(cached, (k, v), strict=True))
         groups = self.config.heads // self.config.kv_heads
-        if cache is None:
-            earlier = torch.ones(S, S, dtype=torch.bool, device=x.device).tril()
-            mixed = attend(q, _repeat(k, groups), _repeat(v, groups), earlier)
-        else:
-            k, v = cache.update(layer, k, v, positions)
-            seen = torch.arange(k.shape[2], device=x.device) <= positions[:, None, :, None]  # (B, 1, S, slots)
-            mixed = attend(q, _repeat(k, groups), _repeat(v, groups), seen)
+        mixed = attend(q, _repeat(k, groups), _repeat(v, groups), seen)
         return self.o_proj(mixed.transpose(1, 2).reshape(B, S, -1))
 
 
@@ -109,8 +114,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.width, config.norm_eps)
         self.mlp = SwiGLU(config.width, config.ffn)
 
-    def forward(self, x: Tensor, positions: Tensor, times: Tensor, cache: KVCache | None, layer: int) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), positions, times, cache, layer)
+    def forward(self, x: Tensor, *attention: object) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), *attention)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -146,9 +151,15 @@ class GPT(nn.Module):
     ) -> Tensor:
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
-        times = positions.float() if times is None else times
+        turn = turns(positions if times is None else times, self.config.head_width // 2, self.config.rope_theta)
+        if cache is None:
+            seen, slots = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril(), None
+        else:
+            cache.reach(positions, x)
+            seen = torch.arange(cache.slots, device=x.device) <= positions[:, None, :, None]  # (B, 1, S, slots)
+            slots = positions[:, None, :, None].expand(-1, self.config.kv_heads, -1, self.config.head_width)
         for depth, layer in enumerate(self.layers):
-            x = layer(x, positions, times, cache, depth)
+            x = layer(x, turn, seen, slots, None if cache is None else cache.layers[depth])
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -257,6 +257,14 @@ def test_what_was_altered_or_is_missing_is_told(exported, tmp_path):
     assert Laura.load(folder).core.backend.__class__.__name__ == "TorchBackend"
 
 
+def test_compiled_layers_write_the_same(exported, both):
+    compiled = Laura.load(exported, backend="torch", compile=True)
+    for ask in (lambda laura: laura.transcribe(WAVES, lang="en"), lambda laura: laura.translate(text=["a dog runs", "two men"], to="de")):
+        assert [answer.text for answer in ask(compiled)] == [answer.text for answer in ask(both[1])]
+    with pytest.raises(LauraError, match="compile is for the torch backend"):
+        Laura.load(exported, compile=True)
+
+
 def test_a_backend_that_is_none_is_refused(exported):
     with pytest.raises(LauraError, match="choose onnx or torch"):
         Laura.load(exported, backend="jax")

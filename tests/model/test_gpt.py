@@ -48,7 +48,8 @@ def test_logits_are_qwens(kind, tied, theta, eps):
 @torch.no_grad()
 def test_cached_logits_are_the_uncached(kind):
     torch.manual_seed(2)
-    model, cache = ours(kind, True, 1e4, 1e-6), Cache()
+    model = ours(kind, True, 1e4, 1e-6)
+    cache = Cache(model.config)
     ids = torch.randint(96, (2, 30))
     whole = model(model.embed(ids))
     start = 0
@@ -63,7 +64,8 @@ def test_cached_logits_are_the_uncached(kind):
 @torch.no_grad()
 def test_cached_rows_of_uneven_length():
     torch.manual_seed(3)
-    model, cache = ours("qwen3", True, 1e4, 1e-6), Cache()
+    model = ours("qwen3", True, 1e4, 1e-6)
+    cache = Cache(model.config)
     ids, lengths = torch.randint(96, (2, 12)), torch.tensor([4, 9])
     model(model.embed(ids[:, :9]), torch.arange(9).expand(2, 9), cache)  # row 0 holds four, the rest is padding
     more = torch.randint(96, (2, 3))
