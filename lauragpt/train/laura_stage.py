@@ -45,10 +45,13 @@ class LauraStage(ModelStage):
         config, rng = self.config, self.rng(step)
         small = self.small_plan is not None and config.small_from <= step / config.steps < config.small_until
         drawn = (self.small_plan if small else self.plan)[step] + (self.text_plan[step] if self.text_plan else [])
-        rows = [self.row(self.corpus.train[i], rng) for i in drawn]
+        examples = [self.corpus.train[i] for i in drawn]
+        overheard = [self.overheard(e, e.targets[0], rng) if e.targets else None for e in examples]
+        rows = [self.row(example, rng) for example, spoken in zip(examples, overheard) if spoken is None]
         rows.sort(key=lambda row: row["wave"] is None)  # those that listen first, so that frames and rows keep one order
         waves = [row["wave"] for row in rows if row["wave"] is not None]
         read = [self.phrase(rng) for _ in range(max(1, round(self.config.phrases * len(rows))) if self.corpus.lines else 0)]
+        read += [spoken for spoken in overheard if spoken is not None]
         if self.corpus.orders and self.config.orders:
             read += [self.order(rng) for _ in range(max(1, round(self.config.orders * len(rows))))]
         spelled = {"layouts": [row[0] for row in read], "spelled": [torch.from_numpy(row[1]) for row in read]}

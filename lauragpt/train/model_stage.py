@@ -127,6 +127,13 @@ class ModelStage:
         row = layout(self.model.vocabulary, task, lang, self.corpus.write(task, target), len(frames))
         return self.clocked(row, task, frames.argmax(1)), frames
 
+    def overheard(self, example: Example, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray] | None:
+        """Now and then a pair to be translated as if its source were spoken. What is spoken is answered as it is written: a target in lower
+        case is none."""
+        if example.task != "mt" or target == target.lower() or rng.random() >= self.config.spelled:
+            return None
+        return self.reading("s2tt", example.lang, normalize(example.source, example.source_lang), target, rng)
+
     def clocked(self, row: Layout, task: str, best: np.ndarray) -> Layout:
         """A transcript's letters at the times at which they are said, by the best CTC unit of each frame."""
         if not (self.model.config.clock and TASKS[task].output == "text" and TASKS[task].letters):

@@ -68,6 +68,8 @@ class GPTStage(ModelStage):
         if example.task == "tts":
             return self.speech(example, rng), None
         target = example.targets[int(rng.integers(len(example.targets)))]
+        if spoken := self.overheard(example, target, rng):
+            return spoken
         if example.task != "mt":
             said = normalize(example.extra["transcript"], example.source_lang or example.lang) if "transcript" in example.extra else target
             return self.reading(example.task, example.lang, said, target, rng)
