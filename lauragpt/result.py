@@ -21,8 +21,11 @@ class Word:
 
 @dataclass
 class Segment:
-    """A stretch of the input and what was said of it. `confidence`: geometric mean of the GPT's own token probabilities, 0 to 1. `words`: of a
-    transcript, each with its time as the CTC head has it and with its own confidence."""
+    """A stretch of the input and what was said of it. `words`: of a transcript, each with its time as the CTC head has it and its confidence.
+
+    Confidences, 0 to 1, are the GPT's own probabilities: of a word how likely all of its letters are, of a transcript the mean over its
+    words, which is the share of them that it expects to be right; of a caption, an emotion or an order how likely all of it is; of what
+    has no right and wrong, a translation or speech, the geometric mean over its tokens."""
 
     start: float
     end: float

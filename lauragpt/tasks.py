@@ -20,7 +20,8 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 @dataclass(frozen=True)
 class Task:
     """A row of the table. `small`: the task belongs to the paper's second fine-tuning stage (the small-data tasks). `letters`: what
-    is said is written letter by letter, which a small model learns to read off sound, and to pronounce, long before word pieces."""
+    is said is written letter by letter, which a small model learns to read off sound, and to pronounce, long before word pieces. `whole`: an
+    answer is right or wrong as a whole, and so is what the model's confidence in it tells."""
 
     name: str
     verb: str
@@ -29,6 +30,7 @@ class Task:
     metric: str
     small: bool = False
     letters: bool = False
+    whole: bool = False
 
     @property
     def token(self) -> str:
@@ -47,9 +49,9 @@ TASKS: dict[str, Task] = {
         Task("mt", "translate", "text", "text", "chrF"),
         Task("tts", "speak", "text", "audio", "WER", small=True, letters=True),
         Task("se", "enhance", "audio", "audio", "STOI", small=True),
-        Task("aac", "caption", "audio", "text", "right sound", small=True),
-        Task("ser", "emotion", "audio", "text", "UA", small=True),
-        Task("slu", "understand", "audio", "text", "exact slots", small=True),
+        Task("aac", "caption", "audio", "text", "right sound", small=True, whole=True),
+        Task("ser", "emotion", "audio", "text", "UA", small=True, whole=True),
+        Task("slu", "understand", "audio", "text", "exact slots", small=True, whole=True),
     )
 }
 

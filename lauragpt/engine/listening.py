@@ -78,7 +78,7 @@ def hear(
     new = [piece for piece in pieces if piece.lang is None]
     _hear_all(core, task, new, lang)
     for piece in new:
-        piece.withheld = bool(piece.text) and (confidence_of(piece.decoded.log_probs) or 0.0) < min_confidence
+        piece.withheld = bool(piece.text) and (sureness(core, task, [piece]) or 0.0) < min_confidence
         piece.text = "" if piece.withheld else piece.text
     known.update({piece.chunk: piece for piece in new if piece.lang})
     return pieces
@@ -152,17 +152,26 @@ def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Re
                 start=round(piece.chunk.start / SAMPLE_RATE, 3),
                 end=round(piece.chunk.end / SAMPLE_RATE, 3),
                 text=piece.text,
-                confidence=confidence_of(piece.decoded.log_probs),
+                confidence=sureness(core, task, [piece]),
                 words=words_of(core, piece),
             )
             for piece in pieces
             if piece.lang
         ],
-        confidence=confidence_of([log_prob for piece in pieces for log_prob in piece.decoded.log_probs]),
+        confidence=sureness(core, task, pieces),
         receipt=core.receipt(
             seconds, seconds, len(pieces), [piece.decoded for piece in pieces], **({"withheld": withheld} if withheld else {})
         ),
     )
+
+
+def sureness(core: Core, task: str, pieces: list[Piece]) -> float | None:
+    """How sure the GPT is of what it made of some pieces (`Segment.confidence`), None where it made nothing."""
+    known, table = [piece.decoded for piece in pieces if piece.decoded.log_probs], TASKS[task]
+    if table.whole or table.letters:
+        sure = [math.exp(sum(one.log_probs)) for one in known] if table.whole else [word for one in known for word in word_confidences(core.tokenizer, one)]
+        return sum(sure) / len(sure) if sure else None
+    return confidence_of([log_prob for one in known for log_prob in one.log_probs])
 
 
 def words_of(core: Core, piece: Piece) -> list[Word]:
@@ -176,18 +185,21 @@ def words_of(core: Core, piece: Piece) -> list[Word]:
     return [Word(round(start + a, 3), round(start + b, 3), word, own) for (a, b), word, own in zip(times, words, sure)]
 
 
-def word_confidences(tokenizer: Tokenizer, decoded: Decoded) -> list[float | None]:
-    """Of each word that was written, from the probabilities of the tokens that spell it."""
-    parts: list[list[float]] = []
-    inside = False
+def word_confidences(tokenizer: Tokenizer, decoded: Decoded) -> list[float]:
+    """Of each word that was written: how likely are all of the tokens that spell it, with the space before it."""
+    parts: list[float] = []
+    inside, space = False, 0.0
     for token, log_prob in zip(decoded.ids, decoded.log_probs):
         text = tokenizer.decode([token])
-        if text.strip():
-            if not inside or text[0].isspace():
-                parts.append([])
-            parts[-1].append(log_prob)
-        inside = bool(text) and not text[-1].isspace()
-    return [confidence_of(part) for part in parts]
+        if not text.strip():
+            inside, space = False, space + log_prob
+            continue
+        if not inside or text[0].isspace():
+            parts.append(space)
+            space = 0.0
+        parts[-1] += log_prob
+        inside = not text[-1].isspace()
+    return [math.exp(part) for part in parts]
 
 
 def _caption(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
@@ -201,8 +213,8 @@ def _order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Resu
     """The intent and slots of the chunk the GPT is surest of; every chunk's own stand in the segments."""
     result = in_order(core, task, pieces, lang)
     spoken = [piece for piece in pieces if piece.text]
-    best = max(spoken, key=lambda piece: confidence_of(piece.decoded.log_probs) or 0.0, default=None)
-    result.text = best.text if best else ""
+    best = max(spoken, key=lambda piece: sureness(core, task, [piece]) or 0.0, default=None)
+    result.text, result.confidence = (best.text, sureness(core, task, [best])) if best else ("", None)
     result.intent, result.slots = text_to_slu(result.text)
     return result
 

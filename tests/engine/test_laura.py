@@ -10,8 +10,9 @@ import pytest
 from lauragpt import Laura
 from lauragpt.engine import speech
 from lauragpt.engine.chain import Step, parse_chain
-from lauragpt.engine.decoding import Options, Row, decode
-from lauragpt.engine.longform import cut, is_silent
+from lauragpt.engine.decoding import Decoded, Options, Row, decode
+from lauragpt.engine.listening import Piece, sureness, word_confidences
+from lauragpt.engine.longform import Chunk, cut, is_silent
 from lauragpt.engine.voices import Voices
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
@@ -186,6 +187,24 @@ def test_emotion_scores_are_the_gpts_own_probabilities(laura):
         by_hand.append(total)
     shares = np.exp(np.array(by_hand) - max(by_hand))
     assert list(result.scores.values()) == pytest.approx(list(shares / shares.sum()), abs=1e-4)
+
+
+def test_confidence_is_the_chance_of_being_right(laura):
+    """Of a transcript the mean over its words of how likely all letters of each are, so that it is the share of words expected to be right; of
+    an order how likely all of it is; of a translation the geometric mean of its tokens."""
+    core, log = laura.core, np.log
+
+    def piece(text: str, log_probs: list[float], letters: bool) -> Piece:
+        return Piece(0, Chunk(0, 16000), sound(1), "en", text, Decoded(core.tokenizer.encode(text, letters), log_probs, "eos"))
+
+    said = piece("no one", [log(0.5), log(0.5), log(0.8), 0.0, log(0.5), 0.0, log(0.1)], letters=True)  # the last is <eos>
+    assert word_confidences(core.tokenizer, said.decoded) == pytest.approx([0.25, 0.4])
+    assert sureness(core, "asr", [said]) == pytest.approx(0.325)
+    assert sureness(core, "asr", [said, piece("a", [log(0.9)], letters=True)]) == pytest.approx((0.25 + 0.4 + 0.9) / 3)
+    count = len(core.tokenizer.encode("no one"))
+    other = piece("no one", [log(0.5)] * count, letters=False)
+    assert sureness(core, "slu", [other]) == pytest.approx(0.5**count) and sureness(core, "s2tt", [other]) == pytest.approx(0.5)
+    assert sureness(core, "asr", []) is None
 
 
 def test_a_seed_says_it_again_and_another_says_it_otherwise(laura):
