@@ -22,6 +22,8 @@ from lauragpt.tasks import EMOTIONS, TASKS, text_to_slu
 from lauragpt.text import CtcUnits, Tokenizer
 
 # (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
+AGAIN = (2.0, 4.0)  # seconds of the pieces in which a transcript is read again that is in doubt:
+DOUBT, STOPPED = 0.4, ("guard", "length")  # less sure than this, or stopped in a loop
 LIMITS = {"asr": (30, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
 
 
@@ -65,23 +67,43 @@ def check_confidence(min_confidence: float) -> None:
 
 
 def hear(
-    core: Core, task: str, pieces: list[Piece], lang: str | None, min_confidence: float = 0.0, known: dict[Chunk, Piece] | None = None
+    core: Core, task: str, pieces: list[Piece], lang: str | None, min_confidence: float = 0.0, known: dict[Chunk, list[Piece]] | None = None
 ) -> list[Piece]:
-    """Pieces with what was heard in them, some of them in several parts. `known`: parts of one recording that were heard before, which are
-    not heard again; new ones are put there."""
+    """Pieces with what was heard in them, some of them in several parts. `known`: what was heard before of one recording and is not heard
+    again; what is new is put there."""
     known = {} if known is None else known
     if task in core.pieces:  # what has words is read in shorter pieces, which the checkpoint reads better
         parts = [_parts(piece, *core.pieces[task]) for piece in pieces]
         _hear_all(core, task, [piece for piece, several in zip(pieces, parts) if len(several) > 1], lang, most=2)
         pieces = [part for piece, several in zip(pieces, parts) for part in (several if piece.text or len(several) == 1 else [piece])]
-    pieces = [known.get(piece.chunk, piece) for piece in pieces]
-    new = [piece for piece in pieces if piece.lang is None]
-    _hear_all(core, task, new, lang)
-    for piece in new:
-        piece.withheld = bool(piece.text) and (sureness(core, task, [piece]) or 0.0) < min_confidence
-        piece.text = "" if piece.withheld else piece.text
-    known.update({piece.chunk: piece for piece in new if piece.lang})
-    return pieces
+    heard = [known.get(piece.chunk) or [piece] for piece in pieces]
+    new = [place for place, (first, *_) in enumerate(heard) if first.lang is None]
+    _hear_all(core, task, [heard[place][0] for place in new], lang)
+    if TASKS[task].letters:
+        _read_again(core, task, heard, new)
+    for place in new:
+        for piece in heard[place]:
+            piece.withheld = bool(piece.text) and (sureness(core, task, [piece]) or 0.0) < min_confidence
+            piece.text = "" if piece.withheld else piece.text
+    known.update({pieces[place].chunk: heard[place] for place in new if heard[place][0].lang})
+    return [piece for several in heard for piece in several]
+
+
+def _read_again(core: Core, task: str, heard: list[list[Piece]], new: list[int]) -> None:
+    """Those of the new pieces whose writer was stopped, or is in doubt, are heard again in shorter ones, since in little there is little to
+    lose; of both readings the surer one stays, of one that was stopped the second."""
+    shorter: dict[int, list[Piece]] = {}
+    for place in new:
+        (piece,) = heard[place]
+        if piece.decoded.finish in STOPPED or piece.text and (sureness(core, task, [piece]) or 0.0) < DOUBT:
+            shorter[place] = _parts(piece, *AGAIN)
+    shorter = {place: parts for place, parts in shorter.items() if len(parts) > 1}
+    for lang in sorted({heard[place][0].lang for place in shorter}):
+        _hear_all(core, task, [part for place, parts in shorter.items() if heard[place][0].lang == lang for part in parts], lang)
+    for place, parts in shorter.items():
+        stopped = heard[place][0].decoded.finish in STOPPED
+        if stopped or (sureness(core, task, parts) or 0.0) > sureness(core, task, heard[place]):
+            heard[place] = parts
 
 
 def cut_all(waves: list[np.ndarray], pause: float | None = None) -> list[Piece]:
