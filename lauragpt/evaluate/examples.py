@@ -19,7 +19,7 @@ from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.ladder import NOISY
-from lauragpt.evaluate.plots import answers_of_its_own, by_corpus, confidence
+from lauragpt.evaluate.plots import by_corpus, confidence
 from lauragpt.evaluate.report import Row, number
 from lauragpt.pages import compare, data_uri, spectrogram
 
@@ -47,7 +47,7 @@ class Budget:
 
 def worst_sections(rows: Sequence[Row], sound: Sound, budget: Budget) -> dict[str, list[str]]:
     """By task, a block a row that has answers of its own."""
-    mine = [row for row in rows if answers_of_its_own(row)]
+    mine = [row for row in rows if row.answered]
     worst = [row.worst(WORST) for row in mine]
     noisy = noisy_answers(rows)
     cards: dict[int, list[str]] = defaultdict(list)

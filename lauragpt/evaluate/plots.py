@@ -16,9 +16,8 @@ import numpy as np
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.counts import calibration, reliability
-from lauragpt.evaluate.ladder import COMPARED
 from lauragpt.evaluate.report import Row, number
-from lauragpt.evaluate.systems import OPUS, REAL
+from lauragpt.evaluate.systems import OPUS
 from lauragpt.evaluate.tally import Score
 
 # matplotlib wants colours of its own: these stand for the page's, and are exchanged in the finished SVG.
@@ -60,14 +59,8 @@ def draw(rows: Sequence[Row], seed: int = 0) -> list[Plot]:
             plots += [scores(metric, [r for r in mine if r.metric == metric]) for metric in dict.fromkeys(r.metric for r in mine)]
         plots += [confusion(row) for row in mine if row.confusion is not None]
         plots += [sureness(row) for row in mine if any(right_or_wrong(row))]
-        plots += [breakdown(row, parts) for row in mine if answers_of_its_own(row) and (parts := row.parts(seed))]
+        plots += [breakdown(row, parts) for row in mine if row.answered and (parts := row.parts(seed))]
     return plots
-
-
-def answers_of_its_own(row: Row) -> bool:
-    """Not a row of comparison: of the ladder of enhancement and of the spoken sentences, only what the system itself made."""
-    variant = row.answers[0].variant if row.answers else ""
-    return variant not in COMPARED and variant != REAL and row.task != "codec"
 
 
 def by_corpus(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -102,7 +95,7 @@ def variants(corpus: str, rows: Sequence[Row]) -> Plot:
 
     def paint(axes) -> None:
         for place, row in enumerate(rows):
-            value, mine = row.score.value, answers_of_its_own(row) or row.task == "codec"
+            value, mine = row.score.value, row.answered or row.task == "codec"
             axes.barh(place, value, height=0.6, color=ACCENT if mine else SOFT, alpha=0.6 if mine else 0.4, linewidth=0)
             if math.isfinite(row.score.low):
                 axes.plot([row.score.low, row.score.high], [place] * 2, color=INK, linewidth=1.2)

@@ -1,4 +1,4 @@
-"""What an evaluation found: rows, the table a person reads, report.json and report.md.
+"""What an evaluation found: rows, the table a person reads, report.json, report.md and worst.md.
 
 In: `Row`s of `scorers.py`. Out: a rich table on stdout and two files. The report always says which split was measured and what that
 split is for, because a number without its split is not a number.
@@ -17,6 +17,8 @@ from rich.table import Table
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.answers import Answer
+from lauragpt.evaluate.ladder import COMPARED
+from lauragpt.evaluate.systems import REAL
 from lauragpt.evaluate.tally import Score, Tally, Verdict, compare
 
 SPLIT_RULE = "`train` trains, `dev` chooses between checkpoints and settings, `test` is only measured."
@@ -61,6 +63,12 @@ class Row:
             for name, part in zip(("shortest", "middle", "longest"), np.array_split(np.array(order), 3)):
                 groups = groups | {f"{name} third": part.tolist()}
         return [(name, self.tally.of(part).score(seed)) for name, part in groups.items()]
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answers are the system's own, and not there to compare them with: a rung of enhancement's ladder, what a person spoke."""
+        variant = self.answers[0].variant if self.answers else ""
+        return variant not in COMPARED and variant != REAL and self.task != "codec"
 
     def worst(self, count: int = 10) -> list[tuple[Example, Answer, float]]:
         """The examples that score worst by themselves, worst first."""
@@ -116,9 +124,25 @@ class Report:
         return json.dumps(_finite(whole), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
     def save(self, folder: Path) -> None:
-        """report.json and report.md, each whole or not at all."""
+        """report.json, report.md and worst.md, each whole or not at all."""
         write_whole(folder / "report.json", self.to_json())
         write_whole(folder / "report.md", self.markdown())
+        write_whole(folder / "worst.md", self.worst())
+
+    def worst(self, count: int = 10) -> str:
+        """The worst answers, so many a task, the worst of each of its rows first. Of sound, what a recogniser heard, or how it measures."""
+        lines = [f"# {self.model}: the worst answers on `{self.split}`", "", f"{count} a task, the worst of each of its sets first."]
+        for task in dict.fromkeys(row.task for row in self.rows):
+            rows = [row for row in self.rows if row.task == task and row.answered]
+            found = [(row, *worst[rank]) for rank in range(count) for row in rows if rank < len(worst := row.worst(count))][:count]
+            if found:
+                lines += ["", f"## {task}", "", "| data | example | asked | right | answered | score |", "|" + " --- |" * 6]
+            for row, example, answer, value in sorted(found, key=lambda each: each[0].data):
+                measures = ", ".join(f"{name} {number(score)}" for name, score in answer.scores.items() if math.isfinite(score))
+                answered = answer.text or measures or (f"({answer.failure})" if answer.failure else "(nothing)")
+                cells = (row.data, example.id, example.source or "", " / ".join(example.targets[:2]), answered, f"{row.metric} {number(value)}")
+                lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
+        return "\n".join(lines) + "\n"
 
 
 def as_data(row: Row, seed: int) -> dict:

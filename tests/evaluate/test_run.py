@@ -231,6 +231,9 @@ def test_all_tasks_are_measured_for_real(laura, data, tmp_path, capsys):
     assert "this model itself" in by["tts", "kerstin: the real recordings"].also["heard by"]
     assert "right sound %" in capsys.readouterr().out
     assert json.loads((tmp_path / "report.json").read_text())["split"] == "dev"
+    worst = (tmp_path / "worst.md").read_text()
+    assert re.findall(r"^## (\w+)$", worst, re.MULTILINE) == list(dict.fromkeys(row.task for row in report.rows if row.task != "codec"))
+    assert all(2 <= section.count("\n| ") - 1 <= 10 for section in worst.split("\n## ")[1:]) and "real recordings" not in worst
     html = (tmp_path / "report.html").read_text()
     assert "Speech enhancement" in html and html.count("<audio") > 10 and "http" not in re.sub(r"https?://(www\.w3\.org|arxiv)", "", html)
 
