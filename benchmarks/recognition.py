@@ -2,7 +2,7 @@
 
 Peers: pocketsphinx as it comes; a Whisper of the size `tiny` (37.8 M) with random weights, in transformers and in CTranslate2, the engine of
 faster-whisper, with weights of 8 bits. What is random writes nonsense, so each writes a fixed number of tokens: it costs what a trained one would.
-All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
+And the checkpoint once more without the drafts of its CTC head, every letter by a step of its own: the text is the same. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
 Out: a table on stdout, recognition.json and recognition.md in a folder.
 """
 
@@ -11,12 +11,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import command
 import numpy as np
 from speed import cell, machine, material, open_peer
 
 from lauragpt.audio import SAMPLE_RATE
+from lauragpt.engine import listening
+from lauragpt.engine.decoding import decode
 from lauragpt.engine.laura import Laura
 from lauragpt.evaluate.metrics import MissingPackage, need
 
@@ -76,15 +79,30 @@ def whisper(seconds: float, threads: int, place: Path) -> dict[str, Recogniser |
     return found | {names[1]: translate}
 
 
-def measure(laura: Laura, peers: dict[str, Recogniser], batches: tuple[int, ...], seconds: float, runs: int) -> list[dict]:
-    rows, contenders = [], {laura.name: lambda waves: laura.transcribe(waves, lang="en"), **peers}
+def letter_by_letter(laura: Laura) -> Recogniser:
+    """The same without the drafts of the CTC head."""
+
+    def hear(waves: list[np.ndarray]) -> object:
+        with mock.patch.object(listening, "decode", lambda *given, drafts: decode(*given)):
+            return laura.transcribe(waves, lang="en")
+
+    return hear
+
+
+def measure(laura: Laura, peers: dict[str, Recogniser], batches: tuple[int, ...], seconds: float, runs: int, fewest: int) -> list[dict]:
+    """Each batch size on at least `fewest` recordings, a batch after the other."""
+    rows, contenders = [], {laura.name: lambda waves: laura.transcribe(waves, lang="en"), f"{laura.name}, without drafts": letter_by_letter(laura), **peers}
     for batch in batches:
-        waves = material("speech", seconds, batch)
-        taken = command.in_turn(contenders, waves, runs)
+        waves = material("speech", seconds, max(batch, fewest))
+
+        def grouped(hear: Recogniser, batch: int = batch) -> Recogniser:
+            return lambda waves: [hear(waves[at : at + batch]) for at in range(0, len(waves), batch)]
+
+        taken = command.in_turn({who: grouped(hear) for who, hear in contenders.items()}, waves, runs)
         for who, own in taken.items():
             times, median = command.spread(own, taken[laura.name]), statistics.median(own)
             rows.append({
-                "recogniser": who, "batch": batch, "seconds": median, "real time factor": median / (batch * seconds),
+                "recogniser": who, "batch": batch, "recordings": len(waves), "seconds": median, "real time factor": median / (len(waves) * seconds),
                 "times lauragpt": times["median"], "from": times["from"], "to": times["to"],
             })  # fmt: skip
     return rows
@@ -92,7 +110,7 @@ def measure(laura: Laura, peers: dict[str, Recogniser], batches: tuple[int, ...]
 
 def markdown(report: dict) -> str:
     lines = command.head("Speed of recognition", report, f"{report['machine']['threads']} threads (pocketsphinx: one)")
-    lines += [f"- recordings of {report['item']:g} s; {report['runs']} runs in turn, the median; the last two columns are the least and the most"]
+    lines += [f"- recordings of {report['item']:g} s, {report['fewest']} or as many as a batch has; {report['runs']} runs in turn, the median; the last two columns are the least and the most"]
     lines += [f"- Whisper: random weights, {TOKENS_A_SECOND:g} tokens a second of sound, so its speed alone means anything; it always hears 30 s"]
     lines += [f"- {note}" for note in report["notes"]]
     lines += ["", *command.table(HEADS, report["rows"], cell)]
@@ -102,9 +120,9 @@ def markdown(report: dict) -> str:
 def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     """Measures, writes the two files, and returns what is in recognition.json."""
     command.check_out(out)
-    batches, seconds, runs = ((1, 2), 1.0, 1) if quick else ((1, 8, 16, 32), 5.0, 5)
+    batches, seconds, runs, fewest = ((1, 2), 1.0, 1, 2) if quick else ((1, 8, 16, 32), 5.0, 5, 8)
     laura = Laura.load(checkpoint)
-    report = {"checkpoint": laura.name, "quick": quick, "item": seconds, "runs": runs, "machine": machine(laura, PACKAGES), "notes": []}
+    report = {"checkpoint": laura.name, "quick": quick, "item": seconds, "runs": runs, "fewest": fewest, "machine": machine(laura, PACKAGES), "notes": []}
     with tempfile.TemporaryDirectory() as place:
         peers, alone = whisper(seconds, laura.core.backend.threads, Path(place) / "whisper"), open_peer()
         if callable(alone):
@@ -112,7 +130,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
         else:
             peers["pocketsphinx"] = alone
         report["notes"] = [f"{who} was not measured: {why}" for who, why in peers.items() if isinstance(why, str)]
-        report["rows"] = measure(laura, {who: hear for who, hear in peers.items() if not isinstance(hear, str)}, batches, seconds, runs)
+        report["rows"] = measure(laura, {who: hear for who, hear in peers.items() if not isinstance(hear, str)}, batches, seconds, runs, fewest)
     command.write(report, out, "recognition", markdown(report))
     return report
 
