@@ -2,7 +2,7 @@
 
 Peers: pocketsphinx as it comes; a Whisper of the size `tiny` (37.8 M) with random weights, in transformers and in CTranslate2, the engine of
 faster-whisper, with weights of 8 bits. What is random writes nonsense, so each writes a fixed number of tokens: it costs what a trained one would.
-And the checkpoint once more without the drafts of its CTC head, every letter by a step of its own: the text is the same. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
+And the checkpoint once more without the drafts of its CTC head, every letter by a step of its own. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
 Out: a table on stdout, recognition.json and recognition.md in a folder.
 """
 

@@ -31,7 +31,7 @@ class Info:
 
 def open_checkpoint(folder: Path, device: str | None = None, backend: str | None = None, compile: bool = False) -> tuple[Backend, Tokenizer, Vocabulary, Info]:
     """A folder's model, ready. LauraError when it is damaged, foreign, was trained on the tokens of another codec, or when the backend
-    that was asked for is not at hand."""
+    that was asked for is not at hand. `compile`: the GPT's layers, with torch."""
     if backend not in (None, *BACKENDS):
         raise LauraError(f"unknown backend {backend!r}: choose onnx or torch")
     if device not in (None, "cpu", "cuda"):

@@ -17,7 +17,7 @@ from lauragpt.model.sequence import Vocabulary
 from lauragpt.tasks import LANGS, check_lang
 from lauragpt.text import Tokenizer
 
-BATCH_SAMPLES = 120 * SAMPLE_RATE  # padded audio of a batch
+BATCH_SAMPLES = 60 * SAMPLE_RATE  # padded audio of a batch
 # Worst first: a long answer is finished as its worst piece is.
 FINISHES = ("guard", "length", "eos", "empty")
 

@@ -39,7 +39,7 @@ class Laura:
     def load(cls, name_or_path: str | Path = "mini", device: str | None = None, backend: str | None = None, compile: bool = False) -> "Laura":
         """A checkpoint by name ("mini" ships with the package) or by folder. `backend`: "onnx" (CPU, no torch) or "torch"; None takes
         onnx where the checkpoint was exported. `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen.
-        `compile`: the GPT's layers by torch.compile, with torch; the first answers then take some tens of seconds longer. LauraError
+        `compile`: the GPT's layers by torch.compile, with torch (it needs a C++ compiler); the first answers then take some tens of seconds longer. LauraError
         says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
         folder = find_checkpoint(name_or_path)
         opened, tokenizer, vocabulary, info = open_checkpoint(folder, device, backend, compile)

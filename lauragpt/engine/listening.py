@@ -12,7 +12,7 @@ import numpy as np
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine.alignment import word_times
 from lauragpt.engine.backend import Encoded
-from lauragpt.engine.core import BATCH_SAMPLES, Core
+from lauragpt.engine.core import Core
 from lauragpt.engine.decoding import Decoded, Row, decode, score
 from lauragpt.engine.longform import PAUSE, Chunk, batches, cut, is_silent
 from lauragpt.errors import LauraError
@@ -21,9 +21,10 @@ from lauragpt.result import Result, Segment, Word, confidence_of
 from lauragpt.tasks import EMOTIONS, TASKS, text_to_slu
 from lauragpt.text import CtcUnits, Tokenizer
 
-# (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
+AT_ONCE = 120 * SAMPLE_RATE  # padded audio of a batch; a backend may listen to some of it at a time
 AGAIN = (2.0, 4.0)  # seconds of the pieces in which a transcript is read again that is in doubt:
 DOUBT, STOPPED = 0.4, ("guard", "length")  # less sure than this, or stopped in a loop
+# (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
 LIMITS = {"asr": (30, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
 
 
@@ -39,6 +40,7 @@ class Piece:
     decoded: Decoded = field(default_factory=lambda: Decoded(finish="empty"))
     scores: np.ndarray | None = None  # (emotions,) probabilities
     withheld: bool = False  # written, but less surely than was asked for
+    again: bool = False  # in place of a longer piece, whose reading was in doubt
     ctc: np.ndarray | None = None  # (T, U) log-probabilities, of a transcript, which tell when each word was said
 
     @property
@@ -70,7 +72,7 @@ def hear(
     core: Core, task: str, pieces: list[Piece], lang: str | None, min_confidence: float = 0.0, known: dict[Chunk, list[Piece]] | None = None
 ) -> list[Piece]:
     """Pieces with what was heard in them, some of them in several parts. `known`: what was heard before of one recording and is not heard
-    again; what is new is put there."""
+    again; it is left with what these pieces are made of, and with what is known of later ones."""
     known = {} if known is None else known
     if task in core.pieces:  # what has words is read in shorter pieces, which the checkpoint reads better
         parts = [_parts(piece, *core.pieces[task]) for piece in pieces]
@@ -79,31 +81,43 @@ def hear(
     heard = [known.get(piece.chunk) or [piece] for piece in pieces]
     new = [place for place, (first, *_) in enumerate(heard) if first.lang is None]
     _hear_all(core, task, [heard[place][0] for place in new], lang)
-    if TASKS[task].letters:
-        _read_again(core, task, heard, new)
+    if task == "asr":
+        _read_again(core, heard, new)
     for place in new:
         for piece in heard[place]:
             piece.withheld = bool(piece.text) and (sureness(core, task, [piece]) or 0.0) < min_confidence
             piece.text = "" if piece.withheld else piece.text
-    known.update({pieces[place].chunk: heard[place] for place in new if heard[place][0].lang})
+    end = max((piece.chunk.end for piece in pieces), default=0)
+    later = {chunk: several for chunk, several in known.items() if chunk.start >= end}
+    known.clear()
+    known.update(later | {piece.chunk: several for piece, several in zip(pieces, heard) if any(part.lang for part in several)})
     return [piece for several in heard for piece in several]
 
 
-def _read_again(core: Core, task: str, heard: list[list[Piece]], new: list[int]) -> None:
-    """Those of the new pieces whose writer was stopped, or is in doubt, are heard again in shorter ones, since in little there is little to
-    lose; of both readings the surer one stays, of one that was stopped the second."""
+def _read_again(core: Core, heard: list[list[Piece]], new: list[int]) -> None:
+    """Those of the new pieces of speech whose writer was stopped, or is in doubt, are heard again in shorter ones, since in little there is
+    little to lose; of both readings the surer one stays, of one that was stopped the second."""
     shorter: dict[int, list[Piece]] = {}
     for place in new:
         (piece,) = heard[place]
-        if piece.decoded.finish in STOPPED or piece.text and (sureness(core, task, [piece]) or 0.0) < DOUBT:
+        if piece.decoded.finish in STOPPED or piece.text and sureness(core, "asr", [piece]) < DOUBT:
             shorter[place] = _parts(piece, *AGAIN)
     shorter = {place: parts for place, parts in shorter.items() if len(parts) > 1}
     for lang in sorted({heard[place][0].lang for place in shorter}):
-        _hear_all(core, task, [part for place, parts in shorter.items() if heard[place][0].lang == lang for part in parts], lang)
+        _hear_all(core, "asr", [part for place, parts in shorter.items() if heard[place][0].lang == lang for part in parts], lang)
     for place, parts in shorter.items():
-        stopped = heard[place][0].decoded.finish in STOPPED
-        if stopped or (sureness(core, task, parts) or 0.0) > sureness(core, task, heard[place]):
+        (first,) = heard[place]
+        if first.decoded.finish in STOPPED and any(part.text for part in parts) or _surest(core, parts) > _surest(core, [first]):
+            for part in parts:
+                part.again = True
+            parts[0].decoded.guards = first.decoded.guards + parts[0].decoded.guards
             heard[place] = parts
+
+
+def _surest(core: Core, pieces: list[Piece]) -> float:
+    """The share of words expected to be right of what is to be told apart from another reading; where nothing was written a word is missing."""
+    words = [word for piece in pieces for word in (word_confidences(core.tokenizer, piece.decoded) or [0.0] * (not is_silent(piece.wave)))]
+    return sum(words) / max(1, len(words))
 
 
 def cut_all(waves: list[np.ndarray], pause: float | None = None) -> list[Piece]:
@@ -121,7 +135,7 @@ def _parts(piece: Piece, shortest: float, longest: float) -> list[Piece]:
 def _hear_all(core: Core, task: str, pieces: list[Piece], lang: str | None, most: int | None = None) -> None:
     """`most`: tokens that are written of each at most."""
     loud = [piece for piece in pieces if not is_silent(piece.wave)]
-    for group in batches([len(piece.wave) for piece in loud], BATCH_SAMPLES):
+    for group in batches([len(piece.wave) for piece in loud], AT_ONCE):
         _hear(core, task, [loud[index] for index in group], lang, most)
 
 
@@ -164,7 +178,8 @@ def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Re
         if piece.lang:
             heard[piece.lang] += piece.seconds
     lang = lang or max(heard, key=heard.get, default=core.langs[0])
-    seconds, withheld = sum(piece.seconds for piece in pieces), sum(piece.withheld for piece in pieces)
+    seconds = sum(piece.seconds for piece in pieces)
+    counts = {"withheld": sum(piece.withheld for piece in pieces), "read_again": sum(piece.again for piece in pieces)}
     return Result(
         task=task,
         lang=lang,
@@ -182,7 +197,7 @@ def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Re
         ],
         confidence=sureness(core, task, pieces),
         receipt=core.receipt(
-            seconds, seconds, len(pieces), [piece.decoded for piece in pieces], **({"withheld": withheld} if withheld else {})
+            seconds, seconds, len(pieces), [piece.decoded for piece in pieces], **{name: count for name, count in counts.items() if count}
         ),
     )
 
@@ -190,9 +205,12 @@ def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Re
 def sureness(core: Core, task: str, pieces: list[Piece]) -> float | None:
     """How sure the GPT is of what it made of some pieces (`Segment.confidence`), None where it made nothing."""
     known, table = [piece.decoded for piece in pieces if piece.decoded.log_probs], TASKS[task]
-    if table.whole or table.letters:
-        sure = [math.exp(sum(one.log_probs)) for one in known] if table.whole else [word for one in known for word in word_confidences(core.tokenizer, one)]
-        return sum(sure) / len(sure) if sure else None
+    whole = [math.exp(sum(one.log_probs)) for one in known]
+    spaced = table.letters and all(piece.lang != "zh" for piece in pieces)  # whose words can be told
+    words = [word for one in known for word in word_confidences(core.tokenizer, one)] if spaced else []
+    sure = whole if table.whole else words
+    if sure:
+        return sum(sure) / len(sure)
     return confidence_of([log_prob for one in known for log_prob in one.log_probs])
 
 

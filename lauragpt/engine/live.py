@@ -35,8 +35,6 @@ def _results(core: Core, pieces: Iterable[np.ndarray], lang: str | None, min_con
 
     def answer(chunk: Chunk, wave: np.ndarray, final: bool) -> Result:
         result = in_order(core, "asr", hear(core, "asr", [Piece(0, chunk, wave)], lang, min_confidence, known), lang)
-        for part in [part for part in known if final and part.start < chunk.end]:
-            del known[part]
         return replace(result, final=final)
 
     # heard: the sample up to which there was an answer; cost: seconds that the last unfinished one took

@@ -21,7 +21,7 @@ from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
 ROOM = 64  # slots by which a cache grows
-PLACES = 1000  # rows * longest that a network reads at once: more is hardly quicker, and takes memory
+PLACES = 1000  # rows * longest that the encoder, and the GPT before it writes, read at once: more is hardly quicker, and takes memory
 
 
 class OnnxSession:

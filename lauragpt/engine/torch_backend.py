@@ -22,7 +22,7 @@ from lauragpt.model.laura import LauraModel, load_checkpoint
 from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted
 
-ROOM = 64  # slots by which a cache grows
+ROOM = 64  # slots: a cache has a multiple of it
 
 
 def open_torch(folder: Path, device: str | None, config: dict, compile: bool = False) -> tuple["TorchBackend", Vocabulary]:
@@ -53,7 +53,7 @@ def pick_device(device: str | None) -> torch.device:
 
 
 class Cache:
-    """Keys and values (B, heads, slots, width) of every layer. It grows by ROOM slots and more at a time, so that shapes seldom change."""
+    """Keys and values (B, heads, slots, width) of every layer. It grows by half and in steps of ROOM slots, so that shapes seldom change."""
 
     def __init__(self, config: GPTConfig):
         self.config, self.slots, self.layers = config, 0, []
@@ -111,6 +111,7 @@ class TorchSession:
     def rollback(self, lengths: np.ndarray) -> None:
         self._lengths = torch.as_tensor(np.asarray(lengths), dtype=torch.long, device=self._lengths.device)
 
+    @torch.inference_mode()
     def select(self, rows: list[int]) -> None:
         kept = torch.tensor(rows, device=self._lengths.device)
         self.cache.select(kept)

@@ -47,7 +47,7 @@ class Budget:
 
 def worst_sections(rows: Sequence[Row], sound: Sound, budget: Budget) -> dict[str, list[str]]:
     """By task, a block a row that has answers of its own."""
-    mine = [row for row in rows if row.answered]
+    mine = [row for row in rows if row.its_own]
     worst = [row.worst(WORST) for row in mine]
     noisy = noisy_answers(rows)
     cards: dict[int, list[str]] = defaultdict(list)

@@ -59,7 +59,7 @@ def draw(rows: Sequence[Row], seed: int = 0) -> list[Plot]:
             plots += [scores(metric, [r for r in mine if r.metric == metric]) for metric in dict.fromkeys(r.metric for r in mine)]
         plots += [confusion(row) for row in mine if row.confusion is not None]
         plots += [sureness(row) for row in mine if any(right_or_wrong(row))]
-        plots += [breakdown(row, parts) for row in mine if row.answered and (parts := row.parts(seed))]
+        plots += [breakdown(row, parts) for row in mine if row.its_own and (parts := row.parts(seed))]
     return plots
 
 
@@ -95,7 +95,7 @@ def variants(corpus: str, rows: Sequence[Row]) -> Plot:
 
     def paint(axes) -> None:
         for place, row in enumerate(rows):
-            value, mine = row.score.value, row.answered or row.task == "codec"
+            value, mine = row.score.value, row.its_own or row.task == "codec"
             axes.barh(place, value, height=0.6, color=ACCENT if mine else SOFT, alpha=0.6 if mine else 0.4, linewidth=0)
             if math.isfinite(row.score.low):
                 axes.plot([row.score.low, row.score.high], [place] * 2, color=INK, linewidth=1.2)

@@ -65,10 +65,10 @@ class Row:
         return [(name, self.tally.of(part).score(seed)) for name, part in groups.items()]
 
     @property
-    def answered(self) -> bool:
+    def its_own(self) -> bool:
         """Whether the answers are the system's own, and not there to compare them with: a rung of enhancement's ladder, what a person spoke."""
         variant = self.answers[0].variant if self.answers else ""
-        return variant not in COMPARED and variant != REAL and self.task != "codec"
+        return variant not in (*COMPARED, REAL) and self.task != "codec"
 
     def worst(self, count: int = 10) -> list[tuple[Example, Answer, float]]:
         """The examples that score worst by themselves, worst first."""
@@ -133,8 +133,9 @@ class Report:
         """The worst answers, so many a task, the worst of each of its rows first. Of sound, what a recogniser heard, or how it measures."""
         lines = [f"# {self.model}: the worst answers on `{self.split}`", "", f"{count} a task, the worst of each of its sets first."]
         for task in dict.fromkeys(row.task for row in self.rows):
-            rows = [row for row in self.rows if row.task == task and row.answered]
-            found = [(row, *worst[rank]) for rank in range(count) for row in rows if rank < len(worst := row.worst(count))][:count]
+            rows = [row for row in self.rows if row.task == task and row.its_own]
+            worst = [(row, row.worst(count)) for row in rows]
+            found = [(row, *answers[rank]) for rank in range(count) for row, answers in worst if rank < len(answers)][:count]
             if found:
                 lines += ["", f"## {task}", "", "| data | example | asked | right | answered | score |", "|" + " --- |" * 6]
             for row, example, answer, value in sorted(found, key=lambda each: each[0].data):

@@ -37,7 +37,7 @@ class KVCache(Protocol):
     layers: list[tuple[Tensor, Tensor]]  # keys and values (B, kv_heads, slots, W) of each, written in place; slot = position
 
     def reach(self, positions: Tensor, like: Tensor) -> None:
-        """Makes room for positions (B, S) of embeddings (B, S, D)."""
+        """Makes room for positions (B, S) of embeddings (B, S, D); what is in slots that nothing was written to must be finite."""
 
 
 def rates(half: int, theta: float, device: torch.device | None = None) -> Tensor:
@@ -114,8 +114,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.width, config.norm_eps)
         self.mlp = SwiGLU(config.width, config.ffn)
 
-    def forward(self, x: Tensor, *attention: object) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), *attention)
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], seen: Tensor, slots: Tensor | None, cached: tuple[Tensor, Tensor] | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), turn, seen, slots, cached)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 

@@ -120,7 +120,7 @@ class LauraStage(ModelStage):
         best = heard.ctc_log_probs.detach().argmax(-1).cpu().numpy() if heard else ()
         layouts[: len(best)] = [self.clocked(row, rows[i]["task"], best[i, : row.frames]) for i, row in enumerate(layouts[: len(best)])]
         spelled = self.model.loss(batch["layouts"], self.spell(batch["spelled"])) if batch["layouts"] else torch.zeros(0, device=self.device)
-        losses = self.model.loss(layouts, heard.embeddings if heard else None)
+        losses = self.model.loss(layouts, heard.embeddings if heard else None) if layouts else torch.zeros(0, device=self.device)
         emphasis = [self.config.emphasis.get(row["task"], 1.0) for row in rows] + [1.0] * len(batch["layouts"])
         shares = torch.tensor(shares_of(layouts + batch["layouts"], emphasis), device=self.device)
         loss, report, at = (torch.cat([losses, spelled]) * shares).sum(), {"read": [spelled.detach().mean()]} if len(spelled) else {}, 0

@@ -128,9 +128,10 @@ class ModelStage:
         return self.clocked(row, task, frames.argmax(1)), frames
 
     def overheard(self, example: Example, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray] | None:
-        """Now and then a pair to be translated as if its source were spoken. What is spoken is answered as it is written: a target in lower
-        case is none."""
-        if example.task != "mt" or target == target.lower() or rng.random() >= self.config.spelled:
+        """Now and then a pair to be translated as if its source were spoken. Pairs whose target is in lower case are left as text, since speech is
+        translated into text with capitals."""
+        small = target == target.lower() != target.upper()  # some scripts have no capitals
+        if example.task != "mt" or small or rng.random() >= self.config.overheard:
             return None
         return self.reading("s2tt", example.lang, normalize(example.source, example.source_lang), target, rng)
 

@@ -28,7 +28,7 @@ class StageConfig:
     ctc: float = 0.3  # weight of the CTC term beside the cross-entropy
     text_seconds: float = 0.0  # laura: of text that is translated, beside each batch of what is listened to or spoken; 0 mixes all by weight
     phrases: float = 1.0  # gpt, laura: phrases of the texts beside each example, most of them read from what the CTC head might spell
-    spelled: float = 0.0  # gpt, laura: chance that a pair to be translated is read from what the CTC head might spell of its source, as if it were spoken
+    overheard: float = 0.0  # gpt, laura: chance that a pair to be translated is read from what the CTC head might spell of its source, as if it were spoken
     orders: float = 0.0  # laura: orders made of slots beside each example, understood from what the CTC head might spell
     sound_seconds: float = 0.0  # laura: the cut of each sound that is captioned; 0 cuts nothing
     captions: int = 0  # laura: of the wordings of a sound, learn so many, the first ones; 0 learns all

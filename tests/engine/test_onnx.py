@@ -259,6 +259,7 @@ def test_what_was_altered_or_is_missing_is_told(exported, tmp_path):
 
 def test_compiled_layers_write_the_same(exported, both):
     compiled = Laura.load(exported, backend="torch", compile=True)
+    assert all(layer._compiled_call_impl is not None for layer in compiled.core.backend.model.gpt.layers)
     for ask in (lambda laura: laura.transcribe(WAVES, lang="en"), lambda laura: laura.translate(text=["a dog runs", "two men"], to="de")):
         assert [answer.text for answer in ask(compiled)] == [answer.text for answer in ask(both[1])]
     with pytest.raises(LauraError, match="compile is for the torch backend"):

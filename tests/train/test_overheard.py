@@ -13,8 +13,8 @@ from lauragpt.train.run import read_data
 from lauragpt.train.stages import STAGE_CLASSES
 
 
-@pytest.mark.parametrize("kind", ["gpt", "laura"])
-def test_pairs_are_read_as_if_spoken(prepared, kind):
+@pytest.mark.parametrize("kind, others", [("gpt", {}), ("laura", {"asr": 0.1}), ("laura", {"tts": 0.1})])
+def test_pairs_are_read_as_if_spoken(prepared, kind, others):
     torch.manual_seed(0)
     train, dev = read_data(prepared)
     cased = [replace(e, source=e.source.capitalize(), targets=[t.capitalize() for t in e.targets]) if e.corpus == "multi30k" else e for e in train]
@@ -22,9 +22,9 @@ def test_pairs_are_read_as_if_spoken(prepared, kind):
     model = LauraModel(PRESETS["debug"])
     spoken, written = model.vocabulary.task("s2tt"), model.vocabulary.task("mt")
 
-    def tasks(spelled: float) -> tuple[int, int]:
+    def tasks(overheard: float) -> tuple[int, int]:
         """How many rows of a batch translate what is spoken, and what is written."""
-        config = StageConfig(batch_seconds=8, text_seconds=4, phrases=0.1, spelled=spelled, weights={"mt/multi30k": 1, "asr": 0.1})
+        config = StageConfig(batch_seconds=8, text_seconds=4, phrases=0.1, overheard=overheard, weights={"mt/multi30k": 1, "mt/synth": 0} | others)
         stage = STAGE_CLASSES[kind](model, corpus, config)
         batch = stage.batch(0)
         assert stage.step(batch, lambda name, loss: loss.backward())["loss"] > 0
@@ -39,7 +39,7 @@ def test_pairs_are_read_as_if_spoken(prepared, kind):
 def test_what_is_in_lower_case_is_no_answer_to_speech(prepared):
     train, dev = read_data(prepared)
     corpus = Corpus(train, dev, prepared, Tokenizer.train(["die nacht war ruhig"], PRESETS["debug"].text_size))
-    stage = STAGE_CLASSES["gpt"](LauraModel(PRESETS["debug"]), corpus, StageConfig(spelled=1.0, weights={"mt": 1}))
+    stage = STAGE_CLASSES["gpt"](LauraModel(PRESETS["debug"]), corpus, StageConfig(overheard=1.0, weights={"mt": 1}))
     pair = next(e for e in train if e.task == "mt")
     assert stage.overheard(pair, pair.targets[0], stage.rng(0)) is None
     assert stage.overheard(pair, pair.targets[0].capitalize(), stage.rng(0)) is not None
