@@ -218,9 +218,11 @@ def test_what_click_finds_wrong_exits_two_as_well(run, good):
     assert run("speak", "a", "-o", "a.wav", "--seed", "-1").exit_code == 2
 
 
-def _cut_weights(folder):
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
+def _cut(name):
+    def cut(folder):
+        (folder / name).write_bytes((folder / name).read_bytes()[:-1000])
+
+    return cut
 
 
 def _foreign_weights(folder):
@@ -238,7 +240,8 @@ def _change_config(**values):
 
 
 BROKEN = {
-    "cut weights": _cut_weights,
+    "cut weights": _cut("model.safetensors"),
+    "cut codec": _cut("codec.safetensors"),
     "foreign weights": _foreign_weights,
     "no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
     "garbled tokenizer": lambda folder: (folder / "tokenizer.json").write_text("{"),

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "lauragpt"
 # From the ground up. What stands in one row is of one level.
 LEVELS = (
-    ("errors", "tasks", "audio", "text", "result", "features", "streaming", "pages", "__init__"),
+    ("errors", "tasks", "audio", "text", "result", "features", "streaming", "pages", "weights", "__init__"),
     ("codec",),
     ("model",),
     ("engine",),

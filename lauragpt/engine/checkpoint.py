@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lauragpt.engine.backend import Backend
-from lauragpt.engine.onnx_graphs import hash_of
 from lauragpt.errors import LauraError
 from lauragpt.model.sequence import Vocabulary
 from lauragpt.tasks import LANGS
 from lauragpt.text import Tokenizer
+from lauragpt.weights import hash_of_weights
 
 BACKENDS = ("onnx", "torch")
 
@@ -48,7 +48,10 @@ def open_checkpoint(folder: Path, device: str | None = None, backend: str | None
         reason = "the onnx backend computes on the CPU"
     elif trained != vocabulary.size:
         reason = "its graphs know no other tasks than it was trained on"
-    weights = hash_of(folder / "model.safetensors")
+    try:
+        weights = hash_of_weights(folder)
+    except OSError as error:
+        raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({error.filename}: {error.strerror}): fetch or export it again") from None
     if backend == "onnx" and reason:
         raise LauraError(f"{folder} cannot run on the onnx backend: {reason}")
     if compile and backend != "torch" and not reason:

@@ -22,6 +22,7 @@ from lauragpt.engine.voices import Voice, Voices, make_voice, prompt_clip
 from lauragpt.errors import LauraError
 from lauragpt.result import Result, Segment, confidence_of
 from lauragpt.tasks import TASKS
+from lauragpt.weights import FILES
 
 Audio = str | Path | bytes | np.ndarray
 MT_BATCH = 2048  # padded tokens
@@ -247,9 +248,10 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     if not folder.is_dir():
         names = ", ".join(sorted(path.parent.name for path in shipped.glob("*/config.json"))) or "none"
         raise LauraError(f"no checkpoint {str(name_or_path)!r}: give a checkpoint folder or the name of one that ships ({names})")
-    missing = [name for name in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / name).is_file()]
+    missing = [name for name in ("config.json", *FILES, "tokenizer.json") if not (folder / name).is_file()]
     if missing:
-        raise LauraError(f"{folder} is no checkpoint: it lacks {', '.join(missing)}")
+        old = ", as those of earlier versions do, whose codec lay in model.safetensors: make it anew" if missing == [FILES[1]] else ""
+        raise LauraError(f"{folder} is no checkpoint: it lacks {', '.join(missing)}{old}")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,11 +1,10 @@
-"""An exported graph with the weights of `model.safetensors`: no second copy of them lies on the disk.
+"""An exported graph with the weights of its checkpoint: no second copy of them lies on the disk.
 
 `onnx/graphs.json` says of each graph which tensors of the checkpoint, one below the other, each of its initializers is: as they are,
 transposed ("t"), or in 8-bit blocks ("q", their scales "s"); and the hashes of all files, so that a missing or altered one is told before
 anything runs.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from lauragpt.errors import LauraError
+from lauragpt.weights import file_of, hash_of
 
 FORMAT = "lauragpt-onnx-3"
 BLOCK = 32  # weights that share a scale
@@ -44,7 +44,7 @@ class Graphs:
     """The graphs of an exported checkpoint, each opened when first asked for. LauraError when a file is missing or was altered."""
 
     def __init__(self, folder: Path, threads: int, weights: str):
-        """weights: the hash of model.safetensors as it is."""
+        """weights: the hash of its weights as they are."""
         self.folder, self.threads = folder, threads
         try:
             self.about = json.loads((folder / "onnx" / "graphs.json").read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ class Graphs:
         if not isinstance(self.about, dict) or self.about.get("format") != FORMAT:
             raise LauraError(f"{folder}/onnx was exported by another version: make it anew with `laura export {folder}`")
         if weights != self.about["weights"]:
-            raise LauraError(f"{folder}/model.safetensors is not the file that was exported: make the graphs anew with `laura export {folder}`")
+            raise LauraError(f"the weights in {folder} are not those that were exported: make the graphs anew with `laura export {folder}`")
         self._kept: list = []  # what the sessions look at without owning it
 
     def _check(self, path: Path, promised: str) -> None:
@@ -67,10 +67,13 @@ class Graphs:
     def weight(self, name: str) -> np.ndarray:
         """A tensor of the checkpoint, float32 where it is a float."""
         try:
-            with safe_open(self.folder / "model.safetensors", "np") as file:
-                return taken([file.get_tensor(name)], "")
+            return taken([self._tensor(name)], "")
         except (OSError, SafetensorError) as error:
             raise LauraError(f"{self.folder} is not a whole checkpoint ({str(error).splitlines()[0][:120]}): fetch or export it again") from None
+
+    def _tensor(self, name: str) -> np.ndarray:
+        with safe_open(self.folder / file_of(name), "np") as file:
+            return file.get_tensor(name)
 
     def open(self, name: str):
         """An InferenceSession on the CPU."""
@@ -81,15 +84,8 @@ class Graphs:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.enable_mem_pattern = False  # it keeps a block of memory for each shape that was ever run, and is no quicker
-        with safe_open(self.folder / "model.safetensors", "np") as file:
-            weights = [taken([file.get_tensor(key) for key in keys], how) for keys, how in about["initializers"].values()]
+        weights = [taken([self._tensor(key) for key in keys], how) for keys, how in about["initializers"].values()]
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in weights]
         self._kept += [weights, values]
         options.add_external_initializers(list(about["initializers"]), values)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()

@@ -24,8 +24,9 @@ from lauragpt.model.features import Features
 from lauragpt.model.gpt import GPT, GPTConfig
 from lauragpt.model.sequence import Layout, Vocabulary, times_of
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
+from lauragpt.weights import all_tensors, file_of, weight_files
 
-FORMAT = "lauragpt-1"
+FORMAT = "lauragpt-2"
 
 
 @dataclass(frozen=True)
@@ -178,17 +179,19 @@ def alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
 
 
 def save_checkpoint(model: LauraModel, folder: Path, **about: object) -> None:
-    """`config.json` and `model.safetensors` (fp16), each written aside and then renamed. `about`: corpora, licences, a name."""
+    """`config.json` and the weights (fp16), written aside and then renamed one after the other. `about`: corpora, licences, a name."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().half().contiguous() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
     config = {"format": FORMAT, "codec_hash": model.codec.hash, **about, "model": model.config.to_dict()}
-    aside = folder / "model.safetensors.part"
-    save_file(state, aside)
-    os.chmod(aside, 0o644)  # a package that others on the machine can read
-    os.replace(aside, folder / "model.safetensors")
-    aside = folder / "config.json.part"
-    aside.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, folder / "config.json")
+    written = []
+    for path in weight_files(folder):
+        written.append((path.with_suffix(".part"), path))
+        save_file({name: tensor for name, tensor in state.items() if file_of(name) == path.name}, written[-1][0])
+        os.chmod(written[-1][0], 0o644)  # a package that others on the machine can read
+    written.append((folder / "config.json.part", folder / "config.json"))
+    written[-1][0].write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for aside, path in written:
+        os.replace(aside, path)
 
 
 def load_checkpoint(folder: Path) -> LauraModel:
@@ -196,12 +199,14 @@ def load_checkpoint(folder: Path) -> LauraModel:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise LauraError(f"{folder} is not a LauraGPT checkpoint: its config.json must say format {FORMAT!r}")
-    with safe_open(folder / "model.safetensors", "pt"):  # a damaged file is told before anything is built
-        pass
+    for path in weight_files(folder):  # a damaged file is told before anything is built
+        with safe_open(path, "pt"):
+            pass
     model = LauraModel(LauraConfig.from_dict(config["model"]))
     if model.config.gpt.vocabulary > model.vocabulary.size:
         raise LauraError(f"{folder} knows more tasks than were added here: add them in the same order before it is loaded (tasks.add_task)")
-    state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()}
+    stored = all_tensors(folder, load_file)
+    state = {k: v.float() if v.is_floating_point() else v for k, v in stored.items()}
     model.load_state_dict(with_new_rows(state, model))
     return model.eval()
 

@@ -6,7 +6,7 @@
     sound    embeddings (B, T, E) -> wave (B, T * hop)
     codes    wave (B, T * hop) -> codes (B, K, T)
 
-The weights stay in `model.safetensors`: graphs.json says which tensor each initializer is (engine/onnx_graphs.py).
+The weights stay in the checkpoint's own files: graphs.json says which tensor each initializer is (engine/onnx_graphs.py).
 """
 
 import contextlib
@@ -25,10 +25,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from lauragpt.engine.onnx_graphs import BLOCK, FORMAT, hash_of, pack, taken
+from lauragpt.engine.onnx_graphs import BLOCK, FORMAT, pack, taken
 from lauragpt.errors import LauraError
 from lauragpt.model.gpt import GPT, rates
 from lauragpt.model.laura import LauraModel, load_checkpoint
+from lauragpt.weights import all_tensors, file_of, hash_of, hash_of_weights
 
 OPSET = 20
 SMALL = 128  # numbers: an initializer of fewer stays in the graph
@@ -230,7 +231,7 @@ def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> P
     except ModuleNotFoundError as error:
         raise LauraError(f"export needs {error.name}: pip install 'lauragpt[train]'") from None
     try:
-        model, stored = load_checkpoint(folder), load_file(folder / "model.safetensors")
+        model, stored = load_checkpoint(folder), all_tensors(folder, load_file)
         promised = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("codec_hash")
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({str(error).splitlines()[0][:120]}): fetch it again") from None
@@ -241,7 +242,7 @@ def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> P
         raise LauraError(f"{folder} has a SEANet codec, whose LSTM torch cannot export for any length: it runs with torch alone")
     halves = {"codes": model.codec.encoder, "sound": model.codec.decoder}
     contexts = {name: halves[name].context for name in halves if name in wanted}  # frames that a frame's result looks at
-    about = {"format": FORMAT, "bits": bits, "weights": hash_of(folder / "model.safetensors"), "codec_hash": promised, "contexts": contexts, "graphs": {}}
+    about = {"format": FORMAT, "bits": bits, "weights": hash_of_weights(folder), "codec_hash": promised, "contexts": contexts, "graphs": {}}
     done, aside, old = folder / "onnx", folder / "onnx.part", folder / "onnx.old"
     known = Known(stored)
     try:
@@ -315,7 +316,7 @@ class Known:
             tensor.ClearField("raw_data")
             tensor.ClearField("float_data")
             tensor.data_location = TensorProto.EXTERNAL
-            tensor.external_data.add(key="location", value="model.safetensors")
+            tensor.external_data.add(key="location", value=file_of(source[0][0]))
             tensor.external_data.add(key="offset", value="0")
             tensor.external_data.add(key="length", value=str(data.nbytes))
         return taken_out

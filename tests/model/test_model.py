@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from lauragpt.engine.checkpoint import open_checkpoint
+from lauragpt.engine.laura import find_checkpoint
 from lauragpt.errors import LauraError
 from lauragpt.model.encoder import Encoder
 from lauragpt.model.gpt import GPT
 from lauragpt.model.laura import PRESETS, LauraConfig, LauraModel, alike, load_checkpoint, save_checkpoint
 from lauragpt.model.sequence import layout, text_layout
 from lauragpt.model.vocoder import Vocoder
+from lauragpt.weights import FILES
 
 SECONDS = (0.4, 0.9, 0.6)
 
@@ -129,9 +131,24 @@ def test_a_foreign_configuration_is_refused(foreign, model, tmp_path):
         load_checkpoint(tmp_path)
 
 
+def test_the_codec_has_a_file_of_its_own_that_training_the_rest_leaves_as_it_is(model, tmp_path):
+    save_checkpoint(model, tmp_path / "before")
+    changed = load_checkpoint(tmp_path / "before")
+    with torch.no_grad():
+        changed.gpt.embed_tokens.weight.add_(1.0)
+    save_checkpoint(changed, tmp_path / "after")
+    same = {name: (tmp_path / "before" / name).read_bytes() == (tmp_path / "after" / name).read_bytes() for name in FILES}
+    assert same == {"model.safetensors": False, "codec.safetensors": True}
+    assert not list(tmp_path.rglob("*.part"))
+    (tmp_path / "after" / "tokenizer.json").write_text("{}")
+    (tmp_path / "after" / "codec.safetensors").unlink()
+    with pytest.raises(LauraError, match="lacks codec.safetensors, as those of earlier versions"):
+        find_checkpoint(tmp_path / "after")
+
+
 def test_the_tokens_of_another_codec_are_refused(debug_checkpoint, tmp_path):
     assert open_checkpoint(debug_checkpoint, "cpu")
-    for name in ("model.safetensors", "tokenizer.json"):
+    for name in (*FILES, "tokenizer.json"):
         (tmp_path / name).write_bytes((debug_checkpoint / name).read_bytes())
     config = json.loads((debug_checkpoint / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"codec_hash": "0" * len(config["codec_hash"])}))
