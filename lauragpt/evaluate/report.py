@@ -130,11 +130,12 @@ class Report:
         write_whole(folder / "worst.md", self.worst())
 
     def worst(self, count: int = 10) -> str:
-        """The worst answers, so many a task, the worst of each of its rows first. Of sound, what a recogniser heard, or how it measures."""
+        """The worst answers, so many a task, the worst of each of its rows first, none that is right. Of sound, what a recogniser heard, or how it
+        measures."""
         lines = [f"# {self.model}: the worst answers on `{self.split}`", "", f"{count} a task, the worst of each of its sets first."]
         for task in dict.fromkeys(row.task for row in self.rows):
             rows = [row for row in self.rows if row.task == task and row.its_own]
-            worst = [(row, row.worst(count)) for row in rows]
+            worst = [(row, [each for each in row.worst(count) if each[2] != (0 if row.lower_is_better else 100)]) for row in rows]
             found = [(row, *answers[rank]) for rank in range(count) for row, answers in worst if rank < len(answers)][:count]
             if found:
                 lines += ["", f"## {task}", "", "| data | example | asked | right | answered | score |", "|" + " --- |" * 6]
