@@ -79,7 +79,7 @@ def hear(
         _hear_all(core, task, [piece for piece, several in zip(pieces, parts) if len(several) > 1], lang, most=2)
         pieces = [part for piece, several in zip(pieces, parts) for part in (several if piece.text or len(several) == 1 else [piece])]
     heard = [known.get(piece.chunk) or [piece] for piece in pieces]
-    new = [place for place, (first, *_) in enumerate(heard) if first.lang is None]
+    new = [place for place, several in enumerate(heard) if all(part.lang is None for part in several)]
     _hear_all(core, task, [heard[place][0] for place in new], lang)
     if task == "asr":
         _read_again(core, heard, new)
@@ -107,15 +107,15 @@ def _read_again(core: Core, heard: list[list[Piece]], new: list[int]) -> None:
         _hear_all(core, "asr", [part for place, parts in shorter.items() if heard[place][0].lang == lang for part in parts], lang)
     for place, parts in shorter.items():
         (first,) = heard[place]
-        if first.decoded.finish in STOPPED and any(part.text for part in parts) or _surest(core, parts) > _surest(core, [first]):
+        if first.decoded.finish in STOPPED and any(part.text for part in parts) or _share_right(core, parts) > _share_right(core, [first]):
             for part in parts:
                 part.again = True
             parts[0].decoded.guards = first.decoded.guards + parts[0].decoded.guards
             heard[place] = parts
 
 
-def _surest(core: Core, pieces: list[Piece]) -> float:
-    """The share of words expected to be right of what is to be told apart from another reading; where nothing was written a word is missing."""
+def _share_right(core: Core, pieces: list[Piece]) -> float:
+    """The share of words expected to be right of a reading; where a part was left empty a word is missing."""
     words = [word for piece in pieces for word in (word_confidences(core.tokenizer, piece.decoded) or [0.0] * (not is_silent(piece.wave)))]
     return sum(words) / max(1, len(words))
 
