@@ -21,7 +21,7 @@ from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
 ROOM = 64  # slots by which a cache grows
-PLACES = 1000  # rows * longest that the encoder, and the GPT before it writes, read at once: more is hardly quicker, and takes memory
+PLACES = 512  # rows * longest that are read or made sound at once, but for what the GPT writes: more is hardly quicker, and takes memory
 
 
 class OnnxSession:
@@ -130,8 +130,11 @@ class OnnxBackend:
         prompt: list[np.ndarray | None] | None = None,
         noisy: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
-        embeddings, lengths = self._predict(codes, text, prompt, noisy)
-        return self._sound(embeddings, lengths)
+        waves = []
+        for part in parts([len(row) for row in codes], PLACES):
+            text_, prompt_, noisy_ = (given and given[part] for given in (text, prompt, noisy))
+            waves += self._sound(*self._predict(codes[part], text_, prompt_, noisy_))
+        return waves
 
     def _predict(self, codes: list, text: list | None, prompt: list | None, noisy: list | None = None) -> tuple[np.ndarray, np.ndarray]:
         """-> embeddings (B, T, E) and their lengths."""

@@ -51,11 +51,14 @@ def enhance(
     """Each wave cleaned, exactly as long as it was. Chunks without sound stay silent. `verify`: a chunk in which other words are heard
     afterwards stays as it was; the receipt says how much agreed, chunk by chunk."""
     pieces = cut_all(waves)
-    cleaned: dict[int, np.ndarray] = {}
+    cleaned = [np.zeros_like(wave) for wave in waves]  # each chunk is added when it is done: all of them beside it would be as much again
     loud = [piece for piece in pieces if not is_silent(piece.wave)]
+    into = dict.fromkeys(map(id, loud), 0)  # samples that the chunk before reaches into a chunk
+    agreed: dict[int, float] = {}
     for piece, following in zip(loud, loud[1:]):
         if following.item == piece.item and following.chunk.start == piece.chunk.end:
             piece.wave = waves[piece.item][piece.chunk.start : min(piece.chunk.end + OVERLAP, following.chunk.end)]
+            into[id(following)] = piece.chunk.start + len(piece.wave) - piece.chunk.end
     for group in batches([len(piece.wave) for piece in loud], BATCH_SAMPLES):
         batch = [loud[index] for index in group]
         encoded = core.backend.encode([piece.wave for piece in batch])
@@ -64,22 +67,27 @@ def enhance(
         rows = [Row(maximum=count, minimum=count, key=_number_in_item(pieces, piece)) for count, piece in zip(frames, batch)]
         done = decode(session, rows, core.audio_mask, core.vocabulary.eos, options)
         sounds = core.backend.vocode([to_codes(core, d.ids) for d in done], noisy=[piece.wave for piece in batch])
+        sounds = [sound[: len(piece.wave)] for piece, sound in zip(batch, sounds)]
+        if verify:
+            agreed |= _verify(core, batch, sounds)
         for piece, decoded, sound, chosen in zip(batch, done, sounds, langs):
             piece.decoded, piece.lang = decoded, chosen
-            cleaned[id(piece)] = sound[: len(piece.wave)]
-    agreed = _verify(core, loud, cleaned) if verify else None
-    return [_cleaned(core, [p for p in pieces if p.item == item], cleaned, lang, options, agreed) for item in range(len(waves))]
+            faded = fade(sound, into[id(piece)], len(sound) - (piece.chunk.end - piece.chunk.start))
+            cleaned[piece.item][piece.chunk.start : piece.chunk.start + len(sound)] += faded
+    return [
+        _cleaned(core, [p for p in pieces if p.item == item], wave, lang, options, agreed if verify else None) for item, wave in enumerate(cleaned)
+    ]
 
 
-def _verify(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray]) -> dict[int, float]:
-    """How much of the words heard before was heard after; where it is too little, the cleaned chunk is dropped for the chunk itself."""
+def _verify(core: Core, pieces: list[Piece], sounds: list[np.ndarray]) -> dict[int, float]:
+    """How much of the words heard before was heard after; where it is too little, the sound is replaced by the chunk itself."""
     agreed = {}
-    for piece, before in zip(pieces, listen(core, "asr", [piece.wave for piece in pieces])):
+    for number, (piece, before) in enumerate(zip(pieces, listen(core, "asr", [piece.wave for piece in pieces]))):
         # Where nothing was heard before, nothing can have been lost.
-        after = listen(core, "asr", [cleaned[id(piece)]], before.lang)[0].text if before.text else ""
+        after = listen(core, "asr", [sounds[number]], before.lang)[0].text if before.text else ""
         agreed[id(piece)] = kept_of(before.text, after) if before.text else 1.0
         if agreed[id(piece)] < SAME_WORDS:
-            cleaned[id(piece)] = piece.wave
+            sounds[number] = piece.wave
     return agreed
 
 
@@ -87,20 +95,21 @@ def _number_in_item(pieces: list[Piece], piece: Piece) -> int:
     return sum(other.item == piece.item and other.chunk.start < piece.chunk.start for other in pieces)
 
 
-def overlap_add(parts: list[tuple[int, np.ndarray]]) -> np.ndarray:
-    """(start, samples (n,)) in order, without gaps -> one wave (N,); where a part reaches into the next it fades out as that fades in."""
-    wave, end = np.zeros(max(start + len(part) for start, part in parts), dtype=np.float32), 0
-    for start, part in parts:
-        both = end - start
-        rise = (np.arange(both, dtype=np.float32) + 0.5) / max(1, both)
-        wave[start:end] = (1 - rise) * wave[start:end] + rise * part[:both]
-        wave[end : start + len(part)] = part[both:]
-        end = start + len(part)
-    return wave
+def fade(part: np.ndarray, before: int, behind: int) -> np.ndarray:
+    """(n,) that rises over its first `before` samples and falls over its last `behind`: added to its neighbours, which fall and rise there."""
+    faded = part.astype(np.float32)  # a copy
+    faded[:before] *= _rise(before)
+    faded[len(part) - behind :] *= 1 - _rise(behind)
+    return faded
 
 
-def _cleaned(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray], lang: str | None, options: Options, agreed: dict[int, float] | None) -> Result:
-    audio = overlap_add([(piece.chunk.start, cleaned.get(id(piece), np.zeros_like(piece.wave))) for piece in pieces])
+def _rise(samples: int) -> np.ndarray:
+    return (np.arange(samples, dtype=np.float32) + 0.5) / max(1, samples)
+
+
+def _cleaned(
+    core: Core, pieces: list[Piece], audio: np.ndarray, lang: str | None, options: Options, agreed: dict[int, float] | None
+) -> Result:
     seconds = len(audio) / SAMPLE_RATE
     log_probs = [log_prob for piece in pieces for log_prob in piece.decoded.log_probs]
     checked = [agreed[id(piece)] for piece in pieces if id(piece) in agreed] if agreed is not None else []
@@ -109,7 +118,7 @@ def _cleaned(core: Core, pieces: list[Piece], cleaned: dict[int, np.ndarray], la
     return Result(
         task="se",
         lang=lang or next((piece.lang for piece in pieces if piece.lang), core.langs[0]),
-        audio=audio.astype(np.float32),
+        audio=audio,
         segments=[
             Segment(piece.chunk.start / SAMPLE_RATE, piece.chunk.end / SAMPLE_RATE, "", confidence_of(piece.decoded.log_probs))
             for piece in pieces

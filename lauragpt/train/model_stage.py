@@ -41,13 +41,14 @@ def shares_of(layouts: Sequence[Layout], emphasis: Sequence[float] | None = None
 
 
 def mask_features(features: Tensor, bins: int = 80) -> Tensor:
-    """SpecAugment: of each row, two bands of up to 15 mel bins and two spans of up to 8 frames are set to the mean (0)."""
+    """SpecAugment: of each row, two bands of up to 20 mel bins and, for every 32 frames, a span of up to 8 are set to the mean (0)."""
     B, T, F = features.shape
     at = torch.arange(F, device=features.device) % bins
     time, kept = torch.arange(T, device=features.device), torch.ones(B, T, F, dtype=torch.bool, device=features.device)
     for _ in range(2):
-        low, width = torch.randint(bins, (B, 1)), torch.randint(16, (B, 1))
+        low, width = torch.randint(bins, (B, 1)), torch.randint(21, (B, 1))
         kept &= ~((at >= low) & (at < low + width))[:, None]
+    for _ in range(max(2, T // 32)):
         start, span = torch.randint(T, (B, 1)), torch.randint(min(9, T // 4 + 1), (B, 1))
         kept &= ~((time >= start) & (time < start + span))[:, :, None]
     return features * kept
