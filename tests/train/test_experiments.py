@@ -16,6 +16,8 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
         ("multi_step", ["--minutes", "0.02", "--limit", "1"], ["one step", "quantizer by quantizer, 8", "quantizer by quantizer, 32"]),
         ("phones", ["--sentences", "24"], ["encoder, layer 1", "codec, first codes"]),
         ("fit", ["--sentences", "2"], ["kathleen"]),
+        ("sizes", ["--minutes", "0.02", "--part", "gpt"], ["128", "256", "384"]),
+        ("sizes", ["--minutes", "0.02", "--part", "encoder"], ["96", "192", "288"]),
     ],
 )
 def test_an_experiment_prints_its_table(name, more, rows, prepared, tmp_path):
