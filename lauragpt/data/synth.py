@@ -5,7 +5,7 @@ the same seed. `run_jobs` speaks them into 16 kHz FLAC files and returns manifes
 and writes `synth-NAME.jsonl` when a set is done. Files that exist are kept, so an interrupted run goes on where it stopped.
 
 An outside recogniser hears flite about as well as people and espeak-ng hardly at all: flite carries the sets, espeak-ng adds variety
-and German. Some voices are kept out of training (`held_out`): they say the dev lines, so that dev measures an unheard voice.
+and German. Some voices are kept out of training (`held_out`): they say the dev and test lines, so that what is measured is an unheard voice.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class Voice:
     lang: str
     pitch: int
     weight: float = 1.0
-    held_out: bool = False  # says dev lines only
+    held_out: bool = False  # says dev and test lines only
 
     @property
     def key(self) -> str:
@@ -92,8 +92,8 @@ def plan_synth(text_sets: Iterable[TextSet], voices: Iterable[Voice] = VOICES, s
     """The jobs for the sets, in order. What a line becomes depends on the seed and the line alone, not on its neighbours."""
     voices, jobs = list(voices), []
     for texts in text_sets:
-        spent = {"train": 0.0, "dev": 0.0}
-        budget = {"train": texts.hours * 3600, "dev": texts.dev_hours * 3600}
+        spent = {"train": 0.0, "dev": 0.0, "test": 0.0}
+        budget = {"train": texts.hours * 3600, "dev": texts.dev_hours * 3600, "test": texts.test_hours * 3600}
         order = sorted(texts.lines, key=lambda line: _digest(seed, texts.corpus, line.key))
         for line in order:
             chosen = _cast(texts, line.split, voices, _rng(seed, texts.corpus, line.key))
@@ -111,7 +111,7 @@ def plan_synth(text_sets: Iterable[TextSet], voices: Iterable[Voice] = VOICES, s
 def _cast(texts: TextSet, split: str, voices: list[Voice], rng: np.random.Generator) -> list[tuple[Voice, float, int]]:
     """Who says a line (`texts.copies` different voices), how fast and how high. A set for TTS keeps each voice as it is."""
     share = texts.engines
-    allowed = [v for v in voices if v.lang == texts.lang and v.held_out == (split == "dev") and share.get(v.engine, 0) > 0]
+    allowed = [v for v in voices if v.lang == texts.lang and v.held_out == (split != "train") and share.get(v.engine, 0) > 0]
     if texts.only:
         allowed = [v for v in allowed if v.name in texts.only]
     if not allowed:

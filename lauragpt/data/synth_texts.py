@@ -1,7 +1,7 @@
 """What synthetic speech says: the texts -> `TextSet`s for `data.synth`. No sound here.
 
 Each line carries the examples its recording will be (`uses`). Sentences that dev and test measure are never said for training;
-the dev lines are sentences of the dev splits, said by voices that training does not hear.
+the dev lines, and SLURP's test lines, are sentences of those splits, said by voices that training does not hear.
 """
 
 import hashlib
@@ -39,6 +39,7 @@ class TextSet:
     lines: list[Line]
     hours: float
     dev_hours: float = 0.05
+    test_hours: float = 0.0
     engines: dict[str, float] = field(default_factory=lambda: {"flite": 0.8, "espeak": 0.2})
     copies: int = 1
     varied: bool = True  # speed and pitch vary; not for tts, where a voice is to stay itself
@@ -176,11 +177,10 @@ def parse_slurp(annotation: str) -> tuple[str, list[tuple[str, str]]]:
 
 def slurp_lines(data: Path) -> Iterator[Line]:
     """Requests with intent and slots. Several values of one slot are joined by a comma; `extra.entities` keeps them apart."""
-    rows = [json.loads(line) for line in read_lines(data, "slurp_devel.jsonl")]
-    measured = {normalize(json.loads(line)["sentence"], "en") for line in read_lines(data, "slurp_test.jsonl")}
-    for row in rows:
+    rows, last = ([json.loads(line) for line in read_lines(data, f"slurp_{part}.jsonl")] for part in ("devel", "test"))
+    measured = {normalize(row["sentence"], "en") for row in last}
+    for row, split in [*((row, slurp_split(row)) for row in rows), *((row, "test") for row in last)]:
         said = normalize(row["sentence"], "en")
-        split = slurp_split(row)
         if not said or (split == "train" and said in measured):
             continue
         _, entities = parse_slurp(row["sentence_annotation"])
@@ -198,7 +198,7 @@ SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
     "synth-short": (short_lines, {"hours": 1.2, "engines": {"flite": 0.95, "espeak": 0.05}}),
     "synth-books": (book_lines, {"hours": 12.0, "dev_hours": 0.1}),
     "synth-multi30k": (pair_lines("multi30k", "en"), {"hours": 5.0, "dev_hours": 0.15, "engines": {"flite": 1.0}}),
-    "synth-slurp": (slurp_lines, {"hours": 10.0, "dev_hours": 0.3, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2}),
+    "synth-slurp": (slurp_lines, {"hours": 10.0, "dev_hours": 0.3, "test_hours": 0.5, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2}),
     "synth-tts": (tts_lines, {"hours": 6.0, "engines": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
     "synth-multi30k-de": (pair_lines("multi30k", "de"), {"lang": "de", "hours": 2.0, "dev_hours": 0.1, "engines": {"espeak": 1.0}}),
     "synth-tatoeba": (pair_lines("tatoeba", "en"), {"hours": 1.5, "engines": {"flite": 1.0}}),
@@ -211,7 +211,6 @@ def text_set(name: str, data: str | Path, hours: float = 1.0) -> TextSet:
     if name not in SETS:
         raise LauraError(f"unknown synthetic set {name!r}: choose from {', '.join(SETS)}")
     make, how = SETS[name]
-    how = {"lang": "en", "dev_hours": 0.05, **how}
-    return TextSet(
-        name, lines=list(make(Path(data).absolute())), **{**how, "hours": how["hours"] * hours, "dev_hours": how["dev_hours"] * hours}
-    )
+    how = {"lang": "en", "dev_hours": 0.05, "test_hours": 0.0, **how}
+    longer = {part: how[part] * hours for part in ("hours", "dev_hours", "test_hours")}
+    return TextSet(name, lines=list(make(Path(data).absolute())), **how | longer)

@@ -123,6 +123,13 @@ def test_slurp_targets_hold_intent_and_slots(data, slurp):
     assert made["4"].uses[0]["extra"]["entities"] == [["time", "five"]]
 
 
+def test_slurps_test_sentences_are_said_by_voices_that_training_does_not_hear(data):
+    assert [line.text for line in slurp_lines(data) if line.split == "test"] == ["some other line"]
+    jobs = plan_synth([text_set("synth-slurp", data)])
+    assert {job.voice.key for job in jobs if job.split == "test"} == {"flite/awb", "espeak/en-us+f5"}
+    assert not any(job.voice.held_out for job in jobs if job.split == "train")
+
+
 def test_only_what_is_sure_to_be_read_alike_is_said():
     for text in ("Away we went, then.", "It's Tom's; don't!", "A boy and I saw it."):
         assert speakable(text)
