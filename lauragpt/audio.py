@@ -115,8 +115,8 @@ def save_audio(path: str | Path, wave: np.ndarray, rate: int = SAMPLE_RATE) -> P
 
     The file appears whole or not at all: it is written beside its name and renamed.
     """
-    wave = check_wave(wave, f"the audio for {path}")
-    return save_stream(path, [wave], rate)
+    wave, minute = check_wave(wave, f"the audio for {path}"), 60 * rate  # one at a time: an hour is not held twice
+    return save_stream(path, (wave[at : at + minute] for at in range(0, len(wave), minute)), rate)
 
 
 def save_stream(path: str | Path, pieces: Iterable[np.ndarray], rate: int = SAMPLE_RATE) -> Path:
