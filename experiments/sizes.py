@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from timed import train_for
 
+from lauragpt.data.loader import weight_of
 from lauragpt.engine.laura import find_checkpoint
 from lauragpt.model.laura import PRESETS, LauraConfig, LauraModel
 from lauragpt.text import Tokenizer
@@ -25,20 +26,20 @@ from lauragpt.train.stages import EncoderStage, GPTStage
 
 WIDTHS = {"gpt": (128, 256, 384), "encoder": (96, 192, 288)}
 STAGES = {
-    "gpt": (GPTStage, "text", StageConfig(batch_seconds=90, lr=1e-3, warmup=50, phrases=0.0, weights={"mt/multi30k": 1})),
+    "gpt": (GPTStage, "text", StageConfig(batch_seconds=90, lr=1e-3, warmup=50, phrases=0.0, weights={"mt/multi30k": 1, "mt": 0})),
     "encoder": (EncoderStage, "ctc", StageConfig(batch_seconds=40, lr=1.5e-3, warmup=50, noise=0.0, mask=False, weights={
         "asr/digits": 3, "asr/synth-short": 3, "asr/kathleen": 1, "asr/kerstin": 1})),
 }  # fmt: skip
 
 
 def sized(part: str, width: int) -> LauraConfig:
-    """`mini` with one part of another width; heads of the same width as its own, four times (the GPT: three times) as wide inside."""
+    """`mini` with one part of another width: heads of the same width as its own, and as many times as wide inside."""
     config = PRESETS["mini"]
     if part == "gpt":
         heads = width // config.gpt.head_width
         gpt = replace(config.gpt, width=width, heads=heads, kv_heads=heads // 2, ffn=3 * width)
         return replace(config, gpt=gpt, encoder=replace(config.encoder, output=width))
-    return replace(config, encoder=replace(config.encoder, width=width, ffn=4 * width))
+    return replace(config, encoder=replace(config.encoder, width=width, heads=width // 48, ffn=4 * width))
 
 
 def main() -> int:
@@ -51,6 +52,9 @@ def main() -> int:
     train, dev = read_data(asked.data)
     corpus = Corpus(train, dev, asked.data, Tokenizer.load(find_checkpoint("mini") / "tokenizer.json"))
     kind, loss, config = STAGES[asked.part]
+    for example in train:  # read once before anything is timed
+        if example.audio and weight_of(example, config.weights):
+            corpus.waves(example.audio)
     print(f"{asked.part}, {asked.minutes:g} minutes of training each\n")
     print("| width | parameters M | steps | loss on dev, nats a token or letter |\n| --- | --- | --- | --- |")
     for width in WIDTHS[asked.part]:

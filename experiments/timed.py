@@ -9,7 +9,6 @@ from accelerate import Accelerator
 from lauragpt.train import loop
 from lauragpt.train.loop import Stage
 from lauragpt.train.recipe import StageConfig
-from lauragpt.train.run import precision
 
 DECAY = 0.4  # share of the time over which the rate falls
 
@@ -27,7 +26,7 @@ def train_for(stage: Stage, config: StageConfig, minutes: float, folder: Path) -
 
     usual, loop.rate = loop.rate, rate
     try:
-        loop.run(stage, replace(config, steps=10**7), folder, Accelerator(mixed_precision=precision(), cpu=True), until=until)
+        loop.run(stage, replace(config, steps=10**7), folder, Accelerator(mixed_precision=loop.precision(), cpu=True), until=until)
     finally:
         loop.rate = usual
     return steps

@@ -83,7 +83,13 @@ def _measured(data: Path) -> frozenset[str]:
     for path in sorted(data.glob("*.jsonl")):
         rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
         found |= {normalize(row["text"], row.get("lang") or "en") for row in rows if row["split"] != "train" and row.get("text")}
-    return frozenset(found)
+    return frozenset(found | {normalize(row["sentence"], "en") for row, split in _requests(data) if split != "train"})
+
+
+def _requests(data: Path) -> list[tuple[dict, str]]:
+    """(row, split) of SLURP."""
+    devel, test = ([json.loads(line) for line in read_lines(data, f"slurp_{part}.jsonl")] for part in ("devel", "test"))
+    return [*((row, slurp_split(row)) for row in devel), *((row, "test") for row in test)]
 
 
 @cache
@@ -124,7 +130,8 @@ def short_lines(data: Path) -> Iterator[Line]:
         yield Line(f"name-{said}", said, "train", (asr_use(said),))
     for split, texts in (("dev", _dev_sentences(data)), ("train", sentences)):
         for said in dict.fromkeys(filter(None, map(_phrase, texts))):
-            if normalize(said, "en") and (split == "dev" or held_out(f"phrase/{said}", 4)):  # not to drown the digits and names
+            spoken = normalize(said, "en")  # of train a quarter, not to drown the digits and names
+            if spoken and (split == "dev" or held_out(f"phrase/{said}", 4) and spoken not in _measured(data)):
                 yield Line(f"phrase-{said}", said, split, (asr_use(said),))
 
 
@@ -177,9 +184,8 @@ def parse_slurp(annotation: str) -> tuple[str, list[tuple[str, str]]]:
 
 def slurp_lines(data: Path) -> Iterator[Line]:
     """Requests with intent and slots. Several values of one slot are joined by a comma; `extra.entities` keeps them apart."""
-    rows, last = ([json.loads(line) for line in read_lines(data, f"slurp_{part}.jsonl")] for part in ("devel", "test"))
-    measured = {normalize(row["sentence"], "en") for row in last}
-    for row, split in [*((row, slurp_split(row)) for row in rows), *((row, "test") for row in last)]:
+    measured = _measured(data)
+    for row, split in _requests(data):
         said = normalize(row["sentence"], "en")
         if not said or (split == "train" and said in measured):
             continue

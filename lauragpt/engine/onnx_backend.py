@@ -21,7 +21,7 @@ from lauragpt.model.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
 ROOM = 64  # slots by which a cache grows
-PLACES = 512  # rows * longest that are read or made sound at once, but for what the GPT writes: more is hardly quicker, and takes memory
+PLACES = 512  # rows * longest that the encoder, the GPT before it writes, and the vocoder take at once: more is no quicker, and takes memory
 
 
 class OnnxSession:

@@ -51,10 +51,10 @@ def enhance(
     """Each wave cleaned, exactly as long as it was. Chunks without sound stay silent. `verify`: a chunk in which other words are heard
     afterwards stays as it was; the receipt says how much agreed, chunk by chunk."""
     pieces = cut_all(waves)
-    cleaned = [np.zeros_like(wave) for wave in waves]  # each chunk is added when it is done: all of them beside it would be as much again
+    cleaned = [np.zeros(len(wave), dtype=np.float32) for wave in waves]  # a chunk is added when it is done: to keep all would take as much again
     loud = [piece for piece in pieces if not is_silent(piece.wave)]
     into = dict.fromkeys(map(id, loud), 0)  # samples that the chunk before reaches into a chunk
-    agreed: dict[int, float] = {}
+    agreed: dict[int, float] | None = {} if verify else None
     for piece, following in zip(loud, loud[1:]):
         if following.item == piece.item and following.chunk.start == piece.chunk.end:
             piece.wave = waves[piece.item][piece.chunk.start : min(piece.chunk.end + OVERLAP, following.chunk.end)]
@@ -68,15 +68,13 @@ def enhance(
         done = decode(session, rows, core.audio_mask, core.vocabulary.eos, options)
         sounds = core.backend.vocode([to_codes(core, d.ids) for d in done], noisy=[piece.wave for piece in batch])
         sounds = [sound[: len(piece.wave)] for piece, sound in zip(batch, sounds)]
-        if verify:
+        if agreed is not None:
             agreed |= _verify(core, batch, sounds)
         for piece, decoded, sound, chosen in zip(batch, done, sounds, langs):
             piece.decoded, piece.lang = decoded, chosen
             faded = fade(sound, into[id(piece)], len(sound) - (piece.chunk.end - piece.chunk.start))
             cleaned[piece.item][piece.chunk.start : piece.chunk.start + len(sound)] += faded
-    return [
-        _cleaned(core, [p for p in pieces if p.item == item], wave, lang, options, agreed if verify else None) for item, wave in enumerate(cleaned)
-    ]
+    return [_cleaned(core, [p for p in pieces if p.item == item], wave, lang, options, agreed) for item, wave in enumerate(cleaned)]
 
 
 def _verify(core: Core, pieces: list[Piece], sounds: list[np.ndarray]) -> dict[int, float]:
@@ -104,7 +102,7 @@ def fade(part: np.ndarray, before: int, behind: int) -> np.ndarray:
 
 
 def _rise(samples: int) -> np.ndarray:
-    return (np.arange(samples, dtype=np.float32) + 0.5) / max(1, samples)
+    return (np.arange(samples, dtype=np.float32) + 0.5) / samples
 
 
 def _cleaned(

@@ -41,17 +41,17 @@ def shares_of(layouts: Sequence[Layout], emphasis: Sequence[float] | None = None
 
 
 def mask_features(features: Tensor, bins: int = 80) -> Tensor:
-    """SpecAugment: of each row, two bands of up to 20 mel bins and, for every 32 frames, a span of up to 8 are set to the mean (0)."""
+    """SpecAugment: of each row of (B, T, F), two bands of up to 20 mel bins and, for every 32 frames, of two at least, a span of up to 8 (of a quarter
+    at most) are set to the mean (0)."""
     B, T, F = features.shape
-    at = torch.arange(F, device=features.device) % bins
-    time, kept = torch.arange(T, device=features.device), torch.ones(B, T, F, dtype=torch.bool, device=features.device)
+    at, time, kept = torch.arange(F) % bins, torch.arange(T), torch.ones(B, T, F, dtype=torch.bool)
     for _ in range(2):
         low, width = torch.randint(bins, (B, 1)), torch.randint(21, (B, 1))
         kept &= ~((at >= low) & (at < low + width))[:, None]
     for _ in range(max(2, T // 32)):
         start, span = torch.randint(T, (B, 1)), torch.randint(min(9, T // 4 + 1), (B, 1))
         kept &= ~((time >= start) & (time < start + span))[:, :, None]
-    return features * kept
+    return features * kept.to(features.device)
 
 
 class ModelStage:
@@ -93,7 +93,7 @@ class ModelStage:
         lengths, order, parts = self.model.features.lengths(samples), [], []
         for group in alike(lengths.tolist()):
             features, count = self.model.features(waves[group, : int(samples[group].max())].to(self.device), samples[group].to(self.device))
-            if self.config.mask and self.model.training:
+            if self.config.mask and self.model.encoder.training:
                 features = mask_features(features)
             parts.append(self.model.listen(features, count))
             order += group

@@ -32,7 +32,8 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
     plan = load_recipe(recipe, overrides)
     if stage and stage not in plan.stages:
         raise LauraError(f"{recipe}: has no stage {stage!r}: it has {', '.join(plan.stages)}")
-    accelerator = Accelerator(mixed_precision=precision(), cpu=not torch.cuda.is_available())  # several processes on CPUs must be told
+    cuda = torch.cuda.is_available()
+    accelerator = Accelerator(mixed_precision=loop.precision(cuda), cpu=not cuda)  # several processes on CPUs must be told
     until = time.monotonic() + 3600 * hours if hours else None
     say = lambda text: accelerator.is_main_process and print(text, file=sys.stderr)  # noqa: E731
     if accelerator.is_main_process:
@@ -61,14 +62,6 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
     if stage in (None, "laura") and set(plan.stages) != {"speaker"} and accelerator.is_main_process:
         folder = export(assemble(plan), tokenizer, plan, {e.id: e for e in train_examples}, corpora_of(train_examples, plan))
         say(f"the checkpoint is in {folder}")
-
-
-def precision() -> str:
-    """What autocast is to compute in: bf16 where the processor multiplies in it. Where it does not, bf16 takes four times as long as float32."""
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    able = torch.cpu.get_capabilities() if torch.backends.mkldnn.is_available() else {}
-    return "bf16" if any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")) else "no"
 
 
 def check_open(recipe: Recipe, examples: list[Example]) -> None:

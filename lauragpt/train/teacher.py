@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lauragpt.model.laura import LauraModel
 from lauragpt.train.corpus import Corpus
+from lauragpt.train.loop import precision
 
 
 class Axes(nn.Module):
@@ -56,6 +57,7 @@ class Teacher:
         """(T', C) of the layer, at the encoder's rate, on the CPU."""
         device = self.model.spelling.weight.device
         wave = torch.from_numpy(self.corpus.waves(audio)).to(device)
-        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):  # the cache belongs to all threads, and batches are made in their own
+        able = precision(device.type == "cuda") == "bf16"
+        with torch.autocast(device.type, torch.bfloat16, able, cache_enabled=False):  # the cache belongs to all threads, and batches are made in their own
             features = self.model.features(wave[None], torch.tensor([len(wave)], device=device))
             return self.model.encoder.frames(*features, self.depth)[0].float().cpu()

@@ -137,6 +137,23 @@ def test_long_audio_is_cleaned_in_chunks_that_fade_into_each_other(laura):
     assert len(got) == len(wave) and np.abs(got - wanted).max() < 1e-4
 
 
+def test_long_audio_is_cleaned_beside_other_as_it_is_alone(laura):
+    waves = [sound(31.0, 1), sound(0.7, 2), sound(26.0, 3)]
+    for got, wave in zip(laura.enhance(waves), waves, strict=True):
+        alone = laura.enhance(wave)
+        assert got.audio.shape == wave.shape and np.abs(got.audio - alone.audio).max() < 1e-5
+        assert got.receipt == alone.receipt
+
+
+def test_every_chunk_whose_words_change_stays_as_it_was(laura, monkeypatch):
+    waves = [sound(75.0, 1), sound(26.0, 3)]
+    monkeypatch.setattr("lauragpt.engine.speech.SAME_WORDS", 1.1)
+    for left, wave in zip(laura.enhance(waves, verify=True), waves, strict=True):
+        assert np.abs(left.audio - wave).max() < 1e-6
+        chunks = left.receipt["chunks"]
+        assert chunks > 1 and left.receipt["verify"]["kept_input"] == len(left.receipt["verify"]["agreement"]) == chunks
+
+
 def test_the_enhanced_sound_depends_on_the_gpts_tokens(laura):
     """Nothing goes round the GPT: other tokens under the same noisy condition give another sound."""
     codes = np.arange(50) % laura.core.vocabulary.audio_size

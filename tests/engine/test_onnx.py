@@ -57,7 +57,7 @@ def close(got: list[np.ndarray], wanted: list[np.ndarray], tolerance: float = 1e
     assert max(float(np.abs(a - b).max()) for a, b in zip(got, wanted, strict=True)) < tolerance
 
 
-@pytest.fixture(params=[1000, 60])
+@pytest.fixture(params=[onnx_backend.PLACES, 60])
 def places(request, monkeypatch):
     """Rows read all at once, or a few at a time."""
     monkeypatch.setattr(onnx_backend, "PLACES", request.param)
@@ -121,7 +121,7 @@ def test_what_is_written_down_stands_when_it_is_said_in_both(both):
     close(*found, tolerance=1e-3)
 
 
-def test_speaking_cleaning_and_the_codec_are_the_same(both):
+def test_speaking_cleaning_and_the_codec_are_the_same(both, places):
     size, K = both[0].core.vocabulary.audio_size, both[0].core.backend.codec_levels
     rng = np.random.default_rng(0)
     tokens = [rng.integers(size, size=n) for n in (40, 3, 70, 13)]

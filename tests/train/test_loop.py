@@ -23,7 +23,7 @@ from lauragpt.train import loop
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.model_stage import pad, shares_of
 from lauragpt.train.recipe import StageConfig
-from lauragpt.train.run import precision, read_data
+from lauragpt.train.run import read_data
 from lauragpt.train.stages import STAGE_CLASSES
 from tests.conftest import loud
 
@@ -67,7 +67,7 @@ def test_the_rate_warms_up_holds_and_falls():
 
 @pytest.mark.parametrize("name, weights", [("laura", None), ("codec", None), ("encoder", {"asr": 1}), ("vocoder", {"tts": 1, "se": 1})])
 def test_going_on_equals_never_having_stopped(corpus, tmp_path, name, weights):
-    accelerator = Accelerator(mixed_precision=precision())
+    accelerator = Accelerator(mixed_precision=loop.precision())
     stage, config = make(name, corpus, weights)
     assert loop.run(stage, config, tmp_path / "straight", accelerator)
     stage, config = make(name, corpus, weights)
@@ -86,7 +86,7 @@ def test_going_on_equals_never_having_stopped(corpus, tmp_path, name, weights):
 
 
 def test_until_leaves_a_checkpoint_that_can_go_on(corpus, tmp_path):
-    accelerator, before = Accelerator(mixed_precision=precision()), signal.getsignal(signal.SIGTERM)
+    accelerator, before = Accelerator(mixed_precision=loop.precision()), signal.getsignal(signal.SIGTERM)
     stage, config = make("gpt", corpus, {"mt": 1})
     validated, validate = [], stage.validate
     stage.validate = lambda: validated.append(1) or validate()
@@ -259,7 +259,7 @@ def replace_waves(corpus: Corpus, waves: dict) -> Corpus:
 
 @pytest.mark.parametrize(("able", "wanted"), [({"avx2": True, "avx512_bf16": False}, "no"), ({"avx512_bf16": True}, "bf16"), ({"bf16": True}, "bf16")])
 def test_bf16_is_for_processors_that_multiply_in_it(monkeypatch, able, wanted):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert torch.cpu.get_capabilities()["architecture"] != "x86_64" or {"avx512_bf16", "amx_bf16"} <= set(torch.cpu.get_capabilities())
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    assert precision() == wanted
+    assert loop.precision() == wanted

@@ -1,8 +1,16 @@
 """SpecAugment: what it hides, and of how long a recording."""
 
+import numpy as np
+import pytest
 import torch
 
-from lauragpt.train.model_stage import mask_features
+from lauragpt.model.laura import PRESETS, LauraModel
+from lauragpt.train import model_stage
+from lauragpt.train.corpus import Corpus
+from lauragpt.train.model_stage import mask_features, pad
+from lauragpt.train.recipe import StageConfig
+from lauragpt.train.run import read_data
+from lauragpt.train.stages import EncoderStage
 
 
 def test_long_recordings_are_masked_as_often_as_short_ones():
@@ -27,3 +35,15 @@ def test_the_seed_masks_the_same_again():
         torch.manual_seed(5)
         masked.append(mask_features(given))
     assert torch.equal(*masked) and not torch.equal(masked[0], given)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_heard_is_masked_in_training_alone(training, prepared, monkeypatch):
+    train, dev = read_data(prepared)
+    model, masked = LauraModel(PRESETS["debug"]), []
+    stage = EncoderStage(model, Corpus(train, dev, prepared, None), StageConfig(batch_seconds=4, mask=True, weights={"asr": 1}))
+    monkeypatch.setattr(model_stage, "mask_features", lambda features: masked.append(len(features)) or features)
+    model.eval()  # as whoever has used it before has left it; the loop trains the stage's modules
+    stage.modules.train(training)
+    stage.hear(*pad([np.zeros(8000, dtype=np.float32)] * 2))
+    assert sum(masked) == (2 if training else 0)

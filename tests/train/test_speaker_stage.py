@@ -13,7 +13,6 @@ from lauragpt.evaluate import speaker
 from lauragpt.train import loop
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.recipe import StageConfig
-from lauragpt.train.run import precision
 from lauragpt.train.speaker_stage import SpeakerStage
 
 CONFIG = StageConfig(steps=30, batch_seconds=8, crop_seconds=0.6, lr=3e-3, warmup=3, noise=0.2)
@@ -44,7 +43,7 @@ def test_it_learns_to_tell_voices_apart_and_ships(corpus, tmp_path, monkeypatch)
     stage = SpeakerStage(torch.nn.Identity(), corpus, CONFIG)
     assert len(stage.said) == 6
     before = stage.step(stage.batch(0), lambda name, loss: None)["loss"]
-    assert loop.run(stage, CONFIG, tmp_path, Accelerator(mixed_precision=precision(), cpu=True))
+    assert loop.run(stage, CONFIG, tmp_path, Accelerator(mixed_precision=loop.precision(), cpu=True))
     stage.modules.train()
     after = stage.step(stage.batch(0), lambda name, loss: None)
     assert after["loss"] < 0.6 * before and after["right"] > 0.5
