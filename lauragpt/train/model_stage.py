@@ -41,14 +41,14 @@ def shares_of(layouts: Sequence[Layout], emphasis: Sequence[float] | None = None
 
 
 def mask_features(features: Tensor, bins: int = 80) -> Tensor:
-    """SpecAugment: of each row of (B, T, F), two bands of up to 20 mel bins and, for every 32 frames, of two at least, a span of up to 8 (of a quarter
+    """SpecAugment: of each row of (B, T, F), two bands of up to 20 mel bins and, for every 32 frames, of one at least, a span of up to 8 (of a quarter
     at most) are set to the mean (0)."""
     B, T, F = features.shape
     at, time, kept = torch.arange(F) % bins, torch.arange(T), torch.ones(B, T, F, dtype=torch.bool)
     for _ in range(2):
         low, width = torch.randint(bins, (B, 1)), torch.randint(21, (B, 1))
         kept &= ~((at >= low) & (at < low + width))[:, None]
-    for _ in range(max(2, T // 32)):
+    for _ in range(max(1, T // 32)):
         start, span = torch.randint(T, (B, 1)), torch.randint(min(9, T // 4 + 1), (B, 1))
         kept &= ~((time >= start) & (time < start + span))[:, :, None]
     return features * kept.to(features.device)
