@@ -51,6 +51,8 @@ class Recipe:
     out: str = "runs/mini"  # checkpoints of the stages, and the finished folder in out/export
     init: str = ""  # a checkpoint (a folder, or mini) whose weights and tokenizer training starts from, instead of from nothing. Where a
     # codec is trained, one of other sizes stays behind
+    keep: dict[str, float] = field(default_factory=dict)  # part -> the share of `init`'s weights in those of the finished folder, the rest being what
+    # was trained: their mean does better than either where training went on for long (arXiv 2109.01903)
     seed: int = 0
     clock: bool = False  # with init: teaches it that the letters of a transcript stand when they are said, where it did not know (model/clock.py)
     open_only: bool = False  # without any set that forbids commercial use

@@ -40,6 +40,7 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
         ensure_data(plan)
     accelerator.wait_for_everyone()
     train_examples, dev_examples = read_data(Path(plan.data))
+    check_keep(plan)
     if plan.open_only:
         check_open(plan, train_examples)
     tokenizer = ensure_tokenizer(plan, train_examples)
@@ -60,7 +61,7 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
         if name == "speaker" and accelerator.is_main_process:
             say(f"the speaker encoder is in {stage_object.export(Path(plan.out) / 'speaker.safetensors')}")
     if stage in (None, "laura") and set(plan.stages) != {"speaker"} and accelerator.is_main_process:
-        folder = export(assemble(plan), tokenizer, plan, {e.id: e for e in train_examples}, corpora_of(train_examples, plan))
+        folder = export(finished(plan), tokenizer, plan, {e.id: e for e in train_examples}, corpora_of(train_examples, plan))
         say(f"the checkpoint is in {folder}")
 
 
@@ -138,6 +139,25 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
                 except RuntimeError:
                     raise LauraError(f"{path} holds a {part} of other sizes than the recipe's: choose another `out`, or train that stage anew") from None
     return model
+
+
+def finished(recipe: Recipe) -> LauraModel:
+    """What the stages have made, averaged with what they started from as `keep` says."""
+    model, start = assemble(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.keep else None
+    for name, share in recipe.keep.items():
+        made, before = getattr(model, name).state_dict(), getattr(start, name).state_dict()
+        getattr(model, name).load_state_dict({k: v.lerp(before[k], share) if v.is_floating_point() else v for k, v in made.items()})
+    return model
+
+
+def check_keep(recipe: Recipe) -> None:
+    """LauraError where `keep` names what cannot be averaged."""
+    parts = ("encoder", "spelling", "gpt", "vocoder")
+    if recipe.keep and not recipe.init:
+        raise LauraError("keep: there is nothing to keep of without init: give a checkpoint there, or leave keep out")
+    for name, share in recipe.keep.items():
+        if name not in parts or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise LauraError(f"keep: {name}: {share}: give shares of 0 to 1 of {', '.join(parts)}")
 
 
 def sizes(recipe: Recipe) -> LauraConfig:

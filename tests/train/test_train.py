@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from lauragpt.audio import load_audio
 from lauragpt.engine.laura import Laura, find_checkpoint
 from lauragpt.errors import LauraError
 from lauragpt.model.laura import load_checkpoint
 from lauragpt.train.recipe import load_recipe
-from lauragpt.train.run import assemble, read_data, train
+from lauragpt.train.run import assemble, finished, read_data, train
 
 DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
 
@@ -107,3 +109,28 @@ def test_a_stage_does_not_learn_from_what_nobody_trained(prepared, tmp_path):
         train(DEBUG, stage="codec", overrides=given)
     with pytest.raises(LauraError, match="gpt: the codec, whose tokens it learns, is untrained"):
         train(DEBUG, stage="gpt", overrides=given)
+
+
+def test_the_finished_parts_may_keep_a_share_of_what_they_started_from(trained, tmp_path):
+    recipe, overrides, out = trained
+    (tmp_path / "more").mkdir()
+    begun = load_recipe(recipe, [*overrides, f"out={tmp_path / 'more'}", f"init={out / 'export'}", "keep={gpt: 0.75, encoder: 1}"])
+    made = load_checkpoint(out / "export")
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter += 0.5
+    for name in ("encoder", "gpt", "vocoder"):
+        (tmp_path / "more" / name).mkdir()
+        save_file({f"{name}.{key}": value for key, value in getattr(made, name).state_dict().items()}, tmp_path / "more" / name / "model.safetensors")
+    start, mean = load_checkpoint(out / "export"), finished(begun)
+    for name, share in (("encoder", 1.0), ("gpt", 0.75), ("vocoder", 0.0)):
+        for before, after in zip(getattr(start, name).parameters(), getattr(mean, name).parameters(), strict=True):
+            torch.testing.assert_close(after, before + 0.5 * (1 - share))
+
+
+@pytest.mark.parametrize(("given", "wrong"), [({"keep": {"gpt": 0.5}}, "without init"), ({"keep": {"gpt": 2}, "init": "mini"}, "gpt: 2.*0 to 1"),
+                                              ({"keep": {"codec": 0.5}, "init": "mini"}, "codec.*encoder, spelling, gpt, vocoder")])  # fmt: skip
+def test_what_cannot_be_kept_is_told_before_training(trained, given, wrong):
+    recipe, overrides, _ = trained
+    with pytest.raises(LauraError, match=wrong):
+        train(recipe, overrides=[*overrides, *(f"{key}={json.dumps(value)}" for key, value in given.items())])
