@@ -122,7 +122,7 @@ def markdown(report: dict) -> str:
 def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     """Measures, writes the two files, and returns what is in recognition.json."""
     command.check_out(out)
-    batches, seconds, runs, fewest = ((1, 2), 1.0, 1, 2) if quick else ((1, 8, 16, 32), 5.0, 5, 8)
+    batches, seconds, runs, fewest = ((1, 2), 1.0, 1, 2) if quick else ((1, 8, 16, 32), 5.0, 3, 8)
     laura = Laura.load(checkpoint)
     report = {"checkpoint": laura.name, "quick": quick, "item": seconds, "runs": runs, "fewest": fewest, "machine": machine(laura, PACKAGES), "notes": []}
     with tempfile.TemporaryDirectory() as place:
