@@ -36,18 +36,6 @@ def sound(batch: int, samples: int, seed: int = 0) -> torch.Tensor:
     return 0.1 * torch.randn(batch, samples, generator=generator).cumsum(1).sin()
 
 
-def no_ties(codec: Codec, wave: torch.Tensor) -> torch.Tensor:
-    """(T,) bool: the frames of which at no level two codes are equally near but for rounding, which the size of a batch changes."""
-    quantizer, points = codec.quantizer, codec.latents(wave)[0]
-    (residual, _), sure = quantizer.split(points), torch.ones(len(points), dtype=torch.bool)
-    for level in range(quantizer.config.n_quantizers):
-        given, codebook = residual if level else points, quantizer.codebook(level)
-        far, nearest = (codebook.square().sum(1) - 2 * given @ codebook.t()).topk(2, largest=False)
-        sure &= far[:, 1] - far[:, 0] > 1e-6
-        residual = residual - quantizer.codebooks[level][nearest[:, 0]]
-    return sure
-
-
 both = pytest.mark.parametrize("architecture", ["seanet", "spectral"])
 
 
@@ -85,9 +73,8 @@ def test_alone_and_padded_in_a_batch_give_the_same_codes(architecture):
         garbage[i, : len(row)] = row
     together = codec.encode(garbage, lengths)
     for i, row in enumerate(rows):
-        alone, sure = codec.encode(row[None])[0], no_ties(codec, row[None])
-        assert sure.float().mean() >= 0.5
-        assert torch.equal(together[i, :, : alone.shape[-1]][:, sure], alone[:, sure])
+        alone = codec.encode(row[None])
+        assert torch.equal(together[i, :, : alone.shape[-1]], alone[0])
     assert len(set(together[3, 0].tolist())) > 3, "codes that are all alike would prove nothing"
 
 
