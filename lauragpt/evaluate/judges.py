@@ -13,7 +13,7 @@ import numpy as np
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.errors import LauraError
-from lauragpt.evaluate import metrics, speaker
+from lauragpt.evaluate import metrics
 
 OUTSIDE = "pocketsphinx"  # the recogniser that hears English speech which was made or cleaned
 
@@ -33,6 +33,8 @@ def qualities(clean: np.ndarray, heard: np.ndarray) -> dict[str, float]:
 
 def similarity(voice: np.ndarray, said: np.ndarray) -> float | None:
     """Cosine of two voices by the speaker encoder; None where there is too little sound, or no encoder is installed."""
+    from lauragpt.evaluate import speaker  # needs torch, which the demo and its reports do without
+
     try:
         pair = speaker.embed(voice), speaker.embed(said)
     except LauraError:
