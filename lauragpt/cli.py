@@ -14,6 +14,7 @@ from lauragpt import cli_training
 from lauragpt.errors import LauraError
 from lauragpt.options import (
     AudioOut,
+    Beams,
     Device,
     Files,
     Format,
@@ -30,6 +31,7 @@ from lauragpt.options import (
     To,
     TopK,
 )
+from lauragpt.tasks import BEAMS
 
 app = typer.Typer(
     name="laura",
@@ -47,6 +49,7 @@ def transcribe(
     files: Files,
     lang: Lang = None,
     min_confidence: Sure = 0.0,
+    beams: Beams = BEAMS,
     stream: Annotated[bool, typer.Option("--stream", help="Answer while it comes: a recording, or - for raw 16-bit samples, one channel, on stdin.")] = False,
     rate: Annotated[int, typer.Option(help="Samples a second of what --stream reads on stdin.", min=1000, max=768_000)] = 16_000,
     format: Formats = Format.text,
@@ -73,12 +76,12 @@ def transcribe(
         if len(files) != 1 or out is not None or format not in (Format.text, Format.json):
             usage("--stream takes one recording, or -, and writes text or json to stdout as it comes: leave -o and the others out")
         check(lang=lang)
-        stream_transcript(files[0], rate, format.value, model, device, lang=lang, min_confidence=min_confidence)
+        stream_transcript(files[0], rate, format.value, model, device, beams, lang=lang, min_confidence=min_confidence)
         return
     if Path("-") in files:
         usage("- is read as raw samples with --stream: laura transcribe --stream -")
     check(lang=lang, out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.transcribe(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device)
+    answer(files, lambda laura, waves: laura.transcribe(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device, beams=beams)
 
 
 @app.command()
@@ -86,6 +89,7 @@ def translate(
     files: Annotated[list[Path] | None, typer.Argument(help="Recordings to translate.", show_default=False)] = None,
     to: To = "de",
     text: Annotated[list[str] | None, typer.Option(help="Translate this text instead of a recording; may be given again.", show_default=False)] = None,
+    beams: Beams = BEAMS,
     format: Formats = Format.text,
     out: Out = None,
     model: Model = "mini",
@@ -105,9 +109,9 @@ def translate(
         usage(f"--format {format.value} needs a recording: a text has no times")
     check(lang=to, out=out, format=format.value, count=len(files or text))
     if text:
-        answer_texts(text, lambda laura, texts: laura.translate(text=texts, to=to), format.value, out, model, device)
+        answer_texts(text, lambda laura, texts: laura.translate(text=texts, to=to), format.value, out, model, device, beams=beams)
     else:
-        answer(files, lambda laura, waves: laura.translate(waves, to=to), format.value, out, model, device)
+        answer(files, lambda laura, waves: laura.translate(waves, to=to), format.value, out, model, device, beams=beams)
 
 
 @app.command()
@@ -187,7 +191,13 @@ def enhance(
 
 @app.command()
 def caption(
-    files: Files, min_confidence: Sure = 0.0, format: Formats = Format.text, out: Out = None, model: Model = "mini", device: Device = None
+    files: Files,
+    min_confidence: Sure = 0.0,
+    beams: Beams = BEAMS,
+    format: Formats = Format.text,
+    out: Out = None,
+    model: Model = "mini",
+    device: Device = None,
 ):
     """Describe the sounds of a recording in a sentence.
 
@@ -196,7 +206,7 @@ def caption(
     from lauragpt.commands import answer, check
 
     check(out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.caption(waves, min_confidence), format.value, out, model, device)
+    answer(files, lambda laura, waves: laura.caption(waves, min_confidence), format.value, out, model, device, beams=beams)
 
 
 @app.command()
@@ -218,6 +228,7 @@ def understand(
     files: Files,
     lang: Lang = None,
     min_confidence: Sure = 0.0,
+    beams: Beams = BEAMS,
     format: Plains = Plain.text,
     out: Out = None,
     model: Model = "mini",
@@ -230,7 +241,7 @@ def understand(
     from lauragpt.commands import answer, check
 
     check(lang=lang, out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.understand(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device)
+    answer(files, lambda laura, waves: laura.understand(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device, beams=beams)
 
 
 @app.command()

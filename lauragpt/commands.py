@@ -18,7 +18,7 @@ import typer
 
 from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.result import Result
-from lauragpt.tasks import check_lang
+from lauragpt.tasks import BEAMS, check_lang
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,10 +116,10 @@ def _check_out(out: Path, folder: bool, audio: bool) -> None:
         raise LauraError(f"{out} cannot be written: {error.strerror}") from None
 
 
-def load(model: str, device: str | None) -> "Laura":
+def load(model: str, device: str | None, beams: int = BEAMS) -> "Laura":
     from lauragpt.engine.laura import Laura
 
-    return Laura.load(model, device)
+    return Laura.load(model, device, beams=beams)
 
 
 def answer(
@@ -130,6 +130,7 @@ def answer(
     model: str,
     device: str | None,
     audio: bool = False,
+    beams: int = BEAMS,
 ) -> None:
     """Reads each file, runs the good ones in groups, writes in the order given. Exit status 1 when any failed."""
     from lauragpt.engine.longform import is_silent, read_audio
@@ -140,7 +141,7 @@ def answer(
             say(f"{path}: {NO_SOUND}")
         return wave
 
-    _answer([str(path) for path in files], [lambda path=path: read(path) for path in files], run, format, out, model, device, audio)
+    _answer([str(path) for path in files], [lambda path=path: read(path) for path in files], run, format, out, model, device, audio, beams)
 
 
 def answer_texts(
@@ -151,6 +152,7 @@ def answer_texts(
     model: str,
     device: str | None,
     audio: bool = False,
+    beams: int = BEAMS,
 ) -> None:
     """The same for texts; an answer's `file` is null."""
 
@@ -159,7 +161,7 @@ def answer_texts(
             raise LauraError("the text is empty: give some words")
         return text
 
-    _answer([None] * len(texts), [lambda text=text: read(text) for text in texts], run, format, out, model, device, audio)
+    _answer([None] * len(texts), [lambda text=text: read(text) for text in texts], run, format, out, model, device, audio, beams)
 
 
 def stream_speech(texts: list[str], model: str, device: str | None, **options: object) -> None:
@@ -233,11 +235,11 @@ def code_files(files: list[Path], quantizers: int | None, out: Path | None, code
         raise typer.Exit(1)
 
 
-def _answer(names, readers, run, format, out, model, device, audio) -> None:
+def _answer(names, readers, run, format, out, model, device, audio, beams) -> None:
     failed = 0
     targets = _targets(names, out, ".wav" if audio else f".{format}") if out and (audio or format in SUBTITLES) else None
     with one_line(), _sink(None if targets else out) as sink, _progress(len(names)) as advance:
-        laura = load(model, device)
+        laura = load(model, device, beams)
         for start in range(0, len(names), GROUP):
             for index, result in _group(laura, range(start, min(start + GROUP, len(names))), names, readers, run):
                 try:

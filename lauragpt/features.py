@@ -42,13 +42,19 @@ def povey_window() -> np.ndarray:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / (WINDOW - 1))) ** 0.85
 
 
+def mel(hertz: float | np.ndarray) -> np.ndarray:
+    return 1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0)
+
+
+def mel_edges(bins: int, low: float = 20.0, high: float = 8000.0) -> np.ndarray:
+    """(bins + 2,) in mel: where the triangles begin, peak and end; that of bin b peaks at b + 1."""
+    return np.linspace(mel(low), mel(high), bins + 2)
+
+
 def mel_triangles(bins: int, low: float = 20.0, high: float = 8000.0) -> np.ndarray:
     """(257, bins): Kaldi's mel filters, triangles in mel = 1127 ln(1 + f / 700)."""
 
-    def mel(hertz: float | np.ndarray) -> np.ndarray:
-        return 1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0)
-
-    edges = np.linspace(mel(low), mel(high), bins + 2)
+    edges = mel_edges(bins, low, high)
     at = mel(np.arange(FFT // 2 + 1) * 16000 / FFT)[:, None]
     return np.minimum((at - edges[:-2]) / (edges[1:-1] - edges[:-2]), (edges[2:] - at) / (edges[2:] - edges[1:-1])).clip(min=0)
 

@@ -84,7 +84,7 @@ class Samples:
             self.stop.waiting = False
 
 
-def stream_transcript(path: Path, rate: int, format: str, model: str, device: str | None, **options: object) -> None:
+def stream_transcript(path: Path, rate: int, format: str, model: str, device: str | None, beams: int, **options: object) -> None:
     """Exit status 1 when the sound cannot be read, or ended in the middle of a sample; what came before is answered all the same."""
     watched, found = format == "text" and sys.stderr.isatty(), False
     if str(path) == "-" and sys.stdin is None:
@@ -92,7 +92,7 @@ def stream_transcript(path: Path, rate: int, format: str, model: str, device: st
     with one_line(), Stop() as stop:
         raw = Samples(sys.stdin.buffer, rate, stop) if str(path) == "-" else None
         pieces = raw or takewhile(lambda _: not stop.asked, stream_audio(path, PIECE))
-        laura = load(model, device)
+        laura = load(model, device, beams)
         with to_stdout():
             try:
                 for result in laura.transcribe_stream(pieces, every=1.0 if watched or format == "json" else None, **options):

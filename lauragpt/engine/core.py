@@ -10,11 +10,12 @@ import numpy as np
 from lauragpt import __version__
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine.backend import Backend, Encoded, Session
-from lauragpt.engine.decoding import Decoded, choose_one
+from lauragpt.engine.beams import Beams, search
+from lauragpt.engine.decoding import Decoded, Row, choose_one, decode
 from lauragpt.errors import LauraError
 from lauragpt.model.clock import Clock
 from lauragpt.model.sequence import Vocabulary
-from lauragpt.tasks import LANGS, check_lang
+from lauragpt.tasks import BEAMS, LANGS, TASKS, check_lang
 from lauragpt.text import Tokenizer
 
 BATCH_SAMPLES = 60 * SAMPLE_RATE  # padded audio of a batch
@@ -33,10 +34,12 @@ class Core:
     weights: str = ""  # the beginning of the hash of the weights
     pieces: dict[str, tuple[float, float]] = field(default_factory=dict)  # task -> seconds (shortest, longest) of what it reads at once
     clock: bool = False  # what is written down stands when it is said
+    beams: int = BEAMS  # texts that are followed at once where text is written; 1 takes the likeliest token each time
     text_mask: np.ndarray = field(init=False)  # (V,) bool: text tokens
     audio_mask: np.ndarray = field(init=False)  # (V,) bool: audio tokens
 
     def __post_init__(self):
+        Beams(self.beams)  # or LauraError
         ids = np.arange(self.vocabulary.size)
         first = self.vocabulary.text_size
         self.text_mask = ids < first
@@ -60,6 +63,14 @@ class Core:
         session = self.backend.open(encoded, [[*row, token] for row, token in zip(ids, chosen)], clocks=clocks)
         return session, [self.langs[tokens.index(token)] for token in chosen]
 
+    def write(self, task: str, session: Session, rows: list[Row], drafts: list[list[int]] | None = None, beams: int | None = None) -> list[Decoded]:
+        """A text for each row of the session, by a task that writes. `drafts` (engine/decoding.py) save steps where one text alone is followed;
+        `beams` in place of the usual number."""
+        beams = self.beams if beams is None else beams
+        if beams == 1:
+            return decode(session, rows, self.text_mask, self.vocabulary.eos, drafts=drafts)
+        return search(session, rows, self.text_mask, self.vocabulary.eos, Beams(beams, TASKS[task].bonus))
+
     def receipt(self, given: float, read: float, chunks: int, pieces: list[Decoded], seed: int = 0, **more: object) -> dict:
         """How an answer came about: enough to tell whether anything is missing and to get the same answer again."""
         finishes = {piece.finish for piece in pieces}
@@ -70,6 +81,7 @@ class Core:
             "finish": next((finish for finish in FINISHES if finish in finishes), "empty"),
             "guards": [guard for piece in pieces for guard in piece.guards],
             "seed": seed,
+            "beams": self.beams,
             **more,
             "model": self.model,
             "weights": self.weights,

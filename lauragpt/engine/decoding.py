@@ -246,13 +246,18 @@ def _write(row_done: Decoded, token: int, log_prob: float, row: Row, eos: int, o
         row_done.finish = "eos"
         return
     row_done.ids.append(token)
-    # A row of exact length says what it must: nothing to guard.
-    found = find_loop(row_done.ids, options.loop) if options.loop and row.minimum < row.maximum else None
+    if options.loop and row.minimum < row.maximum:  # a row of exact length says what it must: nothing to guard
+        cut_loop(row_done, options.loop)
+
+
+def cut_loop(written: Decoded, loop: Loop) -> None:
+    """Cuts the loop that a text ends in, if it does, to one round: that may have been meant."""
+    found = find_loop(written.ids, loop)
     if found:
         period, repeats = found
-        keep = len(row_done.ids) - (repeats - 1) * period  # one round of the loop may have been meant
-        row_done.ids, row_done.log_probs = row_done.ids[:keep], row_done.log_probs[:keep]
-        row_done.finish, row_done.guards = "guard", [f"loop of {period} tokens, {repeats} times, cut to one"]
+        keep = len(written.ids) - (repeats - 1) * period
+        written.ids, written.log_probs = written.ids[:keep], written.log_probs[:keep]
+        written.finish, written.guards = "guard", [f"loop of {period} tokens, {repeats} times, cut to one"]
 
 
 def _ended(row_done: Decoded, token: int, row: Row, eos: int) -> bool:

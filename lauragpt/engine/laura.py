@@ -15,13 +15,13 @@ from lauragpt.engine import coding, listening, live, speech
 from lauragpt.engine.checkpoint import open_checkpoint
 from lauragpt.engine.coding import Codes
 from lauragpt.engine.core import Core, is_many
-from lauragpt.engine.decoding import Decoded, Options, Row, decode
+from lauragpt.engine.decoding import Decoded, Options, Row
 from lauragpt.engine.longform import batches, is_silent, read_audio
 from lauragpt.engine.texts import split_sentences
 from lauragpt.engine.voices import Voice, Voices, make_voice, prompt_clip
 from lauragpt.errors import LauraError
 from lauragpt.result import Result, Segment, confidence_of
-from lauragpt.tasks import TASKS
+from lauragpt.tasks import BEAMS, TASKS
 from lauragpt.weights import FILES
 
 Audio = str | Path | bytes | np.ndarray
@@ -37,14 +37,17 @@ class Laura:
         return self.core.model
 
     @classmethod
-    def load(cls, name_or_path: str | Path = "mini", device: str | None = None, backend: str | None = None, compile: bool = False) -> "Laura":
+    def load(
+        cls, name_or_path: str | Path = "mini", device: str | None = None, backend: str | None = None, compile: bool = False, beams: int = BEAMS
+    ) -> "Laura":
         """A checkpoint by name ("mini" ships with the package) or by folder. `backend`: "onnx" (CPU, no torch) or "torch"; None takes
         onnx where the checkpoint was exported. `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen.
-        `compile`: the GPT's layers by torch.compile, with torch (it needs a C++ compiler); the first answers then take some tens of seconds longer. LauraError
-        says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
+        `compile`: the GPT's layers by torch.compile, with torch (it needs a C++ compiler); the first answers then take some tens of seconds longer.
+        `beams`: texts that are followed at once where text is written, of which the likeliest is the answer; 1 takes the likeliest token each time, which is
+        twice as fast and errs more. LauraError says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
         folder = find_checkpoint(name_or_path)
         opened, tokenizer, vocabulary, info = open_checkpoint(folder, device, backend, compile)
-        core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.weights, info.pieces, info.clock)
+        core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.weights, info.pieces, info.clock, beams)
         return cls(core, Voices(folder / "voices", opened))
 
     def transcribe(self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0) -> Result | list[Result]:
@@ -220,7 +223,7 @@ class Laura:
             prompts = [[*ids[index], core.vocabulary.task("mt")] for index in group]
             session, _ = core.begin(None, prompts, [to] * len(group))
             rows = [Row(maximum=2 * len(ids[index]) + 24) for index in group]
-            for index, decoded in zip(group, decode(session, rows, core.text_mask, core.vocabulary.eos)):
+            for index, decoded in zip(group, core.write("mt", session, rows)):
                 written[index] = decoded
         results = []
         for item in range(len(texts)):

@@ -13,7 +13,7 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine.alignment import word_times
 from lauragpt.engine.backend import Encoded
 from lauragpt.engine.core import Core
-from lauragpt.engine.decoding import Decoded, Row, decode, score
+from lauragpt.engine.decoding import Decoded, Row, score
 from lauragpt.engine.longform import PAUSE, Chunk, batches, cut, is_silent
 from lauragpt.errors import LauraError
 from lauragpt.model.clock import Clock
@@ -22,8 +22,6 @@ from lauragpt.tasks import EMOTIONS, TASKS, text_to_slu
 from lauragpt.text import CtcUnits, Tokenizer
 
 AT_ONCE = 120 * SAMPLE_RATE  # padded audio of a batch; a backend may listen to some of it at a time
-AGAIN = (2.0, 4.0)  # seconds of the pieces in which a transcript is read again that is in doubt:
-DOUBT, STOPPED = 0.4, ("guard", "length")  # less sure than this, or stopped in a loop
 # (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
 LIMITS = {"asr": (30, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
 
@@ -40,7 +38,6 @@ class Piece:
     decoded: Decoded = field(default_factory=lambda: Decoded(finish="empty"))
     scores: np.ndarray | None = None  # (emotions,) probabilities
     withheld: bool = False  # written, but less surely than was asked for
-    again: bool = False  # in place of a longer piece, whose reading was in doubt
     ctc: np.ndarray | None = None  # (T, U) log-probabilities, of a transcript, which tell when each word was said
 
     @property
@@ -69,7 +66,7 @@ def check_confidence(min_confidence: float) -> None:
 
 
 def hear(
-    core: Core, task: str, pieces: list[Piece], lang: str | None, min_confidence: float = 0.0, known: dict[Chunk, list[Piece]] | None = None
+    core: Core, task: str, pieces: list[Piece], lang: str | None, min_confidence: float = 0.0, known: dict[Chunk, Piece] | None = None
 ) -> list[Piece]:
     """Pieces with what was heard in them, some of them in several parts. `known`: what was heard before of one recording and is not heard
     again; it is left with what these pieces are made of, and with what is known of later ones."""
@@ -78,46 +75,17 @@ def hear(
         parts = [_parts(piece, *core.pieces[task]) for piece in pieces]
         _hear_all(core, task, [piece for piece, several in zip(pieces, parts) if len(several) > 1], lang, most=2)
         pieces = [part for piece, several in zip(pieces, parts) for part in (several if piece.text or len(several) == 1 else [piece])]
-    heard = [known.get(piece.chunk) or [piece] for piece in pieces]
-    new = [place for place, several in enumerate(heard) if all(part.lang is None for part in several)]
-    _hear_all(core, task, [heard[place][0] for place in new], lang)
-    if task == "asr":
-        _read_again(core, heard, new)
-    for place in new:
-        for piece in heard[place]:
-            piece.withheld = bool(piece.text) and (sureness(core, task, [piece]) or 0.0) < min_confidence
-            piece.text = "" if piece.withheld else piece.text
+    heard = [known.get(piece.chunk, piece) for piece in pieces]
+    new = [piece for piece in heard if piece.lang is None]
+    _hear_all(core, task, new, lang)
+    for piece in new:
+        piece.withheld = bool(piece.text) and (sureness(core, task, [piece]) or 0.0) < min_confidence
+        piece.text = "" if piece.withheld else piece.text
     end = max((piece.chunk.end for piece in pieces), default=0)
-    later = {chunk: several for chunk, several in known.items() if chunk.start >= end}
+    later = {chunk: piece for chunk, piece in known.items() if chunk.start >= end}
     known.clear()
-    known.update(later | {piece.chunk: several for piece, several in zip(pieces, heard) if any(part.lang for part in several)})
-    return [piece for several in heard for piece in several]
-
-
-def _read_again(core: Core, heard: list[list[Piece]], new: list[int]) -> None:
-    """Those of the new pieces of speech whose writer was stopped, or is in doubt, are heard again in shorter ones, since in little there is
-    little to lose; of both readings the surer one stays, of one that was stopped the second."""
-    shorter: dict[int, list[Piece]] = {}
-    for place in new:
-        (piece,) = heard[place]
-        if piece.decoded.finish in STOPPED or piece.text and sureness(core, "asr", [piece]) < DOUBT:
-            shorter[place] = _parts(piece, *AGAIN)
-    shorter = {place: parts for place, parts in shorter.items() if len(parts) > 1}
-    for lang in sorted({heard[place][0].lang for place in shorter}):
-        _hear_all(core, "asr", [part for place, parts in shorter.items() if heard[place][0].lang == lang for part in parts], lang)
-    for place, parts in shorter.items():
-        (first,) = heard[place]
-        if first.decoded.finish in STOPPED and any(part.text for part in parts) or _share_right(core, parts) > _share_right(core, [first]):
-            for part in parts:
-                part.again = True
-            parts[0].decoded.guards = first.decoded.guards + parts[0].decoded.guards
-            heard[place] = parts
-
-
-def _share_right(core: Core, pieces: list[Piece]) -> float:
-    """The share of words expected to be right of a reading; where a part was left empty a word is missing."""
-    words = [word for piece in pieces for word in (word_confidences(core.tokenizer, piece.decoded) or [0.0] * (not is_silent(piece.wave)))]
-    return sum(words) / max(1, len(words))
+    known.update(later | {piece.chunk: piece for piece in heard if piece.lang})
+    return heard
 
 
 def cut_all(waves: list[np.ndarray], pause: float | None = None) -> list[Piece]:
@@ -158,7 +126,7 @@ def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None, most: in
     a_second, more = LIMITS.get(task, (2, 96))
     rows = [Row(maximum=most or math.ceil(a_second * piece.seconds) + more) for piece in pieces]
     drafts = [clock.draft for clock in clocks] if clocks else None  # most of a transcript, which the GPT then checks in a few steps
-    for piece, decoded in zip(pieces, decode(session, rows, core.text_mask, core.vocabulary.eos, drafts=drafts)):
+    for piece, decoded in zip(pieces, core.write(task, session, rows, drafts, beams=1 if most else None)):
         piece.decoded, piece.text = decoded, core.tokenizer.decode(decoded.ids).strip()
     if task == "asr" and lettered:
         for piece, row, length in zip(pieces, encoded.ctc_log_probs, encoded.lengths):
@@ -179,7 +147,7 @@ def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Re
             heard[piece.lang] += piece.seconds
     lang = lang or max(heard, key=heard.get, default=core.langs[0])
     seconds = sum(piece.seconds for piece in pieces)
-    counts = {"withheld": sum(piece.withheld for piece in pieces), "read_again": sum(piece.again for piece in pieces)}
+    withheld = sum(piece.withheld for piece in pieces)
     return Result(
         task=task,
         lang=lang,
@@ -197,7 +165,7 @@ def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Re
         ],
         confidence=sureness(core, task, pieces),
         receipt=core.receipt(
-            seconds, seconds, len(pieces), [piece.decoded for piece in pieces], **{name: count for name, count in counts.items() if count}
+            seconds, seconds, len(pieces), [piece.decoded for piece in pieces], **({"withheld": withheld} if withheld else {})
         ),
     )
 

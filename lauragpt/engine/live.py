@@ -31,7 +31,7 @@ def transcribe_stream(
 
 
 def _results(core: Core, pieces: Iterable[np.ndarray], lang: str | None, min_confidence: float, every: float | None) -> Iterator[Result]:
-    known: dict[Chunk, list[Piece]] = {}  # what was heard of what is open
+    known: dict[Chunk, Piece] = {}  # what was heard of what is open
 
     def answer(chunk: Chunk, wave: np.ndarray, final: bool) -> Result:
         result = in_order(core, "asr", hear(core, "asr", [Piece(0, chunk, wave)], lang, min_confidence, known), lang)

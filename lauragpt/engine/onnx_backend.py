@@ -30,6 +30,7 @@ class OnnxSession:
         self.backend, vocabulary, self.clocks = backend, backend.vocabulary, clocks
         self.lengths = self.begun = np.array([len(frames) + len(ids) for frames, ids, _ in rows])
         self._audio, self._other = np.array([vocabulary.ahead(ids, len(f), pace) for f, ids, pace in rows]).T[..., None]  # (B, 1) each
+        self._source = np.arange(len(rows))  # which of the rows it was opened with each is a copy of
         self.cache = np.zeros(backend.cache_shape(len(rows), int(self.lengths.max()) + ROOM), dtype=np.float32)
         self.logits = np.zeros((len(rows), len(backend.table)), dtype=np.float32)
         for part in parts(self.lengths.tolist(), PLACES):
@@ -65,7 +66,15 @@ class OnnxSession:
         self.lengths = np.array(lengths)
 
     def select(self, rows: list[int]) -> None:
-        self.cache = self.cache[:, rows]
+        source = self._source[rows]
+        if np.array_equal(source, self._source):  # texts change places that have what they were opened with in common: only what came then is moved
+            moved = np.flatnonzero(np.arange(len(rows)) != rows)
+            if len(moved):
+                since, end = int(self.begun[moved].min()), int(self.lengths.max())
+                self.cache[:, moved, :, since:end] = self.cache[:, np.asarray(rows)[moved], :, since:end]
+        else:
+            self.cache = self.cache[:, rows]
+        self._source = source
         self.lengths, self.begun, self.logits = self.lengths[rows], self.begun[rows], self.logits[rows]
         self.clocks = picked(self.clocks, rows)
         self._audio, self._other = self._audio[rows], self._other[rows]

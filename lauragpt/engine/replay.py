@@ -4,6 +4,7 @@ In: a row as `Result.to_row` wrote it. Out: what is not the same now, in words, 
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ def replay(laura: "Laura", row: dict) -> list[str]:
         raise LauraError(f"the answer is of {receipt.get('model')} with weights {receipt.get('weights')}, this is {own[0]} with {own[1]}: name it with --model")
     if row.get("text") is None and row.get("audio") is None:
         raise LauraError("the answer has neither text nor a file of sound: there is nothing to compare")
+    if isinstance(beams := receipt.get("beams"), int) and beams != laura.core.beams:
+        laura = type(laura)(replace(laura.core, beams=beams), laura.voices)
     now = _again(laura, row, receipt)
     plain = json.loads(now.to_json())
     differing = [f"{name}: {plain.get(name)!r}, it was {row[name]!r}" for name in FIELDS if name in row and not _alike(plain.get(name), row[name])]

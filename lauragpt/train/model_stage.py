@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lauragpt.data.loader import Plan, seconds_of
 from lauragpt.data.manifest import Example
 from lauragpt.data.spelling import spelled
+from lauragpt.features import mel, mel_edges
 from lauragpt.model.clock import Clock
 from lauragpt.model.encoder import Heard
 from lauragpt.model.laura import LauraModel, alike
@@ -52,6 +53,21 @@ def mask_features(features: Tensor, bins: int = 80) -> Tensor:
         start, span = torch.randint(T, (B, 1)), torch.randint(min(9, T // 4 + 1), (B, 1))
         kept &= ~((time >= start) & (time < start + span))[:, :, None]
     return features * kept.to(features.device)
+
+
+def warp_features(features: Tensor, bins: int = 80, most: float = 0.1, bend: float = 4800.0, top: float = 8000.0) -> Tensor:
+    """Vocal tract length perturbation (Jaitly and Hinton 2013): each row of (B, T, F) as if said by a mouth up to `most` longer or shorter, its
+    frequencies multiplied by one factor up to about `bend` Hz, and evenly from there to `top`, which stays."""
+    edges = mel_edges(bins)
+    hertz = 700 * np.expm1(edges[1:-1] / 1127)
+    factor = 1 + most * (2 * torch.rand(len(features), 1, dtype=torch.float64).numpy() - 1)
+    knee = bend * factor.clip(max=1)
+    source = np.where(hertz <= knee / factor, hertz * factor, top - (top - knee) / (top - knee / factor) * (top - hertz))  # (B, bins), in Hz
+    at = torch.from_numpy(((mel(source) - edges[1]) / (edges[1] - edges[0])).clip(0, bins - 1)).to(features.device, features.dtype)
+    low = at.long().clamp(max=bins - 2)
+    rows = features.unflatten(2, (-1, bins))
+    first, second = (rows.gather(3, index[:, None, None].expand_as(rows)) for index in (low, low + 1))
+    return torch.lerp(first, second, (at - low)[:, None, None]).flatten(2)
 
 
 class ModelStage:
@@ -94,7 +110,7 @@ class ModelStage:
         for group in alike(lengths.tolist()):
             features, count = self.model.features(waves[group, : int(samples[group].max())].to(self.device), samples[group].to(self.device))
             if self.config.mask and self.model.encoder.training:
-                features = mask_features(features)
+                features = mask_features(warp_features(features))
             parts.append(self.model.listen(features, count))
             order += group
         back = torch.tensor(order).argsort().tolist()

@@ -23,7 +23,7 @@ class StageConfig:
     weights: dict[str, float] = field(default_factory=dict)  # of tasks, or of task/corpus
     emphasis: dict[str, float] = field(default_factory=dict)  # laura: how many times as much a task's tokens count in the loss
     noise: float = 0.3  # chance that a recording is made noisy
-    mask: bool = True  # SpecAugment (arXiv 1904.08779) on what the encoder hears
+    mask: bool = True  # SpecAugment (arXiv 1904.08779) and other mouths, on what the encoder hears
     crop_seconds: float = 2.0  # speaker: of each recording that is heard
     ctc: float = 0.3  # weight of the CTC term beside the cross-entropy
     text_seconds: float = 0.0  # laura: of text that is translated, beside each batch of what is listened to or spoken; 0 mixes all by weight

@@ -48,7 +48,7 @@ class TableSession:
         self._read()
 
     def select(self, rows):
-        self.histories = [self.histories[row] for row in rows]
+        self.histories = [list(self.histories[row]) for row in rows]
         self._read()
 
 

@@ -72,9 +72,7 @@ def test_a_chain_is_the_same_alone_and_in_a_batch_and_as_its_steps(laura):
     assert laura.chain("transcribe | translate:de", WAVES[0]).text == by_hand.text
 
 
-def test_what_has_words_is_read_again_in_the_pieces_of_the_checkpoint(laura, monkeypatch):
-    monkeypatch.setattr(listening, "DOUBT", 0.0)
-    monkeypatch.setattr(listening, "STOPPED", ())
+def test_what_has_words_is_read_in_the_pieces_of_the_checkpoint(laura):
     wave, silence = sound(5.7, 4), np.zeros(16000 * 6, dtype=np.float32)
     pieces = Laura(replace(laura.core, pieces={"asr": (1.0, 2.5)}), laura.voices)
     whole, parts = laura.transcribe(wave, lang="en"), pieces.transcribe([wave, silence], lang="en")
@@ -85,25 +83,6 @@ def test_what_has_words_is_read_again_in_the_pieces_of_the_checkpoint(laura, mon
     for segment in parts[0].segments:  # each as it would be heard alone
         assert segment.text == laura.transcribe(wave[round(segment.start * 16000) : round(segment.end * 16000)], lang="en").text
     assert parts[1].text == "" and parts[1].receipt["chunks"] == 1
-
-
-def test_what_is_in_doubt_is_read_again_in_shorter_pieces(laura, monkeypatch):
-    """And the surer reading of the two stands."""
-    waves = [sound(5 + seed % 3, seed) for seed in range(12)]
-    short = Laura(replace(laura.core, pieces={"asr": listening.AGAIN}), laura.voices)
-    monkeypatch.setattr(listening, "DOUBT", 0.0)
-    monkeypatch.setattr(listening, "STOPPED", ())
-    once, shorter = laura.transcribe(waves, lang="en"), short.transcribe(waves, lang="en")
-    monkeypatch.setattr(listening, "DOUBT", 1.1)
-    again = laura.transcribe(waves, lang="en")
-    empty = [sum(not segment.text for segment in r.segments) for r in shorter]  # each counts as a word that is missing
-    counts = [sum(max(1, len(segment.text.split())) for segment in r.segments) for r in shorter]
-    surer = [b if b.confidence * (1 - none / count) > a.confidence else a for a, b, none, count in zip(once, shorter, empty, counts)]
-    assert [r.text for r in again] == [r.text for r in surer] and [r.confidence for r in again] == pytest.approx([r.confidence for r in surer], rel=1e-4)
-    assert any(r is a for r, a in zip(surer, once)) and any(r is b for r, b in zip(surer, shorter))
-    monkeypatch.setattr(listening, "DOUBT", 0.0)
-    monkeypatch.setattr(listening, "STOPPED", ("guard", "length", "eos"))  # stopped, as it were
-    assert [r.text for r in laura.transcribe(waves, lang="en")] == [r.text for r in shorter]
 
 
 @pytest.mark.parametrize("samples", [1600, 6399, 6400, 6401, 20000, 16000 * 31 + 17])

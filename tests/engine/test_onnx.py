@@ -288,9 +288,9 @@ def test_speech_comes_in_pieces_that_are_the_whole(both, which):
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_what_the_ctc_head_drafts_changes_no_answer(both, which, monkeypatch):
-    laura = both[which]
+    laura = Laura(replace(both[which].core, beams=1), both[which].voices)
     drafted = [laura.transcribe(WAVES), *(laura.transcribe(wave) for wave in WAVES)]
-    monkeypatch.setattr("lauragpt.engine.listening.decode", lambda *given, drafts: decode(*given))
+    monkeypatch.setattr("lauragpt.engine.core.decode", lambda *given, drafts: decode(*given))
     plain = [laura.transcribe(WAVES), *(laura.transcribe(wave) for wave in WAVES)]
     assert [r.text for r in (*drafted[0], *drafted[1:])] == [r.text for r in (*plain[0], *plain[1:])]
 

@@ -1,13 +1,15 @@
-"""SpecAugment: what it hides, and of how long a recording."""
+"""What training does to what is heard: SpecAugment hides some of it, and mouths are longer or shorter than they were."""
 
 import numpy as np
 import pytest
 import torch
 
+from lauragpt.features import FeatureConfig, mel, mel_edges
+from lauragpt.model.features import Features
 from lauragpt.model.laura import PRESETS, LauraModel
 from lauragpt.train import model_stage
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.model_stage import mask_features, pad
+from lauragpt.train.model_stage import mask_features, pad, warp_features
 from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
 from lauragpt.train.stages import EncoderStage
@@ -37,13 +39,31 @@ def test_the_seed_masks_the_same_again():
     assert torch.equal(*masked) and not torch.equal(masked[0], given)
 
 
+@pytest.mark.parametrize("hertz", [400, 1500, 4000, 7000])
+def test_a_tone_moves_by_as_much_as_mouths_differ(hertz):
+    """Of each row by its own factor, up to a tenth below the bend, less above it; the frames of a row alike."""
+    features, rows = Features(FeatureConfig()), 200
+    tone = torch.sin(2 * torch.pi * hertz * torch.arange(8000) / 16000).expand(rows, -1)
+    given, _ = features(tone, torch.full((rows,), 8000))
+    torch.manual_seed(3)
+    peaks = warp_features(given).view(rows, -1, 7, 80)[:, 2:-2].argmax(3).flatten(1)
+    assert ((peaks.max(1).values - peaks.min(1).values) <= 1).all()
+    edges, found = mel_edges(80), peaks.float().mean(1)
+    lowest, highest = ((mel(hertz * factor) - edges[1]) / (edges[1] - edges[0]) for factor in (0.9, 1.1))
+    assert lowest - 1.5 < found.min() and found.max() < highest + 1.5
+    if hertz < 4800 * 0.9:
+        assert found.min() < lowest + 1.5 and found.max() > highest - 1.5
+    assert torch.allclose(warp_features(given, most=0.0), given, atol=1e-5)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_what_is_heard_is_masked_in_training_alone(training, prepared, monkeypatch):
     train, dev = read_data(prepared)
     model, masked = LauraModel(PRESETS["debug"]), []
     stage = EncoderStage(model, Corpus(train, dev, prepared, None), StageConfig(batch_seconds=4, mask=True, weights={"asr": 1}))
     monkeypatch.setattr(model_stage, "mask_features", lambda features: masked.append(len(features)) or features)
+    monkeypatch.setattr(model_stage, "warp_features", lambda features: masked.append(len(features)) or features)
     model.eval()  # as whoever has used it before has left it; the loop trains the stage's modules
     stage.modules.train(training)
     stage.hear(*pad([np.zeros(8000, dtype=np.float32)] * 2))
-    assert sum(masked) == (2 if training else 0)
+    assert sum(masked) == (4 if training else 0)
