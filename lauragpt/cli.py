@@ -191,13 +191,7 @@ def enhance(
 
 @app.command()
 def caption(
-    files: Files,
-    min_confidence: Sure = 0.0,
-    beams: Beams = BEAMS,
-    format: Formats = Format.text,
-    out: Out = None,
-    model: Model = "mini",
-    device: Device = None,
+    files: Files, min_confidence: Sure = 0.0, format: Formats = Format.text, out: Out = None, model: Model = "mini", device: Device = None
 ):
     """Describe the sounds of a recording in a sentence.
 
@@ -206,7 +200,7 @@ def caption(
     from lauragpt.commands import answer, check
 
     check(out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.caption(waves, min_confidence), format.value, out, model, device, beams=beams)
+    answer(files, lambda laura, waves: laura.caption(waves, min_confidence), format.value, out, model, device)
 
 
 @app.command()
@@ -228,7 +222,6 @@ def understand(
     files: Files,
     lang: Lang = None,
     min_confidence: Sure = 0.0,
-    beams: Beams = BEAMS,
     format: Plains = Plain.text,
     out: Out = None,
     model: Model = "mini",
@@ -241,7 +234,7 @@ def understand(
     from lauragpt.commands import answer, check
 
     check(lang=lang, out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.understand(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device, beams=beams)
+    answer(files, lambda laura, waves: laura.understand(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device)
 
 
 @app.command()

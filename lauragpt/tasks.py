@@ -23,7 +23,7 @@ class Task:
     """A row of the table. `small`: the task belongs to the paper's second fine-tuning stage (the small-data tasks). `letters`: what
     is said is written letter by letter, which a small model learns to read off sound, and to pronounce, long before word pieces. `whole`: an
     answer is right or wrong as a whole, and so is what the model's confidence in it tells. `bonus`: what each token counts for, beyond its log-probability, where
-    the best of several texts is looked for: the likeliest of all tends to be one that leaves words out."""
+    the best of several texts is looked for, since the likeliest of all tends to leave words out; None takes the likeliest token each time."""
 
     name: str
     verb: str
@@ -33,7 +33,7 @@ class Task:
     small: bool = False
     letters: bool = False
     whole: bool = False
-    bonus: float = 0.0
+    bonus: float | None = None
 
     @property
     def token(self) -> str:
@@ -48,7 +48,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         Task("asr", "transcribe", "audio", "text", "WER", letters=True, bonus=0.15),
-        Task("s2tt", "translate", "audio", "text", "chrF", bonus=0.6),
+        Task("s2tt", "translate", "audio", "text", "chrF"),
         Task("mt", "translate", "text", "text", "chrF", bonus=0.6),
         Task("tts", "speak", "text", "audio", "WER", small=True, letters=True),
         Task("se", "enhance", "audio", "audio", "STOI", small=True),

@@ -27,6 +27,7 @@ class Info:
     pieces: dict[str, tuple[float, float]]
     weights: str  # the beginning of the hash of its weights: what an answer's receipt names
     clock: bool  # what it writes down stands when it is said
+    through: tuple[str, ...]  # tasks that it does better by way of what it writes down
 
 
 def open_checkpoint(folder: Path, device: str | None = None, backend: str | None = None, compile: bool = False) -> tuple[Backend, Tokenizer, Vocabulary, Info]:
@@ -65,7 +66,8 @@ def open_checkpoint(folder: Path, device: str | None = None, backend: str | None
     except Exception as error:  # the tokenizers library raises bare Exception
         raise LauraError(f"{folder}/tokenizer.json cannot be read ({str(error).splitlines()[0][:120]}): fetch the checkpoint again") from None
     pieces = {task: tuple(seconds) for task, seconds in (config.get("pieces") or {}).items()}
-    info = Info(config.get("name") or folder.resolve().name, opened.codec_hash, tuple(config.get("langs") or LANGS), pieces, weights[:16], bool(config["model"].get("clock")))
+    name, langs, clock = config.get("name") or folder.resolve().name, tuple(config.get("langs") or LANGS), bool(config["model"].get("clock"))
+    info = Info(name, opened.codec_hash, langs, pieces, weights[:16], clock, tuple(config.get("through") or ()))
     return opened, tokenizer, vocabulary, info
 
 

@@ -11,7 +11,7 @@ from lauragpt import __version__
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine.backend import Backend, Encoded, Session
 from lauragpt.engine.beams import Beams, search
-from lauragpt.engine.decoding import Decoded, Row, choose_one, decode
+from lauragpt.engine.decoding import Decoded, Row, choose_one, decode, joined
 from lauragpt.errors import LauraError
 from lauragpt.model.clock import Clock
 from lauragpt.model.sequence import Vocabulary
@@ -19,8 +19,6 @@ from lauragpt.tasks import BEAMS, LANGS, TASKS, check_lang
 from lauragpt.text import Tokenizer
 
 BATCH_SAMPLES = 60 * SAMPLE_RATE  # padded audio of a batch
-# Worst first: a long answer is finished as its worst piece is.
-FINISHES = ("guard", "length", "eos", "empty")
 
 
 @dataclass
@@ -34,6 +32,7 @@ class Core:
     weights: str = ""  # the beginning of the hash of the weights
     pieces: dict[str, tuple[float, float]] = field(default_factory=dict)  # task -> seconds (shortest, longest) of what it reads at once
     clock: bool = False  # what is written down stands when it is said
+    through: tuple[str, ...] = ()  # tasks that it does better by way of what it writes down of a recording
     beams: int = BEAMS  # texts that are followed at once where text is written; 1 takes the likeliest token each time
     text_mask: np.ndarray = field(init=False)  # (V,) bool: text tokens
     audio_mask: np.ndarray = field(init=False)  # (V,) bool: audio tokens
@@ -66,20 +65,20 @@ class Core:
     def write(self, task: str, session: Session, rows: list[Row], drafts: list[list[int]] | None = None, beams: int | None = None) -> list[Decoded]:
         """A text for each row of the session, by a task that writes. `drafts` (engine/decoding.py) save steps where one text alone is followed;
         `beams` in place of the usual number."""
-        beams = self.beams if beams is None else beams
-        if beams == 1:
+        beams, bonus = self.beams if beams is None else beams, TASKS[task].bonus
+        if beams == 1 or bonus is None:
             return decode(session, rows, self.text_mask, self.vocabulary.eos, drafts=drafts)
-        return search(session, rows, self.text_mask, self.vocabulary.eos, Beams(beams, TASKS[task].bonus))
+        return search(session, rows, self.text_mask, self.vocabulary.eos, Beams(beams, bonus))
 
     def receipt(self, given: float, read: float, chunks: int, pieces: list[Decoded], seed: int = 0, **more: object) -> dict:
         """How an answer came about: enough to tell whether anything is missing and to get the same answer again."""
-        finishes = {piece.finish for piece in pieces}
+        whole = joined(pieces)
         return {
             "seconds_given": round(given, 3),
             "seconds_read": round(read, 3),
             "chunks": chunks,
-            "finish": next((finish for finish in FINISHES if finish in finishes), "empty"),
-            "guards": [guard for piece in pieces for guard in piece.guards],
+            "finish": whole.finish,
+            "guards": whole.guards,
             "seed": seed,
             "beams": self.beams,
             **more,

@@ -65,6 +65,18 @@ class Decoded:
     guards: list[str] = field(default_factory=list)
 
 
+# Worst first: a long answer is finished as its worst piece is.
+FINISHES = ("guard", "length", "eos", "empty")
+
+
+def joined(pieces: list[Decoded]) -> Decoded:
+    """What was written piece by piece, as one."""
+    finishes = {piece.finish for piece in pieces}
+    finish = next((finish for finish in FINISHES if finish in finishes), "empty")
+    ids, log_probs, guards = ([each for piece in pieces for each in getattr(piece, name)] for name in ("ids", "log_probs", "guards"))
+    return Decoded(ids, log_probs, finish, guards)
+
+
 def decode(
     session: Session, rows: list[Row], allowed: np.ndarray, eos: int, options: Options = Options(), drafts: list[list[int]] | None = None
 ) -> list[Decoded]:

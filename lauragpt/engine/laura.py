@@ -11,21 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from lauragpt.engine import chain as chains
-from lauragpt.engine import coding, listening, live, speech
+from lauragpt.engine import coding, listening, live, speech, translation
 from lauragpt.engine.checkpoint import open_checkpoint
 from lauragpt.engine.coding import Codes
 from lauragpt.engine.core import Core, is_many
-from lauragpt.engine.decoding import Decoded, Options, Row
-from lauragpt.engine.longform import batches, is_silent, read_audio
-from lauragpt.engine.texts import split_sentences
+from lauragpt.engine.decoding import Options
+from lauragpt.engine.longform import is_silent, read_audio
 from lauragpt.engine.voices import Voice, Voices, make_voice, prompt_clip
 from lauragpt.errors import LauraError
-from lauragpt.result import Result, Segment, confidence_of
+from lauragpt.result import Result
 from lauragpt.tasks import BEAMS, TASKS
 from lauragpt.weights import FILES
 
 Audio = str | Path | bytes | np.ndarray
-MT_BATCH = 2048  # padded tokens
 
 
 class Laura:
@@ -43,11 +41,11 @@ class Laura:
         """A checkpoint by name ("mini" ships with the package) or by folder. `backend`: "onnx" (CPU, no torch) or "torch"; None takes
         onnx where the checkpoint was exported. `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen.
         `compile`: the GPT's layers by torch.compile, with torch (it needs a C++ compiler); the first answers then take some tens of seconds longer.
-        `beams`: texts that are followed at once where text is written, of which the likeliest is the answer; 1 takes the likeliest token each time, which is
+        `beams`: texts that are followed at once in transcripts and translations, of which the likeliest is the answer; 1 takes the likeliest token each time, which is
         twice as fast and errs more. LauraError says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
         folder = find_checkpoint(name_or_path)
         opened, tokenizer, vocabulary, info = open_checkpoint(folder, device, backend, compile)
-        core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.weights, info.pieces, info.clock, beams)
+        core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.weights, info.pieces, info.clock, info.through, beams)
         return cls(core, Voices(folder / "voices", opened))
 
     def transcribe(self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0) -> Result | list[Result]:
@@ -72,7 +70,7 @@ class Laura:
             raise LauraError("translate takes either audio or text: give one of them")
         if audio is not None:
             return self._listen("s2tt", audio, to)
-        results = self._translate_texts(text if is_many(text) else [text], self.core.check_lang(to))
+        results = translation.translate_texts(self.core, text if is_many(text) else [text], self.core.check_lang(to))
         return results if is_many(text) else results[0]
 
     def caption(self, audio: Audio | list[Audio], min_confidence: float = 0.0) -> Result | list[Result]:
@@ -208,38 +206,14 @@ class Laura:
 
     def _listen(self, task: str, audio: Audio | list[Audio], lang: str | None, min_confidence: float = 0.0) -> Result | list[Result]:
         self.core.check_lang(lang)
-        results = listening.listen(self.core, task, self._waves(audio), lang, min_confidence)
+        if task == "s2tt" and lang and task in self.core.through:
+            listening.check_confidence(min_confidence)
+            results = translation.translate_transcripts(self.core, self._waves(audio), lang, min_confidence)
+        else:
+            results = listening.listen(self.core, task, self._waves(audio), lang, min_confidence)
         for result in results:
             result.receipt |= {"asked_lang": lang, "min_confidence": min_confidence}
         return results if is_many(audio) else results[0]
-
-    def _translate_texts(self, texts: list[str], to: str) -> list[Result]:
-        """`[source text, <mt>, <lang>, text, <eos>]`, a sentence a row."""
-        core = self.core
-        pieces = [(item, sentence) for item, text in enumerate(texts) for sentence in split_sentences(text)]
-        ids = [core.tokenizer.encode(sentence) for _, sentence in pieces]
-        written: list[Decoded] = [Decoded(finish="empty") for _ in pieces]
-        for group in batches([len(row) for row in ids], MT_BATCH):
-            prompts = [[*ids[index], core.vocabulary.task("mt")] for index in group]
-            session, _ = core.begin(None, prompts, [to] * len(group))
-            rows = [Row(maximum=2 * len(ids[index]) + 24) for index in group]
-            for index, decoded in zip(group, core.write("mt", session, rows)):
-                written[index] = decoded
-        results = []
-        for item in range(len(texts)):
-            own = [decoded for (owner, _), decoded in zip(pieces, written) if owner == item]
-            parts = [core.tokenizer.decode(decoded.ids).strip() for decoded in own]
-            results.append(
-                Result(
-                    task="mt",
-                    lang=to,
-                    text=("" if to == "zh" else " ").join(part for part in parts if part),
-                    segments=[Segment(0.0, 0.0, part, confidence_of(decoded.log_probs)) for part, decoded in zip(parts, own)],
-                    confidence=confidence_of([log_prob for decoded in own for log_prob in decoded.log_probs]),
-                    receipt=core.receipt(0.0, 0.0, len(own), own, text=texts[item]),
-                )
-            )
-        return results
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:

@@ -79,13 +79,18 @@ def hear(
     new = [piece for piece in heard if piece.lang is None]
     _hear_all(core, task, new, lang)
     for piece in new:
-        piece.withheld = bool(piece.text) and (sureness(core, task, [piece]) or 0.0) < min_confidence
-        piece.text = "" if piece.withheld else piece.text
+        withhold(core, task, piece, min_confidence)
     end = max((piece.chunk.end for piece in pieces), default=0)
     later = {chunk: piece for chunk, piece in known.items() if chunk.start >= end}
     known.clear()
     known.update(later | {piece.chunk: piece for piece in heard if piece.lang})
     return heard
+
+
+def withhold(core: Core, task: str, piece: Piece, min_confidence: float) -> None:
+    """Leaves a text out that is less sure."""
+    piece.withheld = bool(piece.text) and (sureness(core, task, [piece]) or 0.0) < min_confidence
+    piece.text = "" if piece.withheld else piece.text
 
 
 def cut_all(waves: list[np.ndarray], pause: float | None = None) -> list[Piece]:

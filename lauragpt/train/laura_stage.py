@@ -11,6 +11,7 @@ from lauragpt.data.manifest import Example
 from lauragpt.model.laura import LauraModel
 from lauragpt.model.sequence import Layout, layout
 from lauragpt.tasks import TASKS, slu_to_text
+from lauragpt.text import normalize
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.model_stage import ModelStage, Update, pad, shares_of
 from lauragpt.train.recipe import StageConfig
@@ -75,7 +76,10 @@ class LauraStage(ModelStage):
             wave, text = self.sounds(example, rng)
             output = encode(text)
         elif task.name == "mt":
-            source, output = encode(example.source), encode(example.targets[0])
+            source, output = encode(self.source(example.source, example.source_lang, rng)), encode(example.targets[0])
+        elif task.name == "slu" and "transcript" in example.extra and rng.random() < self.config.transcribed:
+            said = normalize(example.extra["transcript"], example.lang)
+            source, output = encode(self.transcript(said, rng)), encode(example.targets[0])
         else:
             wave = self.corpus.heard(example, rng, self.config.noise)
             output = self.corpus.write(task.name, example.targets[int(rng.integers(len(example.targets)))])
@@ -87,6 +91,11 @@ class LauraStage(ModelStage):
             "wave": wave, "words": words, "task": task.name,
             "layout": layout(self.model.vocabulary, task.name, example.lang, output, frames, source),
         }  # fmt: skip
+
+    def source(self, text: str, lang: str, rng: np.random.Generator) -> str:
+        """A text to be translated as it is, or as a transcript has it."""
+        said = normalize(text, lang) if rng.random() < self.config.transcribed else ""
+        return self.transcript(said, rng) if said else text
 
     def sounds(self, example: Example, rng: np.random.Generator) -> tuple[np.ndarray, str]:
         """A sound and a wording of it; now and then two sounds at once."""

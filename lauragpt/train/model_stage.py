@@ -152,6 +152,11 @@ class ModelStage:
             return None
         return self.reading("s2tt", example.lang, normalize(example.source, example.source_lang), target, rng)
 
+    def transcript(self, said: str, rng: np.random.Generator) -> str:
+        """What might be written down of what is said: some letters wrong, lost or added, by chance."""
+        frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
+        return " ".join(self.corpus.units.decode(frames.argmax(1).tolist()).split()) or said
+
     def clocked(self, row: Layout, task: str, best: np.ndarray) -> Layout:
         """A transcript's letters at the times at which they are said, by the best CTC unit of each frame."""
         if not (self.model.config.clock and TASKS[task].output == "text" and TASKS[task].letters):

@@ -72,6 +72,26 @@ def test_a_chain_is_the_same_alone_and_in_a_batch_and_as_its_steps(laura):
     assert laura.chain("transcribe | translate:de", WAVES[0]).text == by_hand.text
 
 
+def test_speech_is_translated_by_way_of_its_transcript_where_the_checkpoint_says_so(laura):
+    direct, through = laura, Laura(replace(laura.core, through=("s2tt",)), laura.voices)
+    waves = [*WAVES, sound(31.0, 4)]
+    heard, told = laura.transcribe(waves), through.translate(waves, to="de")
+    assert [r.receipt["transcript"] for r in told] == [r.text for r in heard] and any(r.lang != "de" for r in heard)
+    for transcript, result in zip(heard, told, strict=True):
+        assert result.task == "s2tt" and result.lang == "de" and [(s.start, s.end) for s in result.segments] == [(s.start, s.end) for s in transcript.segments]
+        assert len(result.segments) > 1 or result is not told[-1]
+        for before, after in zip(transcript.segments, result.segments):
+            alone = laura.transcribe(waves[-1][round(before.start * 16000) : round(before.end * 16000)]) if result is told[-1] else transcript
+            written = before.text if alone.lang == "de" or not before.text else laura.translate(text=before.text, to="de").text
+            assert after.text == written and not after.words
+    assert [r.text for r in told] != [r.text for r in direct.translate(waves, to="de")]
+    assert through.ask("s2tt", waves[0], "de").text == told[0].text
+    unsure = through.ask("s2tt", waves[0], "de", min_confidence=1.0)
+    assert unsure.text == "" and unsure.receipt["withheld"] == 1 and unsure.receipt["transcript"] == heard[0].text
+    with pytest.raises(LauraError, match="min_confidence"):
+        through.ask("s2tt", waves[0], "de", min_confidence=2.0)
+
+
 def test_what_has_words_is_read_in_the_pieces_of_the_checkpoint(laura):
     wave, silence = sound(5.7, 4), np.zeros(16000 * 6, dtype=np.float32)
     pieces = Laura(replace(laura.core, pieces={"asr": (1.0, 2.5)}), laura.voices)
