@@ -6,6 +6,8 @@ import io
 import json
 import re
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -147,3 +149,12 @@ def test_players_hold_the_sound_that_was_made(shown):
     first = base64.b64decode(re.search(r'src="data:audio/wav;base64,([^"]*)"', text)[1])
     wave, _ = soundfile.read(io.BytesIO(first), dtype="float32")
     np.testing.assert_allclose(wave, items[0].given, atol=1e-4)
+
+
+def test_a_plain_install_has_all_that_the_demo_needs(tmp_path):
+    """It runs without the packages of the extras, torch among them."""
+    lacking = ("torch", "accelerate", "tensorboard", "onnx", "jiwer", "whisper_normalizer", "sacrebleu", "pystoi", "pesq", "pocketsphinx", "matplotlib", "transformers")
+    program = f"import sys; sys.modules.update(dict.fromkeys({lacking})); from lauragpt.cli import app; app(['demo', '-o', 'made'])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "made" / "index.html").stat().st_size > 100_000 and len(list((tmp_path / "made").glob("*.wav"))) > 2
