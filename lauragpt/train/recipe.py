@@ -60,7 +60,7 @@ class Recipe:
     synth_hours: float = 1.0  # a multiplier on the synthetic sets; 0 makes none
     voices: tuple[dict, ...] = ()  # named voices: name, lang, id of the example that is the prompt
     pieces: dict = field(default_factory=dict)  # task -> seconds (shortest, longest) in which it reads what has words; none: 20 s at most
-    through: tuple[str, ...] = ()  # tasks that it does by way of what it writes down of a recording: [s2tt]; none: straight from what it hears
+    through: tuple[str, ...] = ()  # tasks that it does by way of what it writes down of a recording, s2tt or slu; none: straight from what it hears
     stages: dict[str, StageConfig] = field(default_factory=dict)
 
 
@@ -88,8 +88,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for name in stages:
         if name not in STAGES:
             raise LauraError(f"{path}: stages.{name} is unknown: choose from {', '.join(STAGES)}")
-    if not set(values.get("through") or ()) <= {"s2tt"}:
-        raise LauraError(f"{path}: through is {values['through']}: of the tasks only s2tt can be done by way of a transcript")
+    if not set(values.get("through") or ()) <= {"s2tt", "slu"}:
+        raise LauraError(f"{path}: through is {values['through']}: s2tt and slu can be done by way of a transcript")
     made = {name: _build(StageConfig, value, f"{path}: stages.{name}") for name, value in stages.items()}
     return _build(Recipe, values | {"stages": made, "voices": tuple(values.get("voices") or ()), "through": tuple(values.get("through") or ())}, str(path))
 
