@@ -2,7 +2,7 @@
 
 Peers: pocketsphinx as it comes; a Whisper of the size `tiny` (37.8 M) with random weights, in transformers and in CTranslate2, the engine of
 faster-whisper, with weights of 8 bits. What is random writes nonsense, so each writes a fixed number of tokens: it costs what a trained one would.
-And the checkpoint once more without the drafts of its CTC head, every letter by a step of its own. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
+And the checkpoint once more with one beam. The peers follow one text alone, which is their quickest way. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
 Out: a table on stdout, recognition.json and recognition.md in a folder.
 """
 
@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import command
@@ -17,8 +18,6 @@ import numpy as np
 from speed import cell, machine, material, open_peer
 
 from lauragpt.audio import SAMPLE_RATE
-from lauragpt.engine import listening
-from lauragpt.engine.decoding import decode
 from lauragpt.engine.laura import Laura
 from lauragpt.evaluate.metrics import MissingPackage, need
 
@@ -78,22 +77,15 @@ def whisper(seconds: float, threads: int, place: Path) -> dict[str, Recogniser |
     return found | {names[1]: translate}
 
 
-def letter_by_letter(laura: Laura) -> Recogniser:
-    """The same without the drafts of the CTC head."""
-
-    def hear(waves: list[np.ndarray]) -> object:
-        listening.decode = lambda *given, drafts: decode(*given)
-        try:
-            return laura.transcribe(waves, lang="en")
-        finally:
-            listening.decode = decode
-
-    return hear
+def one_beam(laura: Laura) -> Recogniser:
+    """The same with the likeliest letter each time; most of them drafted by the CTC head and checked several at once."""
+    single = Laura(replace(laura.core, beams=1), laura.voices)
+    return lambda waves: single.transcribe(waves, lang="en")
 
 
 def measure(laura: Laura, peers: dict[str, Recogniser], batches: tuple[int, ...], seconds: float, runs: int, fewest: int) -> list[dict]:
     """Each batch size on at least `fewest` recordings, a batch after the other."""
-    rows, contenders = [], {laura.name: lambda waves: laura.transcribe(waves, lang="en"), f"{laura.name}, without drafts": letter_by_letter(laura), **peers}
+    rows, contenders = [], {laura.name: lambda waves: laura.transcribe(waves, lang="en"), f"{laura.name}, 1 beam": one_beam(laura), **peers}
     for batch in batches:
         waves = material("speech", seconds, max(batch, fewest))
 

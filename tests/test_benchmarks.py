@@ -190,7 +190,7 @@ def test_recognition_is_measured_beside_others(tmp_path):
     assert process.returncode == 0, process.stderr
     report = json.loads((tmp_path / "recognition.json").read_text(encoding="utf-8"))
     missing = [note for note in report["notes"] if "CTranslate2" in note and "pip install ctranslate2" in note]
-    names = {"mini", "mini, without drafts", "Whisper tiny, transformers", "pocketsphinx"} | (set() if missing else {"Whisper tiny, CTranslate2, 8 bits"})
+    names = {"mini", "mini, 1 beam", "Whisper tiny, transformers", "pocketsphinx"} | (set() if missing else {"Whisper tiny, CTranslate2, 8 bits"})
     assert {row["recogniser"] for row in report["rows"]} == names and report["notes"] == missing
     for row in report["rows"]:
         assert row["real time factor"] == pytest.approx(row["seconds"] / row["recordings"]) and row["recordings"] == 2 and row["from"] <= row["times lauragpt"] <= row["to"]

@@ -13,6 +13,7 @@ from lauragpt.engine.decoding import TEXT_LOOP, Decoded, Loop, Row, cut_loop, fi
 from lauragpt.errors import LauraError
 
 PATIENCE = 1.0  # by how much a text that has ended must be likelier than all that go on, which the bonus still raises
+REPEAT = Loop(longest=32, repeats=2, span=6)  # what is said twice in a row
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Beams:
     loop: Loop | None = TEXT_LOOP
 
     def __post_init__(self):
-        if not 1 <= self.width <= 64:
-            raise LauraError(f"beams is {self.width}: give a number from 1 (the likeliest token each time) to 64")
+        if not (isinstance(self.width, int) and 1 <= self.width <= 64):
+            raise LauraError(f"beams is {self.width!r}: give a whole number from 1 (the likeliest token each time) to 64")
 
 
 @dataclass
@@ -42,8 +43,8 @@ class Text:
 
 
 def search(session: Session, rows: list[Row], allowed: np.ndarray, eos: int, beams: Beams) -> list[Decoded]:
-    """Writes until, of every row, no text that goes on is likelier than the best that has ended by <eos>, or until its maximum. A text that falls
-    into a loop is followed no further. `allowed` (V,) bool says what may be written; <eos> may be at any time."""
+    """Writes until, of every row, the best text that has ended by <eos> is likelier by PATIENCE than all that go on, or until its maximum. A text that
+    falls into a loop is followed no further. `allowed` (V,) bool says what may be written; <eos> may be at any time, so that the rows' minima are 0."""
     columns = np.flatnonzero(allowed | (np.arange(len(allowed)) == eos))  # what may be written; the rest is not looked at
     end = int(np.searchsorted(columns, eos))
     found: list[Found] = [Found() for _ in rows]
@@ -57,7 +58,7 @@ def search(session: Session, rows: list[Row], allowed: np.ndarray, eos: int, bea
             own = log_probs[first : first + len(texts)]
             kept = _step(texts, own, columns, end, beams, found[index])
             if kept and len(kept[0][1].ids) >= rows[index].maximum:
-                found[index].stopped += [text for _, text in kept]
+                found[index].keep("stopped", kept[0][1])
             elif kept and not found[index].settled(kept[0][1].score):
                 going[index] = [text for _, text in kept]
                 parents += [first + parent for parent, _ in kept]
@@ -65,7 +66,8 @@ def search(session: Session, rows: list[Row], allowed: np.ndarray, eos: int, bea
             first += len(texts)
         live = going
         if live:
-            session.select(parents)
+            if parents != list(range(first)):
+                session.select(parents)
             session.extend(np.array(tokens)[:, None])
     done = [each.best() for each in found]
     for text in done:
@@ -76,20 +78,27 @@ def search(session: Session, rows: list[Row], allowed: np.ndarray, eos: int, bea
 
 @dataclass
 class Found:
-    """What a row has come to."""
+    """The best of what a row has come to."""
 
-    ended: list[Text] = field(default_factory=list)
-    stopped: list[Text] = field(default_factory=list)  # by the row's maximum
-    looped: list[Text] = field(default_factory=list)
+    ended: Text | None = None
+    stopped: Text | None = None  # by the row's maximum
+    looped: Text | None = None
+
+    def keep(self, kind: str, text: Text) -> None:
+        best = getattr(self, kind)
+        if best is None or text.score > best.score:
+            setattr(self, kind, text)
 
     def settled(self, score: float) -> bool:
         """Whether what goes on, the best of which has this score, comes too late."""
-        return any(text.score >= score + PATIENCE for text in self.ended)
+        return self.ended is not None and self.ended.score >= score + PATIENCE
 
     def best(self) -> Decoded:
-        for texts, finish in ((self.ended, "eos"), (self.stopped, "length"), (self.looped, "guard")):
-            if texts:
-                text = max(texts, key=lambda text: text.score)
+        """What ended, unless what was stopped is likelier by PATIENCE; what looped where all did."""
+        if self.stopped and (self.ended is None or self.stopped.score > self.ended.score + PATIENCE):
+            return Decoded(self.stopped.ids, self.stopped.log_probs, "length")
+        for text, finish in ((self.ended, "eos"), (self.looped, "guard")):
+            if text:
                 return Decoded(text.ids, text.log_probs, finish)
         return Decoded()
 
@@ -100,24 +109,25 @@ def _step(texts: list[Text], log_probs: np.ndarray, columns: np.ndarray, end: in
     scores[:, end] -= beams.bonus  # <eos> is no token of the text
     if not texts[0].ids:  # nothing at all, which is likelier than most texts, is the answer only where no first token is likelier
         if log_probs[0].argmax() == end:
-            found.ended.append(texts[0].ended(float(log_probs[0, end])))
+            found.keep("ended", texts[0].ended(float(log_probs[0, end])))
             return []
         scores[0, end] = -np.inf
     flat, kept = scores.ravel(), []
     likely = np.argpartition(-flat, 2 * beams.width)[: 2 * beams.width] if len(flat) > 2 * beams.width else np.arange(len(flat))
-    for at in likely[np.lexsort((likely, -flat[likely]))].tolist():
-        if flat[at] == -np.inf:
+    for rank, at in enumerate(likely[np.lexsort((likely, -flat[likely]))].tolist()):
+        if flat[at] == -np.inf or len(kept) == beams.width:
             break
         parent, column = divmod(at, len(columns))
         log_prob = float(log_probs[parent, column])
         if column == end:
-            found.ended.append(texts[parent].ended(log_prob))
+            if rank < beams.width:
+                found.keep("ended", texts[parent].ended(log_prob))
             continue
         text = texts[parent].and_(int(columns[column]), log_prob, float(flat[at]))
         if beams.loop and find_loop(text.ids, beams.loop):
-            found.looped.append(text)
+            found.keep("looped", text)
             continue
+        if beams.bonus and find_loop(text.ids, REPEAT):  # or to go round once more would pay
+            text.score -= beams.bonus
         kept.append((parent, text))
-        if len(kept) == beams.width:
-            break
-    return kept
+    return sorted(kept, key=lambda pair: -pair[1].score)

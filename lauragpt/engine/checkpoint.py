@@ -10,7 +10,7 @@ from pathlib import Path
 from lauragpt.engine.backend import Backend
 from lauragpt.errors import LauraError
 from lauragpt.model.sequence import Vocabulary
-from lauragpt.tasks import LANGS
+from lauragpt.tasks import LANGS, THROUGH
 from lauragpt.text import Tokenizer
 from lauragpt.weights import hash_of_weights
 
@@ -67,7 +67,10 @@ def open_checkpoint(folder: Path, device: str | None = None, backend: str | None
         raise LauraError(f"{folder}/tokenizer.json cannot be read ({str(error).splitlines()[0][:120]}): fetch the checkpoint again") from None
     pieces = {task: tuple(seconds) for task, seconds in (config.get("pieces") or {}).items()}
     name, langs, clock = config.get("name") or folder.resolve().name, tuple(config.get("langs") or LANGS), bool(config["model"].get("clock"))
-    info = Info(name, opened.codec_hash, langs, pieces, weights[:16], clock, tuple(config.get("through") or ()))
+    through = config.get("through") or []
+    if not isinstance(through, list) or not set(through) <= set(THROUGH):
+        raise LauraError(f"{folder}/config.json: through is {through!r}: give a list of {', '.join(THROUGH)}, or none")
+    info = Info(name, opened.codec_hash, langs, pieces, weights[:16], clock, tuple(through))
     return opened, tokenizer, vocabulary, info
 
 

@@ -70,6 +70,10 @@ class Core:
             return decode(session, rows, self.text_mask, self.vocabulary.eos, drafts=drafts)
         return search(session, rows, self.text_mask, self.vocabulary.eos, Beams(beams, bonus))
 
+    def at_once(self, places: int) -> int:
+        """Of so many places of a batch, those that it may have where each row becomes as many as there are beams."""
+        return min(places, 2 * places // self.beams)
+
     def receipt(self, given: float, read: float, chunks: int, pieces: list[Decoded], seed: int = 0, **more: object) -> dict:
         """How an answer came about: enough to tell whether anything is missing and to get the same answer again."""
         whole = joined(pieces)

@@ -21,7 +21,7 @@ from lauragpt.result import Result, Segment, Word, confidence_of
 from lauragpt.tasks import EMOTIONS, TASKS, text_to_slu
 from lauragpt.text import CtcUnits, Tokenizer
 
-AT_ONCE = 120 * SAMPLE_RATE  # padded audio of a batch; a backend may listen to some of it at a time
+AT_ONCE = 120 * SAMPLE_RATE  # padded audio of a batch, less where many texts are followed; a backend may listen to some of it at a time
 # (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
 LIMITS = {"asr": (30, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
 
@@ -38,6 +38,7 @@ class Piece:
     decoded: Decoded = field(default_factory=lambda: Decoded(finish="empty"))
     scores: np.ndarray | None = None  # (emotions,) probabilities
     withheld: bool = False  # written, but less surely than was asked for
+    sure: float | None = None  # of what was made by way of a transcript: how sure both steps are
     ctc: np.ndarray | None = None  # (T, U) log-probabilities, of a transcript, which tell when each word was said
 
     @property
@@ -113,7 +114,7 @@ def _parts(piece: Piece, shortest: float, longest: float) -> list[Piece]:
 def _hear_all(core: Core, task: str, pieces: list[Piece], lang: str | None, most: int | None = None) -> None:
     """`most`: tokens that are written of each at most."""
     loud = [piece for piece in pieces if not is_silent(piece.wave)]
-    for group in batches([len(piece.wave) for piece in loud], AT_ONCE):
+    for group in batches([len(piece.wave) for piece in loud], core.at_once(AT_ONCE)):
         _hear(core, task, [loud[index] for index in group], lang, most)
 
 
@@ -135,7 +136,7 @@ def _hear(core: Core, task: str, pieces: list[Piece], lang: str | None, most: in
         return
     a_second, more = LIMITS.get(task, (2, 96))
     rows = [Row(maximum=most or math.ceil(a_second * piece.seconds) + more) for piece in pieces]
-    drafts = [clock.draft for clock in clocks] if clocks else None  # most of a transcript, which the GPT then checks in a few steps
+    drafts = [clock.draft for clock in clocks] if clocks else None  # most of a transcript, which one beam then checks in a few steps
     for piece, decoded in zip(pieces, core.write(task, session, rows, drafts, beams=1 if most else None)):
         piece.decoded, piece.text = decoded, core.tokenizer.decode(decoded.ids).strip()
     if task == "asr" and lettered:
@@ -149,19 +150,27 @@ def clocks_of(core: Core, encoded: Encoded) -> list[Clock]:
     return [Clock.of(core.tokenizer, row) for row in best]
 
 
-def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
-    """Chunks' texts one after the other; the language is the one heard longest."""
+def heard_longest(pieces: list[Piece]) -> str | None:
     heard = {piece.lang: 0.0 for piece in pieces if piece.lang}
     for piece in pieces:
         if piece.lang:
             heard[piece.lang] += piece.seconds
-    lang = lang or max(heard, key=heard.get, default=core.langs[0])
+    return max(heard, key=heard.get, default=None)
+
+
+def text_of(pieces: list[Piece], lang: str | None) -> str:
+    return ("" if lang == "zh" else " ").join(piece.text for piece in pieces if piece.text)
+
+
+def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Result:
+    """Chunks' texts one after the other; the language is the one heard longest."""
+    lang = lang or heard_longest(pieces) or core.langs[0]
     seconds = sum(piece.seconds for piece in pieces)
     withheld = sum(piece.withheld for piece in pieces)
     return Result(
         task=task,
         lang=lang,
-        text=("" if lang == "zh" else " ").join(piece.text for piece in pieces if piece.text),
+        text=text_of(pieces, lang),
         segments=[
             Segment(
                 start=round(piece.chunk.start / SAMPLE_RATE, 3),
@@ -182,6 +191,9 @@ def in_order(core: Core, task: str, pieces: list[Piece], lang: str | None) -> Re
 
 def sureness(core: Core, task: str, pieces: list[Piece]) -> float | None:
     """How sure the GPT is of what it made of some pieces (`Segment.confidence`), None where it made nothing."""
+    told = [(piece.sure, piece.seconds) for piece in pieces if piece.sure is not None]
+    if told:
+        return sum(sure * seconds for sure, seconds in told) / sum(seconds for _, seconds in told)
     known, table = [piece.decoded for piece in pieces if piece.decoded.log_probs], TASKS[task]
     whole = [math.exp(sum(one.log_probs)) for one in known]
     spaced = table.letters and all(piece.lang != "zh" for piece in pieces)  # whose words can be told

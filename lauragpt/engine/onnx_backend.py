@@ -73,7 +73,7 @@ class OnnxSession:
                 since, end = int(self.begun[moved].min()), int(self.lengths.max())
                 self.cache[:, moved, :, since:end] = self.cache[:, np.asarray(rows)[moved], :, since:end]
         else:
-            self.cache = self.cache[:, rows]
+            self.cache = np.take(self.cache, rows, axis=1)  # in order in memory, or each step would copy it
         self._source = source
         self.lengths, self.begun, self.logits = self.lengths[rows], self.begun[rows], self.logits[rows]
         self.clocks = picked(self.clocks, rows)

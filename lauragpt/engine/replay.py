@@ -34,11 +34,13 @@ def replay(laura: "Laura", row: dict) -> list[str]:
         raise LauraError(f"the answer is of {receipt.get('model')} with weights {receipt.get('weights')}, this is {own[0]} with {own[1]}: name it with --model")
     if row.get("text") is None and row.get("audio") is None:
         raise LauraError("the answer has neither text nor a file of sound: there is nothing to compare")
-    if isinstance(beams := receipt.get("beams"), int) and beams != laura.core.beams:
+    if isinstance(beams := receipt.get("beams", 1), int) and beams != laura.core.beams:
         laura = type(laura)(replace(laura.core, beams=beams), laura.voices)
     now = _again(laura, row, receipt)
     plain = json.loads(now.to_json())
     differing = [f"{name}: {plain.get(name)!r}, it was {row[name]!r}" for name in FIELDS if name in row and not _alike(plain.get(name), row[name])]
+    if now.receipt.get("transcript") != receipt.get("transcript"):
+        differing.append(f"transcript: {now.receipt.get('transcript')!r}, it was {receipt.get('transcript')!r}")
     if row.get("audio") is not None:
         before = load_audio(row["audio"])
         if len(before) != len(now.audio):

@@ -13,7 +13,7 @@ def sentences_translated(core: Core, texts: list[str], to: str) -> list[list[Dec
     """What is written of each text's sentences: `[source text, <mt>, <lang>, text, <eos>]`, a sentence a row."""
     parts = [(item, core.tokenizer.encode(sentence)) for item, text in enumerate(texts) for sentence in split_sentences(text)]
     written: list[Decoded] = [Decoded(finish="empty") for _ in parts]
-    for group in batches([len(ids) for _, ids in parts], BATCH):
+    for group in batches([len(ids) for _, ids in parts], core.at_once(BATCH)):
         session, _ = core.begin(None, [[*parts[index][1], core.vocabulary.task("mt")] for index in group], [to] * len(group))
         rows = [Row(maximum=2 * len(parts[index][1]) + 24) for index in group]
         for index, decoded in zip(group, core.write("mt", session, rows)):
@@ -21,7 +21,7 @@ def sentences_translated(core: Core, texts: list[str], to: str) -> list[list[Dec
     return [[decoded for (owner, _), decoded in zip(parts, written) if owner == item] for item in range(len(texts))]
 
 
-def text_of(core: Core, written: list[Decoded], lang: str) -> str:
+def joined_text(core: Core, written: list[Decoded], lang: str) -> str:
     return ("" if lang == "zh" else " ").join(filter(None, (core.tokenizer.decode(decoded.ids).strip() for decoded in written)))
 
 
@@ -32,8 +32,8 @@ def translate_texts(core: Core, texts: list[str], to: str) -> list[Result]:
             Result(
                 task="mt",
                 lang=to,
-                text=text_of(core, own, to),
-                segments=[Segment(0.0, 0.0, text_of(core, [decoded], to), confidence_of(decoded.log_probs)) for decoded in own],
+                text=joined_text(core, own, to),
+                segments=[Segment(0.0, 0.0, joined_text(core, [decoded], to), confidence_of(decoded.log_probs)) for decoded in own],
                 confidence=confidence_of([log_prob for decoded in own for log_prob in decoded.log_probs]),
                 receipt=core.receipt(0.0, 0.0, len(own), own, text=text),
             )

@@ -36,7 +36,7 @@ BATCH = 64  # items a call: large enough to be quick
 SOUNDS = 8  # of those whose answer is sound, which takes as long: an interruption loses no more
 REAL = "the real recordings"
 OPUS = "Opus at"  # and so many kbit/s: the mark beside the codec
-ANSWERS = 4  # raised when what is asked of a checkpoint changes, so that answers kept from before are not taken for new ones
+ANSWERS = 5  # raised when what is asked of a checkpoint changes, so that answers kept from before are not taken for new ones
 LEVELS = (1, 2, 4, 8, 16, 32)  # numbers of quantizers that the codec is measured with
 Answered = Iterator[tuple[Example, list[Answer]]]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from lauragpt.errors import LauraError
+from lauragpt.tasks import THROUGH
 
 STAGES = ("encoder", "codec", "gpt", "vocoder", "laura", "speaker")
 
@@ -88,10 +89,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for name in stages:
         if name not in STAGES:
             raise LauraError(f"{path}: stages.{name} is unknown: choose from {', '.join(STAGES)}")
-    if not set(values.get("through") or ()) <= {"s2tt", "slu"}:
-        raise LauraError(f"{path}: through is {values['through']}: s2tt and slu can be done by way of a transcript")
+    through = values.get("through") or []
+    if not isinstance(through, list) or not set(through) <= set(THROUGH):
+        raise LauraError(f"{path}: through is {through!r}: give a list of {', '.join(THROUGH)}, or none")
     made = {name: _build(StageConfig, value, f"{path}: stages.{name}") for name, value in stages.items()}
-    return _build(Recipe, values | {"stages": made, "voices": tuple(values.get("voices") or ()), "through": tuple(values.get("through") or ())}, str(path))
+    return _build(Recipe, values | {"stages": made, "voices": tuple(values.get("voices") or ()), "through": tuple(through)}, str(path))
 
 
 def _build(kind: type, values: dict, where: str):
