@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,16 +39,16 @@ def pieces(whole: np.ndarray, seed: int) -> list[np.ndarray]:
     return [part for part in np.split(whole, ends[ends < len(whole)]) if len(part)]
 
 
-@pytest.mark.parametrize("seed", (0, 2, 3))
-def test_the_finals_are_the_answer_to_the_whole(laura, seed):
-    whole = wave(seed)
+@pytest.mark.parametrize("seed, beams", [(0, 1), (1, 1), (2, 1), (2, 4)])
+def test_the_finals_are_the_answer_to_the_whole(laura, seed, beams):
+    laura, whole = Laura(replace(laura.core, beams=beams), laura.voices), wave(seed)
     heard = list(laura.transcribe_stream(pieces(whole, seed), lang="en", every=2.0))
     finals, partials = [r for r in heard if r.final], [r for r in heard if not r.final]
     offline = laura.transcribe(whole, lang="en")
     assert [(s.start, s.end, s.text) for r in finals for s in r.segments] == [(s.start, s.end, s.text) for s in offline.segments]
     assert " ".join(r.text for r in finals if r.text) == offline.text
     sure = [s.confidence for s in offline.segments]  # which depends on every sample
-    assert [s.confidence for r in finals for s in r.segments] == pytest.approx(sure, rel=1e-5) and len(set(sure)) > 1
+    assert [s.confidence for r in finals for s in r.segments] == pytest.approx(sure, rel=1e-5) and (len(set(sure)) > 1 or beams > 1)
     assert sum(r.receipt["seconds_read"] for r in finals) == pytest.approx(47, abs=0.01)
     assert len(finals) > 1 and len(partials) > 5
     assert [r.text for r in laura.transcribe_stream(pieces(whole, seed + 9), lang="en", every=None)] == [r.text for r in finals]
