@@ -6,18 +6,18 @@ Out: a `Result`, or a list of them in the order given. The same input gives the 
 
 import json
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from lauragpt.engine import chain as chains
-from lauragpt.engine import coding, listening, live, speech, transcripts, translation
+from lauragpt.engine import coding, listening, live, speech, translation
 from lauragpt.engine.checkpoint import open_checkpoint
 from lauragpt.engine.coding import Codes
 from lauragpt.engine.core import Core, is_many
 from lauragpt.engine.decoding import Options
 from lauragpt.engine.longform import is_silent, read_audio
+from lauragpt.engine.transcripts import translate_transcripts
 from lauragpt.engine.voices import Voice, Voices, make_voice, prompt_clip
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
@@ -207,9 +207,11 @@ class Laura:
 
     def _listen(self, task: str, audio: Audio | list[Audio], lang: str | None, min_confidence: float = 0.0) -> Result | list[Result]:
         self.core.check_lang(lang)
-        listening.check_confidence(min_confidence)
-        listen = transcripts.LISTEN.get(task) if task in self.core.through and (lang or task != "s2tt") else None
-        results = (listen or partial(listening.listen, task=task))(self.core, waves=self._waves(audio), lang=lang, min_confidence=min_confidence)
+        waves = self._waves(audio)
+        if task == "s2tt" and lang and task in self.core.through:
+            results = translate_transcripts(self.core, waves, lang, min_confidence)
+        else:
+            results = listening.listen(self.core, task, waves, lang, min_confidence)
         for result in results:
             result.receipt |= {"asked_lang": lang, "min_confidence": min_confidence}
         return results if is_many(audio) else results[0]

@@ -77,9 +77,6 @@ class LauraStage(ModelStage):
             output = encode(text)
         elif task.name == "mt":
             source, output = encode(self.source(example.source, example.source_lang, rng)), encode(example.targets[0])
-        elif task.name == "slu" and "transcript" in example.extra and rng.random() < self.config.transcribed:
-            said = normalize(example.extra["transcript"], example.lang)
-            source, output = encode(self.transcript(said, rng)), encode(example.targets[0])
         else:
             wave = self.corpus.heard(example, rng, self.config.noise)
             output = self.corpus.write(task.name, example.targets[int(rng.integers(len(example.targets)))])

@@ -30,7 +30,7 @@ class StageConfig:
     text_seconds: float = 0.0  # laura: of text that is translated, beside each batch of what is listened to or spoken; 0 mixes all by weight
     phrases: float = 1.0  # gpt, laura: phrases of the texts beside each example, most of them read from what the CTC head might spell
     overheard: float = 0.0  # gpt, laura: chance that a pair to be translated is read from what the CTC head might spell of its source, as if it were spoken
-    transcribed: float = 0.0  # laura: chance that what is translated or understood is read as text as a transcript has it: in spoken form, with errors
+    transcribed: float = 0.0  # laura: chance that a text to be translated is read as a transcript has it: in spoken form, with errors
     orders: float = 0.0  # laura: orders made of slots beside each example, understood from what the CTC head might spell
     sound_seconds: float = 0.0  # laura: the cut of each sound that is captioned; 0 cuts nothing
     captions: int = 0  # laura: of the wordings of a sound, learn so many, the first ones; 0 learns all
@@ -61,7 +61,7 @@ class Recipe:
     synth_hours: float = 1.0  # a multiplier on the synthetic sets; 0 makes none
     voices: tuple[dict, ...] = ()  # named voices: name, lang, id of the example that is the prompt
     pieces: dict = field(default_factory=dict)  # task -> seconds (shortest, longest) in which it reads what has words; none: 20 s at most
-    through: tuple[str, ...] = ()  # tasks that it does by way of what it writes down of a recording, s2tt or slu; none: straight from what it hears
+    through: tuple[str, ...] = ()  # tasks that it does by way of what it writes down of a recording: [s2tt]; none: straight from what it hears
     stages: dict[str, StageConfig] = field(default_factory=dict)
 
 

@@ -45,23 +45,19 @@ def test_what_is_in_lower_case_is_no_answer_to_speech(prepared):
     assert stage.overheard(pair, pair.targets[0].capitalize(), stage.rng(0)) is not None
 
 
-def test_what_is_translated_or_understood_is_read_as_a_transcript_has_it(prepared):
+def test_what_is_translated_is_read_as_a_transcript_has_it(prepared):
     train, dev = read_data(prepared)
     tokenizer = Tokenizer.train(["die nacht war ruhig"], PRESETS["debug"].text_size)
     pair = next(e for e in train if e.task == "mt")
     pair = replace(pair, source="The 2nd night, quiet and long, was over before anybody had seen it.", source_lang="en")
-    order = replace(next(e for e in train if e.task == "slu"), extra={"transcript": "Wake me at 7!"})
-    corpus, model = Corpus([pair, order], dev, prepared, tokenizer), LauraModel(PRESETS["debug"])
+    corpus, model, said = Corpus([pair], dev, prepared, tokenizer), LauraModel(PRESETS["debug"]), "the second night quiet and long was over before anybody had seen it"
     for transcribed in (0.0, 1.0):
-        stage = STAGE_CLASSES["laura"](model, corpus, StageConfig(transcribed=transcribed, weights={"mt": 1, "slu": 1}))
-        rows = [stage.row(example, stage.rng(seed)) for example in (pair, order) for seed in range(12)]
-        assert [row["wave"] is None for row in rows] == [True] * 12 + [bool(transcribed)] * 12
-        read = [tokenizer.decode([i for i in row["layout"].ids[: row["layout"].ids.index(model.vocabulary.task(row["task"]))]]) for row in rows if row["wave"] is None]
+        stage = STAGE_CLASSES["laura"](model, corpus, StageConfig(transcribed=transcribed, weights={"mt": 1}))
+        rows = [stage.row(pair, stage.rng(seed))["layout"].ids for seed in range(24)]
+        read = [tokenizer.decode(ids[: ids.index(model.vocabulary.task("mt"))]) for ids in rows]
         if not transcribed:
             assert set(read) == {pair.source}
             continue
-        said = ["the second night quiet and long was over before anybody had seen it"] * 12 + ["wake me at seven"] * 12
-        right = [text == spoken for text, spoken in zip(read, said, strict=True)]
-        assert any(right) and not all(right) and len(set(read)) > 8
-        assert all(text == text.lower() and 0.4 < len(text) / len(spoken) < 1.5 for text, spoken in zip(read, said))
+        assert said in read and len(set(read)) > 8
+        assert all(text == text.lower() and 0.4 < len(text) / len(said) < 1.5 for text in read)
         stage.step(stage.batch(0), lambda name, loss: loss.backward())
