@@ -50,7 +50,7 @@ TASKS: dict[str, Task] = {
     for task in (
         Task("asr", "transcribe", "audio", "text", "WER", letters=True, bonus=0.15),
         Task("s2tt", "translate", "audio", "text", "chrF"),
-        Task("mt", "translate", "text", "text", "chrF", bonus=0.6),
+        Task("mt", "translate", "text", "text", "chrF", bonus=0.9),
         Task("tts", "speak", "text", "audio", "WER", small=True, letters=True),
         Task("se", "enhance", "audio", "audio", "STOI", small=True),
         Task("aac", "caption", "audio", "text", "right sound", small=True, whole=True),
