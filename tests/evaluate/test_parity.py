@@ -62,8 +62,8 @@ def test_every_token_that_is_written_is_compared():
 def test_another_model_is_told(data, monkeypatch, capsys):
     class Altered(Laura):
         @classmethod
-        def load(cls, folder, device=None, backend=None):
-            laura = Laura.load(folder, device, backend)
+        def load(cls, folder, device=None, backend=None, **more):
+            laura = Laura.load(folder, device, backend, **more)
             if backend == "torch":
                 with torch.no_grad():
                     weight = laura.core.backend.model.gpt.embed_tokens.weight
