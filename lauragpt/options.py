@@ -37,6 +37,6 @@ Seed = Annotated[int, typer.Option(help="The same seed speaks the same way again
 Temperature = Annotated[float, typer.Option(help="0 is always the likeliest token; 1 is the model's own spread.", min=0)]
 TopK = Annotated[int, typer.Option(help="Draw among the k likeliest tokens; 0 among all.", min=0)]
 Sure = Annotated[float, typer.Option("--min-confidence", help="Leave out what is less sure than this; 0 leaves out nothing.", min=0, max=1)]
-Beams = Annotated[int, typer.Option(help="Texts followed at once, of which the likeliest is the answer; 1 is several times as fast and errs more.", min=1, max=64)]
+Beams = Annotated[int, typer.Option(help="Texts followed at once, of which the likeliest is the answer; 1 is about twice as fast and errs more.", min=1, max=64)]
 Formats = Annotated[Format, typer.Option("--format", "-f", help="text; json: one object a line, with each word's time; srt, vtt, tsv: subtitles.")]
 Plains = Annotated[Plain, typer.Option("--format", "-f", help="text; json: one object a line.")]

@@ -43,7 +43,7 @@ class Laura:
         onnx where the checkpoint was exported. `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen.
         `compile`: the GPT's layers by torch.compile, with torch (it needs a C++ compiler); the first answers then take some tens of seconds longer.
         `beams`: texts that are followed at once in transcripts and translations, of which the likeliest is the answer; 1 takes the likeliest token each time, which is
-        several times as fast and errs more. LauraError says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
+        about twice as fast and errs more. LauraError says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
         folder = find_checkpoint(name_or_path)
         opened, tokenizer, vocabulary, info = open_checkpoint(folder, device, backend, compile)
         core = Core(opened, tokenizer, vocabulary, info.name, info.codec_hash, info.langs, info.weights, info.pieces, info.clock, info.through, beams)
