@@ -18,7 +18,7 @@ REPEAT = Loop(longest=32, repeats=2, span=6)  # what is said twice in a row
 
 @dataclass(frozen=True)
 class Beams:
-    width: int = 4  # texts that are followed at once
+    width: int  # texts that are followed at once
     bonus: float = 0.0  # what each token adds to the log-probability of a text: the likeliest text of all tends to be one that leaves words out
     loop: Loop | None = TEXT_LOOP
 

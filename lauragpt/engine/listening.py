@@ -51,19 +51,14 @@ def listen(core: Core, task: str, waves: list[np.ndarray], lang: str | None = No
     `min_confidence` is left out, and counted in the receipt. LauraError for a confidence that is none."""
     check_confidence(min_confidence)
     pieces = hear(core, task, cut_all(waves, PAUSE if task == "asr" else None), lang, min_confidence)
-    results = results_of(core, task, pieces, lang, len(waves))
+    finish = {"ser": _emotion, "slu": _order, "aac": _caption}.get(task, in_order)
+    results = [finish(core, task, [piece for piece in pieces if piece.item == item], lang) for item in range(len(waves))]
     for result in results:
         if task == "ser" and result.confidence is not None and result.confidence < min_confidence:
             result.text, result.receipt["withheld"] = "", 1
             for segment in result.segments:
                 segment.text = ""
     return results
-
-
-def results_of(core: Core, task: str, pieces: list[Piece], lang: str | None, count: int) -> list[Result]:
-    """Of each of `count` inputs, what its pieces come to."""
-    finish = {"ser": _emotion, "slu": _order, "aac": _caption}.get(task, in_order)
-    return [finish(core, task, [piece for piece in pieces if piece.item == item], lang) for item in range(count)]
 
 
 def check_confidence(min_confidence: float) -> None:
