@@ -333,7 +333,3 @@ def demo(
 for verb in (cli_training.prepare, cli_training.synth, cli_training.train, cli_training.export):
     app.command()(verb)
 app.command(name="eval")(cli_training.evaluate)
-
-
-if __name__ == "__main__":
-    app()

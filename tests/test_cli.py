@@ -313,7 +313,7 @@ def test_times_as_a_table(run, good):
 
 def test_speech_on_stdout_is_that_of_the_file(debug_checkpoint, tmp_path):
     said = tmp_path / "said.wav"
-    command = [sys.executable, "-m", "lauragpt.cli", "speak", "Good morning. A dog runs.", "--lang", "en", "--seed", "3", "--model", str(debug_checkpoint), "-o"]
+    command = [sys.executable, "-m", "lauragpt", "speak", "Good morning. A dog runs.", "--lang", "en", "--seed", "3", "--model", str(debug_checkpoint), "-o"]
     piped = subprocess.run([*command, "-"], capture_output=True, check=True, timeout=120)
     subprocess.run([*command, str(said)], capture_output=True, check=True, timeout=120)
     samples, rate = soundfile.read(said, dtype="int16")

@@ -15,6 +15,7 @@ LEVELS = (
     ("data", "evaluate"),
     ("train",),
     ("serve", "cli", "commands", "demo", "demo_page", "live", "cli_training", "options"),
+    ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

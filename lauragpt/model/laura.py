@@ -40,6 +40,7 @@ class LauraConfig:
     gpt: GPTConfig = field(default_factory=lambda: GPTConfig(vocabulary=0))
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
     codec: CodecConfig = field(default_factory=lambda: CODEC_PRESETS["mini"])
+    spelling_power: float = 1.0  # of the CTC head's probabilities as the GPT reads them: below 1, what is not the likeliest stands out more
     clock: bool = False  # the letters of a transcript stand when they are said (model/clock.py), and not behind the frames
 
     @property
@@ -127,7 +128,8 @@ class LauraModel(nn.Module):
 
     def spell(self, probabilities: Tensor) -> Tensor:
         """What the CTC head says of each frame (B, T, U), and where in the recording it says so -> (B, T, D)."""
-        said = self.spelling(probabilities)
+        power = self.config.spelling_power
+        said = self.spelling(probabilities if power == 1 else probabilities.clamp(min=1e-6).pow(power))
         return said + 0.1 * sinusoids(said.shape[1], said.shape[2], said.device).to(said.dtype)
 
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:

@@ -40,10 +40,12 @@ class Corpus:
         """(language, line) of the texts."""
         return self.lines[int(rng.integers(len(self.lines)))]
 
-    def phrase(self, rng: np.random.Generator) -> tuple[str, str]:
-        """(language, some words of a sentence in spoken form)."""
-        lang, line = self.sentence(rng)
-        return lang, _phrase(normalize(line, lang).split(), rng)
+    def phrase(self, rng: np.random.Generator, most: int = 16) -> tuple[str, str]:
+        """(language, some words in spoken form, out of two lines one after the other)."""
+        first = int(rng.integers(len(self.lines)))
+        lang = self.lines[first][0]
+        words = [word for other, line in self.lines[first : first + 2] if other == lang for word in normalize(line, lang).split()]
+        return lang, _phrase(words, rng, most)
 
     def noisy(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = [self.waves(self.noises[int(rng.integers(len(self.noises)))]) for _ in range(2)] if self.noises else []
@@ -64,9 +66,9 @@ class Corpus:
         return other if other is not None and other.audio != example.audio else None
 
 
-def _phrase(words: list[str], rng: np.random.Generator, most: int = 16) -> str:
+def _phrase(words: list[str], rng: np.random.Generator, most: int) -> str:
     """A few words in a row, few more often than many: what is short teaches the GPT to follow the frames, what is long to go on."""
-    count = min(len(words), 1 + int(most * rng.random() ** 3))
+    count = min(len(words), 1 + int(most * rng.random() ** 1.5))
     start = int(rng.integers(len(words) - count + 1))
     return " ".join(words[start : start + count])
 

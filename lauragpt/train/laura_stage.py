@@ -92,7 +92,7 @@ class LauraStage(ModelStage):
     def source(self, text: str, lang: str, rng: np.random.Generator) -> str:
         """A text to be translated as it is, or as a transcript has it."""
         said = normalize(text, lang) if rng.random() < self.config.transcribed else ""
-        return self.transcript(said, rng) if said else text
+        return self.transcript(said, lang, rng) if said else text
 
     def sounds(self, example: Example, rng: np.random.Generator) -> tuple[np.ndarray, str]:
         """A sound and a wording of it; now and then two sounds at once."""

@@ -14,7 +14,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.data.loader import Plan, seconds_of
 from lauragpt.data.manifest import Example
+from lauragpt.data.snippets import Snippets
 from lauragpt.data.spelling import spelled
+from lauragpt.errors import LauraError
 from lauragpt.features import mel, mel_edges
 from lauragpt.model.clock import Clock
 from lauragpt.model.encoder import Heard
@@ -23,6 +25,7 @@ from lauragpt.model.sequence import Layout, layout
 from lauragpt.tasks import TASKS
 from lauragpt.text import normalize
 from lauragpt.train.corpus import Corpus
+from lauragpt.train.loop import precision
 from lauragpt.train.recipe import StageConfig
 
 Update = Callable[[str, Tensor], object]
@@ -87,6 +90,7 @@ class ModelStage:
         self.optimizers = {"model": torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)}
         self.plan = self.make_plan(config.weights)
         self.known: dict[str, np.ndarray] = {}  # tokens by recording
+        self.snippets = self.collect_snippets()
         for layer in model.gpt.layers if config.compile and "gpt" in self.trained else ():
             layer.compile(dynamic=True)
 
@@ -138,9 +142,45 @@ class ModelStage:
                 loss = loss + weight * each.sum().to(self.device) / counts.clamp(min=1).sum()
         return loss
 
-    def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
-        """The layout of `target` after the frames (T, U) that spell `said`."""
-        frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
+    @torch.no_grad()
+    def collect_snippets(self, batch_seconds: float = 60.0) -> dict[str, list[Snippets]]:
+        """By language, a corpus each: what the CTC head says of recordings as training hears them. It knows them: half are masked, so that it errs about as
+        often as it does of others."""
+        found: dict[str, list[Snippets]] = {}
+        bf16, device = precision(self.device.type == "cuda") == "bf16", self.device
+        for corpus, hours in self.config.snippets.items():
+            rng, heard, left = np.random.default_rng((self.seed, self.rank, 3)), [], 3600 * hours
+            examples = [e for e in self.corpus.train if e.task == "asr" and e.corpus == corpus and e.targets[0]]
+            if not examples:
+                raise LauraError(f"snippets: no recording of {corpus!r} in the data: leave it out, or prepare it")
+            several: list[Example] = []
+            for i in rng.permutation(len(examples)).tolist():
+                several.append(examples[i])
+                left -= examples[i].duration
+                if sum(e.duration for e in several) < batch_seconds and left > 0 and sum(map(len, (heard, several))) < len(examples):
+                    continue
+                self.model.encoder.train(rng.random() < 0.5)
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    out = self.hear(*pad([self.corpus.heard(e, rng, self.config.noise) for e in several]))
+                for e, log_probs, length in zip(several, out.ctc_log_probs.float().cpu().numpy(), out.lengths.tolist(), strict=True):
+                    heard.append((e.targets[0], log_probs[:length]))
+                several = []
+                if left <= 0:
+                    break
+            found.setdefault(examples[0].lang, []).append(Snippets(heard))
+        return found
+
+    def spelling(self, said: str, lang: str, rng: np.random.Generator) -> np.ndarray:
+        """What the CTC head might say of a text in spoken form, (T, U)."""
+        units, heard = self.corpus.units.encode(said), self.snippets.get(lang)
+        if not heard:
+            return spelled(units, rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
+        chances = np.array([len(one.rows) for one in heard], dtype=float)
+        return heard[int(rng.choice(len(heard), p=chances / chances.sum()))].spelled(units, rng)
+
+    def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator, spoken: str | None = None) -> tuple[Layout, np.ndarray]:
+        """The layout of `target` after the frames (T, U) that spell `said`, in the target's language or `spoken`."""
+        frames = self.spelling(said, spoken or lang, rng)
         row = layout(self.model.vocabulary, task, lang, self.corpus.write(task, target), len(frames))
         return self.clocked(row, task, frames.argmax(1)), frames
 
@@ -150,11 +190,11 @@ class ModelStage:
         small = target == target.lower() != target.upper()  # some scripts have no capitals
         if example.task != "mt" or small or rng.random() >= self.config.overheard:
             return None
-        return self.reading("s2tt", example.lang, normalize(example.source, example.source_lang), target, rng)
+        return self.reading("s2tt", example.lang, normalize(example.source, example.source_lang), target, rng, example.source_lang)
 
-    def transcript(self, said: str, rng: np.random.Generator) -> str:
+    def transcript(self, said: str, lang: str, rng: np.random.Generator) -> str:
         """What might be written down of what is said: some letters wrong, lost or added, by chance."""
-        frames = spelled(self.corpus.units.encode(said), rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
+        frames = self.spelling(said, lang, rng)
         return " ".join(self.corpus.units.decode(frames.argmax(1).tolist()).split()) or said
 
     def clocked(self, row: Layout, task: str, best: np.ndarray) -> Layout:
@@ -182,7 +222,7 @@ class ModelStage:
 
     def phrase(self, rng: np.random.Generator) -> tuple[Layout, np.ndarray]:
         """Some words of the texts to be read from their spelling."""
-        lang, spoken = self.corpus.phrase(rng)
+        lang, spoken = self.corpus.phrase(rng, self.config.phrase_words)
         return self.reading("asr", lang, spoken, spoken, rng)
 
     def validate(self) -> dict[str, float]:

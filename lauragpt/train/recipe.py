@@ -29,6 +29,9 @@ class StageConfig:
     ctc: float = 0.3  # weight of the CTC term beside the cross-entropy
     text_seconds: float = 0.0  # laura: of text that is translated, beside each batch of what is listened to or spoken; 0 mixes all by weight
     phrases: float = 1.0  # gpt, laura: phrases of the texts beside each example, most of them read from what the CTC head might spell
+    phrase_words: int = 16  # gpt, laura: of a phrase at most
+    snippets: dict[str, float] = field(default_factory=dict)  # gpt, laura: corpus -> hours of it, at most, of which what the CTC head says of a text is put together
+    # (data/snippets.py); where a language has none, letters are confused by chance (data/spelling.py)
     overheard: float = 0.0  # gpt, laura: chance that a pair to be translated is read from what the CTC head might spell of its source, as if it were spoken
     transcribed: float = 0.0  # laura: chance that a text to be translated is read as a transcript has it: in spoken form, with errors
     orders: float = 0.0  # laura: orders made of slots beside each example, understood from what the CTC head might spell

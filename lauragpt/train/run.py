@@ -123,7 +123,7 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
         config = replace(config, clock=config.clock and (start.config.clock or recipe.clock))
     model = LauraModel(config)
     if start is not None:
-        if replace(start.config, codec=model.config.codec, clock=model.config.clock) != model.config:
+        if replace(start.config, codec=model.config.codec, clock=model.config.clock, spelling_power=model.config.spelling_power) != model.config:
             raise LauraError(f"init: {recipe.init} is not of the sizes of preset {recipe.preset!r}: choose a checkpoint of that preset")
         for name, part in start.named_children():
             if name != "codec" or start.config.codec == model.config.codec:

@@ -72,7 +72,7 @@ class GPTStage(ModelStage):
             return spoken
         if example.task != "mt":
             said = normalize(example.extra["transcript"], example.source_lang or example.lang) if "transcript" in example.extra else target
-            return self.reading(example.task, example.lang, said, target, rng)
+            return self.reading(example.task, example.lang, said, target, rng, example.source_lang)
         encode = self.corpus.tokenizer.encode
         return layout(self.model.vocabulary, "mt", example.lang, encode(target), source=encode(example.source)), None
 

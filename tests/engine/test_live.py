@@ -123,7 +123,7 @@ def test_samples_come_whole_from_any_stream():
 
 
 def test_lines_come_before_the_stream_ends(debug_checkpoint):
-    command = [sys.executable, "-m", "lauragpt.cli", "transcribe", "--stream", "-", "--model", str(debug_checkpoint), "--format", "json", "--lang", "en"]
+    command = [sys.executable, "-m", "lauragpt", "transcribe", "--stream", "-", "--model", str(debug_checkpoint), "--format", "json", "--lang", "en"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write((wave()[: 3 * SAMPLE_RATE] * 32767).astype("<i2").tobytes())
         process.stdin.flush()
@@ -135,7 +135,7 @@ def test_lines_come_before_the_stream_ends(debug_checkpoint):
 
 
 def test_ctrl_c_ends_the_sound_and_not_the_answer(debug_checkpoint):
-    command = [sys.executable, "-m", "lauragpt.cli", "transcribe", "--stream", "-", "--model", str(debug_checkpoint), "--format", "json", "--lang", "en"]
+    command = [sys.executable, "-m", "lauragpt", "transcribe", "--stream", "-", "--model", str(debug_checkpoint), "--format", "json", "--lang", "en"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write((wave()[: 4 * SAMPLE_RATE] * 32767).astype("<i2").tobytes())
         process.stdin.flush()

@@ -16,12 +16,13 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
         ("multi_step", ["--minutes", "0.02", "--limit", "1"], ["one step", "quantizer by quantizer, 8", "quantizer by quantizer, 32"]),
         ("phones", ["--sentences", "24"], ["encoder, layer 1", "codec, first codes"]),
         ("fit", ["--sentences", "2"], ["kathleen"]),
+        ("bound", ["--sentences", "1", "--corpus", "kathleen"], ["best path", "GPT, beams: 1", "GPT, beams: 4"]),
         ("sizes", ["--minutes", "0.02", "--part", "gpt"], ["128", "256", "384"]),
         ("sizes", ["--minutes", "0.02", "--part", "encoder"], ["96", "192", "288"]),
     ],
 )
 def test_an_experiment_prints_its_table(name, more, rows, prepared, tmp_path):
-    out = [] if name in ("phones", "fit") else ["--out", str(tmp_path)]
+    out = [] if name in ("phones", "fit", "bound") else ["--out", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, str(EXPERIMENTS / f"{name}.py"), "--data", str(prepared), *more, *out], capture_output=True, text=True, check=False, timeout=300
     )
