@@ -4,7 +4,7 @@ A stage makes its batches from a pure plan (data/loader.py) with randomness from
 step function, which returns a dict of losses by name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +71,22 @@ def warp_features(features: Tensor, bins: int = 80, most: float = 0.1, bend: flo
     rows = features.unflatten(2, (-1, bins))
     first, second = (rows.gather(3, index[:, None, None].expand_as(rows)) for index in (low, low + 1))
     return torch.lerp(first, second, (at - low)[:, None, None]).flatten(2)
+
+
+def _batches(examples: list[Example], seconds: float, batch_seconds: float) -> Iterator[list[Example]]:
+    """The first of the examples, as many as make so many seconds, in batches of about so many."""
+    batch, size = [], 0.0
+    for example in examples:
+        batch.append(example)
+        size += example.duration
+        if size >= min(batch_seconds, seconds):
+            yield batch
+            seconds -= size
+            batch, size = [], 0.0
+            if seconds <= 0:
+                return
+    if batch:
+        yield batch
 
 
 class ModelStage:
@@ -147,27 +163,22 @@ class ModelStage:
         """By language, a corpus each: what the CTC head says of recordings as training hears them. It knows them: half are masked, so that it errs about as
         often as it does of others."""
         found: dict[str, list[Snippets]] = {}
-        bf16, device = precision(self.device.type == "cuda") == "bf16", self.device
-        for corpus, hours in self.config.snippets.items():
-            rng, heard, left = np.random.default_rng((self.seed, self.rank, 3)), [], 3600 * hours
-            examples = [e for e in self.corpus.train if e.task == "asr" and e.corpus == corpus and e.targets[0]]
-            if not examples:
-                raise LauraError(f"snippets: no recording of {corpus!r} in the data: leave it out, or prepare it")
-            several: list[Example] = []
-            for i in rng.permutation(len(examples)).tolist():
-                several.append(examples[i])
-                left -= examples[i].duration
-                if sum(e.duration for e in several) < batch_seconds and left > 0 and sum(map(len, (heard, several))) < len(examples):
-                    continue
-                self.model.encoder.train(rng.random() < 0.5)
-                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        encoder, rng, was = self.model.encoder, np.random.default_rng((self.seed, self.rank, 3)), self.model.encoder.training
+        bf16 = precision(self.device.type == "cuda") == "bf16"
+        with torch.random.fork_rng(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            torch.manual_seed(int(rng.integers(2**31)))  # of the masks
+            for corpus, hours in self.config.snippets.items():
+                examples = [e for e in self.corpus.train if e.task == "asr" and e.corpus == corpus and e.targets[0]]
+                if not examples:
+                    raise LauraError(f"snippets: no recording of {corpus!r} in the data: leave it out, or prepare it")
+                heard = []
+                for several in _batches([examples[i] for i in rng.permutation(len(examples))], 3600 * hours, batch_seconds):
+                    encoder.train(rng.random() < 0.5)
                     out = self.hear(*pad([self.corpus.heard(e, rng, self.config.noise) for e in several]))
-                for e, log_probs, length in zip(several, out.ctc_log_probs.float().cpu().numpy(), out.lengths.tolist(), strict=True):
-                    heard.append((e.targets[0], log_probs[:length]))
-                several = []
-                if left <= 0:
-                    break
-            found.setdefault(examples[0].lang, []).append(Snippets(heard))
+                    for e, log_probs, length in zip(several, out.ctc_log_probs.float().cpu().numpy(), out.lengths.tolist(), strict=True):
+                        heard.append((e.targets[0], log_probs[:length]))
+                found.setdefault(examples[0].lang, []).append(Snippets(heard))
+        encoder.train(was)
         return found
 
     def spelling(self, said: str, lang: str, rng: np.random.Generator) -> np.ndarray:
