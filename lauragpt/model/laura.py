@@ -72,6 +72,7 @@ def compose(text_size: int, codec: CodecConfig, features: dict, encoder: dict, g
             audio_size=audio_size, text_size=text_size, features=FeatureConfig(skip=4).width, embedding=codec.quantizer.dim, **vocoder
         ),
         codec=codec,
+        spelling_power=0.5,
         clock="units" not in encoder,  # a CTC head on other units than letters tells no letter's time
     )
 
