@@ -121,6 +121,8 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
         config = replace(config, codec=start.config.codec)  # nothing trains another: its tokens are what the GPT knows
     if start is not None:
         config = replace(config, clock=config.clock and (start.config.clock or recipe.clock))
+        if "gpt" not in recipe.stages:
+            config = replace(config, spelling_power=start.config.spelling_power)  # nothing teaches it to read otherwise
     model = LauraModel(config)
     if start is not None:
         if replace(start.config, codec=model.config.codec, clock=model.config.clock, spelling_power=model.config.spelling_power) != model.config:
