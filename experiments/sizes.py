@@ -2,7 +2,7 @@
 
 The GPT learns to translate text, the encoder to spell short speech; everything but the width is `mini`'s.
 
-    OMP_NUM_THREADS=1 python experiments/sizes.py --data runs/data --part gpt --minutes 6
+    OMP_NUM_THREADS=1 python experiments/sizes.py --data runs/data --part gpt --minutes 5
 
 Out: a table of the loss on dev by width, with the parameters and the steps that each came to, as Markdown on stdout.
 """
