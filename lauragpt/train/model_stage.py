@@ -58,7 +58,7 @@ def mask_features(features: Tensor, bins: int = 80) -> Tensor:
     return features * kept.to(features.device)
 
 
-def warp_features(features: Tensor, bins: int = 80, most: float = 0.1, bend: float = 4800.0, top: float = 8000.0) -> Tensor:
+def warp_features(features: Tensor, bins: int, most: float = 0.1, bend: float = 4800.0, top: float = 8000.0) -> Tensor:
     """Vocal tract length perturbation (Jaitly and Hinton 2013): each row of (B, T, F) as if said by a mouth up to `most` longer or shorter, its
     frequencies multiplied by one factor up to about `bend` Hz, and evenly from there to `top`, which stays."""
     edges = mel_edges(bins)
@@ -130,7 +130,7 @@ class ModelStage:
         for group in alike(lengths.tolist()):
             features, count = self.model.features(waves[group, : int(samples[group].max())].to(self.device), samples[group].to(self.device))
             if self.config.mask and self.model.encoder.training:
-                features = mask_features(warp_features(features))
+                features = mask_features(warp_features(features, self.model.config.features.bins))
             parts.append(self.model.listen(features, count))
             order += group
         back = torch.tensor(order).argsort().tolist()
