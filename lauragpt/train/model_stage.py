@@ -44,7 +44,7 @@ def shares_of(layouts: Sequence[Layout], emphasis: Sequence[float] | None = None
     return [weight / sum(weights) / count for weight, count in zip(weights, counts, strict=True) for _ in range(count)]
 
 
-def mask_features(features: Tensor, bins: int = 80) -> Tensor:
+def mask_features(features: Tensor, bins: int) -> Tensor:
     """SpecAugment: of each row of (B, T, F), two bands of up to 20 mel bins and, for every 32 frames, of one at least, a span of up to 8 (of a quarter
     at most) are set to the mean (0)."""
     B, T, F = features.shape
@@ -126,11 +126,11 @@ class ModelStage:
 
     def hear(self, waves: Tensor, samples: Tensor) -> Heard:
         """(B, N), (B,) -> Heard, in groups of like length: what is padding is hardly computed."""
-        lengths, order, parts = self.model.features.lengths(samples), [], []
+        lengths, bins, order, parts = self.model.features.lengths(samples), self.model.config.features.bins, [], []
         for group in alike(lengths.tolist()):
             features, count = self.model.features(waves[group, : int(samples[group].max())].to(self.device), samples[group].to(self.device))
             if self.config.mask and self.model.encoder.training:
-                features = mask_features(warp_features(features, self.model.config.features.bins))
+                features = mask_features(warp_features(features, bins), bins)
             parts.append(self.model.listen(features, count))
             order += group
         back = torch.tensor(order).argsort().tolist()
@@ -171,13 +171,14 @@ class ModelStage:
                 examples = [e for e in self.corpus.train if e.task == "asr" and e.corpus == corpus and e.targets[0]]
                 if not examples:
                     raise LauraError(f"snippets: no recording of {corpus!r} in the data: leave it out, or prepare it")
-                heard = []
+                heard: dict[str, list[tuple[str, np.ndarray]]] = {}
                 for several in _batches([examples[i] for i in rng.permutation(len(examples))], 3600 * hours, batch_seconds):
                     encoder.train(rng.random() < 0.5)
                     out = self.hear(*pad([self.corpus.heard(e, rng, self.config.noise) for e in several]))
                     for e, log_probs, length in zip(several, out.ctc_log_probs.float().cpu().numpy(), out.lengths.tolist(), strict=True):
-                        heard.append((e.targets[0], log_probs[:length]))
-                found.setdefault(examples[0].lang, []).append(Snippets(heard))
+                        heard.setdefault(e.lang, []).append((e.targets[0], log_probs[:length]))
+                for lang, recordings in heard.items():
+                    found.setdefault(lang, []).append(Snippets(recordings))
         encoder.train(was)
         return found
 
