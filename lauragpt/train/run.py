@@ -123,8 +123,6 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
         config = replace(config, clock=config.clock and (start.config.clock or recipe.clock))
         if "gpt" not in recipe.stages:
             config = replace(config, spelling_power=start.config.spelling_power)  # nothing teaches it to read otherwise
-        elif recipe.keep and start.config.spelling_power != config.spelling_power:
-            raise LauraError(f"keep: {recipe.init} reads spellings to another power than what is trained here: a mean of both reads neither: leave keep out")
     model = LauraModel(config)
     if start is not None:
         if replace(start.config, codec=model.config.codec, clock=model.config.clock, spelling_power=model.config.spelling_power) != model.config:

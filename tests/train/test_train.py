@@ -1,7 +1,6 @@
 """A whole recipe for real: from manifests to a folder that the engine loads."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,19 +127,6 @@ def test_the_finished_parts_may_keep_a_share_of_what_they_started_from(trained, 
     for name, share in (("encoder", 1.0), ("gpt", 0.75), ("vocoder", 0.0)):
         for before, after in zip(getattr(start, name).parameters(), getattr(mean, name).parameters(), strict=True):
             torch.testing.assert_close(after, before + 0.5 * (1 - share))
-
-
-def test_no_mean_is_made_of_what_reads_spellings_to_different_powers(trained, tmp_path):
-    recipe, overrides, out = trained
-    shutil.copytree(out / "export", tmp_path / "older")
-    path = tmp_path / "older" / "config.json"
-    config = json.loads(path.read_text())
-    config["model"]["spelling_power"] = 1.0
-    path.write_text(json.dumps(config))
-    begun = load_recipe(recipe, [*overrides, f"out={tmp_path / 'more'}", f"init={tmp_path / 'older'}", "keep={gpt: 0.75}"])
-    with pytest.raises(LauraError, match="keep: .*older reads spellings to another power.*leave keep out"):
-        assemble(begun)
-    assert assemble(replace(begun, keep={})).config.spelling_power == 0.5
 
 
 @pytest.mark.parametrize(("given", "wrong"), [({"keep": {"gpt": 0.5}}, "without init"), ({"keep": {"gpt": 2}, "init": "mini"}, "gpt: 2.*0 to 1"),
