@@ -160,8 +160,8 @@ class ModelStage:
 
     @torch.no_grad()
     def collect_snippets(self, batch_seconds: float = 60.0) -> dict[str, list[Snippets]]:
-        """By language, a corpus each: what the CTC head says of recordings as training hears them. It knows them: half are masked, so that it errs about as
-        often as it does of others."""
+        """By language, a corpus each that is in the data: what the CTC head says of recordings as training hears them. It knows them: half are masked, so
+        that it errs about as often as it does of others."""
         found: dict[str, list[Snippets]] = {}
         encoder, rng, was = self.model.encoder, np.random.default_rng((self.seed, self.rank, 3)), self.model.encoder.training
         bf16 = precision(self.device.type == "cuda") == "bf16"
@@ -169,8 +169,6 @@ class ModelStage:
             torch.manual_seed(int(rng.integers(2**31)))  # of the masks
             for corpus, hours in self.config.snippets.items():
                 examples = [e for e in self.corpus.train if e.task == "asr" and e.corpus == corpus and e.targets[0]]
-                if not examples:
-                    raise LauraError(f"snippets: no recording of {corpus!r} in the data: leave it out, or prepare it")
                 heard: dict[str, list[tuple[str, np.ndarray]]] = {}
                 for several in _batches([examples[i] for i in rng.permutation(len(examples))], 3600 * hours, batch_seconds):
                     encoder.train(rng.random() < 0.5)
@@ -180,6 +178,8 @@ class ModelStage:
                 for lang, recordings in heard.items():
                     found.setdefault(lang, []).append(Snippets(recordings))
         encoder.train(was)
+        if self.config.snippets and not found:
+            raise LauraError(f"snippets: no recording of {', '.join(self.config.snippets)} in the data: prepare one, or leave snippets out")
         return found
 
     def spelling(self, said: str, lang: str, rng: np.random.Generator) -> np.ndarray:

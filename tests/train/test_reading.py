@@ -64,6 +64,7 @@ def test_no_more_is_heard_than_was_asked_for(made):
     assert 1.0 < len(few.rows) * hop < 4.0 < len(all_of_it.rows) * hop
 
 
-def test_a_corpus_that_is_not_there_is_an_error_of_one_line(made):
-    with pytest.raises(LauraError, match="snippets: no recording of 'nobody' in the data"):
-        made("gpt", snippets={"nobody": 1.0})
+def test_corpora_that_are_not_there_are_passed_over_unless_none_is(made):
+    assert list(made("gpt", snippets={"nobody": 1.0, "kathleen": 0.001}).snippets) == ["en"]
+    with pytest.raises(LauraError, match="snippets: no recording of nobody, noone in the data"):
+        made("gpt", snippets={"nobody": 1.0, "noone": 0.5})
