@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lauragpt.codec import Codec, CodecConfig
 from lauragpt.codec.seanet import SEANetConfig
-from lauragpt.engine.laura import Laura
+from lauragpt.engine.api import Laura
 from lauragpt.evaluate.metrics import MissingPackage, need
 
 PACKAGES = ("lauragpt", "torch", "numpy", "transformers")
@@ -114,7 +114,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        codec, notes = laura.core.backend.model.codec, []
+        codec, notes = laura.runtime.backend.model.codec, []
         seanet = seanet_of(codec.config, count(codec.encoder, codec.decoder))
         contenders = [ours(f"{laura.name}, {codec.config.head or codec.config.architecture}", codec), ours("SEANet of ours", seanet)]
         try:

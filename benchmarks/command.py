@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from lauragpt.errors import LauraError
-from lauragpt.evaluate.report import write_whole
+from lauragpt.evaluate.report.tables import write_whole
 
 
 def run(

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from speed import cell, machine
 
+from lauragpt.checkpoint import find_checkpoint
+from lauragpt.engine.api import Laura
 from lauragpt.engine.decoding import Options, Row, decode
-from lauragpt.engine.laura import Laura, find_checkpoint
+from lauragpt.engine.onnx_export import export_graphs
 from lauragpt.evaluate.metrics import need
 from lauragpt.model.gpt import GPTConfig
-from lauragpt.model.laura import LauraModel, load_checkpoint, save_checkpoint
+from lauragpt.model.lauragpt import LauraModel, load_checkpoint, save_checkpoint
 from lauragpt.text import Tokenizer
-from lauragpt.train.graphs import export_graphs
 
 PACKAGES = ("lauragpt", "onnxruntime", "torch", "transformers", "numpy")
 PROMPT, LAURATTS = 24, {"width": 512, "layers": 12, "heads": 8, "kv_heads": 8, "head_width": 64, "ffn": 1376}
@@ -51,10 +52,10 @@ def folders(checkpoint: Path, place: Path) -> dict[str, Path]:
 
 def ours(folder: Path, backend: str, new: int) -> Callable[[np.ndarray], None]:
     """ids (B, n) -> `new` tokens written behind each row."""
-    core = Laura.load(folder, backend=backend).core
+    runtime = Laura.load(folder, backend=backend).runtime
 
     def write(ids: np.ndarray) -> None:
-        done = decode(core.backend.open(None, ids.tolist()), [Row(new, minimum=new)] * len(ids), core.text_mask, core.vocabulary.eos, Options(loop=None))
+        done = decode(runtime.backend.open(None, ids.tolist()), [Row(new, minimum=new)] * len(ids), runtime.text_mask, runtime.vocabulary.eos, Options(loop=None))
         assert all(len(row.ids) == new for row in done)
 
     return write
@@ -133,7 +134,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     with tempfile.TemporaryDirectory() as place:
         made = folders(folder, Path(place))
         laura = Laura.load(next(iter(made.values())))
-        torch.set_num_threads(laura.core.backend.threads)  # the same for all
+        torch.set_num_threads(laura.runtime.backend.threads)  # the same for all
         report = {"checkpoint": folder.name, "quick": quick, "new": new, "runs": runs, "machine": machine(laura, PACKAGES), "limits": limits(quick)}
         report["rows"] = measure(made, batches, new, runs)
     command.write(report, out, "decoding", markdown(report))

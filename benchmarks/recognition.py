@@ -2,7 +2,7 @@
 
 Peers: pocketsphinx as it comes; a Whisper of the size `tiny` (37.8 M) with random weights, in transformers and in CTranslate2, the engine of
 faster-whisper, with weights of 8 bits. What is random writes nonsense, so each writes a fixed number of tokens: it costs what a trained one would.
-And the checkpoint once more with one beam. The peers follow one text alone, which is their quickest way. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
+And the checkpoint once more with one beam. The baselines follow one text alone, which is their quickest way. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
 Out: a table on stdout, recognition.json and recognition.md in a folder.
 """
 
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import command
 import numpy as np
-from speed import cell, machine, material, open_peer
+from speed import cell, machine, material, open_baseline
 
 from lauragpt.audio import SAMPLE_RATE
-from lauragpt.engine.laura import Laura
+from lauragpt.engine.api import Laura
 from lauragpt.evaluate.metrics import MissingPackage, need
 
 PACKAGES = ("lauragpt", "onnxruntime", "torch", "transformers", "ctranslate2", "pocketsphinx", "numpy")
@@ -79,13 +79,13 @@ def whisper(seconds: float, threads: int, place: Path) -> dict[str, Recogniser |
 
 def one_beam(laura: Laura) -> Recogniser:
     """The same with the likeliest letter each time; most of them drafted by the CTC head and checked several at once."""
-    single = Laura(replace(laura.core, beams=1), laura.voices)
+    single = Laura(replace(laura.runtime, beams=1), laura.voices)
     return lambda waves: single.transcribe(waves, lang="en")
 
 
-def measure(laura: Laura, peers: dict[str, Recogniser], batches: tuple[int, ...], seconds: float, runs: int, fewest: int) -> list[dict]:
+def measure(laura: Laura, baselines: dict[str, Recogniser], batches: tuple[int, ...], seconds: float, runs: int, fewest: int) -> list[dict]:
     """Each batch size on at least `fewest` recordings, a batch after the other."""
-    rows, contenders = [], {laura.name: lambda waves: laura.transcribe(waves, lang="en"), f"{laura.name}, 1 beam": one_beam(laura), **peers}
+    rows, contenders = [], {laura.name: lambda waves: laura.transcribe(waves, lang="en"), f"{laura.name}, 1 beam": one_beam(laura), **baselines}
     for batch in batches:
         waves = material("speech", seconds, max(batch, fewest))
 
@@ -118,13 +118,13 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     laura = Laura.load(checkpoint)
     report = {"checkpoint": laura.name, "quick": quick, "item": seconds, "runs": runs, "fewest": fewest, "machine": machine(laura, PACKAGES), "notes": []}
     with tempfile.TemporaryDirectory() as place:
-        peers, alone = whisper(seconds, laura.core.backend.threads, Path(place) / "whisper"), open_peer()
+        baselines, alone = whisper(seconds, laura.runtime.backend.threads, Path(place) / "whisper"), open_baseline()
         if callable(alone):
-            peers["pocketsphinx"] = lambda waves: [alone(wave) for wave in waves]
+            baselines["pocketsphinx"] = lambda waves: [alone(wave) for wave in waves]
         else:
-            peers["pocketsphinx"] = alone
-        report["notes"] = [f"{who} was not measured: {why}" for who, why in peers.items() if isinstance(why, str)]
-        report["rows"] = measure(laura, {who: hear for who, hear in peers.items() if not isinstance(hear, str)}, batches, seconds, runs, fewest)
+            baselines["pocketsphinx"] = alone
+        report["notes"] = [f"{who} was not measured: {why}" for who, why in baselines.items() if isinstance(why, str)]
+        report["rows"] = measure(laura, {who: hear for who, hear in baselines.items() if not isinstance(hear, str)}, batches, seconds, runs, fewest)
     command.write(report, out, "recognition", markdown(report))
     return report
 

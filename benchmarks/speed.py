@@ -27,16 +27,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lauragpt.audio import SAMPLE_RATE
+from lauragpt.cli.demo import SAY, SEED, SNR, TRANSLATE, read_clips
 from lauragpt.data.augment import fit, mix_at_snr, unclip
-from lauragpt.demo import SAY, SEED, SNR, TRANSLATE, read_clips
-from lauragpt.engine.laura import Laura
+from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.metrics import MissingPackage, need
-from lauragpt.evaluate.report import number
+from lauragpt.evaluate.report.tables import number
 
 ITEMS = 8  # inputs a verb is given: one by one, and all in one call
 LONG = 60  # seconds; a longer recording is read once, without a warm-up, which would cost minutes and change nothing
-PEER_LONGEST = 600  # seconds that the peer is given at most: it takes a quarter of real time
+PEER_LONGEST = 600  # seconds that the baseline is given at most: it takes a quarter of real time
 FITTED = 20  # seconds from which on growth is fitted: less is one chunk
 PACKAGES = ("lauragpt", "onnxruntime", "torch", "numpy", "pocketsphinx")
 
@@ -120,8 +120,8 @@ def _in_groups(laura: Laura, ask: Callable, items: list, size: int) -> list:
     return [result for at in range(0, len(items), size) for result in ask(laura, items[at : at + size])]
 
 
-def measure_growth(checkpoint: str, plan: Plan, peer: Callable | str, tick: Callable[[str], None], notes: list[str]) -> list[dict]:
-    """A row a verb and length. Each verb has a process of its own, so that the memory is its own; the peer follows on the same audio."""
+def measure_growth(checkpoint: str, plan: Plan, baseline: Callable | str, tick: Callable[[str], None], notes: list[str]) -> list[dict]:
+    """A row a verb and length. Each verb has a process of its own, so that the memory is its own; the baseline follows on the same audio."""
     rows = []
     for verb in GROWING:
         with ProcessPoolExecutor(1, get_context("spawn")) as child:
@@ -135,12 +135,12 @@ def measure_growth(checkpoint: str, plan: Plan, peer: Callable | str, tick: Call
                     break
                 row = {"verb": verb, "audio_seconds": length, "runs": runs, "seconds": seconds, "real_time_factor": seconds / length}
                 row |= {"peak_mib": peak, "loaded_mib": loaded, "peer_seconds": None, "times_peer": None}
-                if verb == "transcribe" and callable(peer) and length <= PEER_LONGEST:
+                if verb == "transcribe" and callable(baseline) and length <= PEER_LONGEST:
                     tick(f"pocketsphinx, {length} s")
-                    row["peer_seconds"], _ = timed(runs, warm, peer, material("speech", length, 1)[0])
+                    row["peer_seconds"], _ = timed(runs, warm, baseline, material("speech", length, 1)[0])
                     row["times_peer"] = seconds / row["peer_seconds"]
-                elif verb == "transcribe" and not callable(peer):
-                    row["times_peer"] = peer
+                elif verb == "transcribe" and not callable(baseline):
+                    row["times_peer"] = baseline
                 rows.append(row)
     return rows
 
@@ -185,7 +185,7 @@ def peak_mib() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def open_peer() -> Callable[[np.ndarray], str] | str:
+def open_baseline() -> Callable[[np.ndarray], str] | str:
     """pocketsphinx with its own English model, opened once as Laura is; or how to get it."""
     try:
         decoder = need("pocketsphinx").Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
@@ -214,8 +214,8 @@ def machine(laura: Laura, packages: tuple[str, ...] = PACKAGES) -> dict:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "cpu": named[1] if named else platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": laura.core.backend.threads,
-        "device": f"{laura.core.backend.device} ({laura.core.backend.name})", "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "cpu": named[1] if named else platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": laura.runtime.backend.threads,
+        "device": f"{laura.runtime.backend.device} ({laura.runtime.backend.name})", "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.system(), "python": platform.python_version(), "packages": versions,
     }  # fmt: skip
 
@@ -261,8 +261,8 @@ def draw(report: dict, path: Path) -> None:
         held = [(row["audio_seconds"], row["peak_mib"]) for row in rows if row["peak_mib"] is not None]
         if held:
             memory.plot(*zip(*held), "o-", label=verb)
-    if peers := [(row["audio_seconds"], row["peer_seconds"] / row["audio_seconds"]) for row in report["growth"] if row["peer_seconds"]]:
-        times.plot(*zip(*peers), "s--", label="pocketsphinx")
+    if baselines := [(row["audio_seconds"], row["peer_seconds"] / row["audio_seconds"]) for row in report["growth"] if row["peer_seconds"]]:
+        times.plot(*zip(*baselines), "s--", label="pocketsphinx")
     times.set(title="time", ylabel="seconds of computing a second of sound")
     memory.set(title="memory", ylabel="peak MiB")
     for axes in (times, memory):
@@ -283,19 +283,19 @@ def draw(report: dict, path: Path) -> None:
 def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     """Measures, writes the three files, and returns what is in speed.json."""
     command.check_out(out)
-    plan, laura, peer = QUICK if quick else FULL, Laura.load(checkpoint), open_peer()
+    plan, laura, baseline = QUICK if quick else FULL, Laura.load(checkpoint), open_baseline()
     report = {"checkpoint": laura.name, "quick": quick, "seed": SEED, "plan": vars(plan), "machine": machine(laura), "notes": []}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Drawn between measurements only, so that drawing takes nothing from what is timed.
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        task = bar.add_task("", total=2 * len(VERBS) + len(GROWING) * len(plan.lengths) + callable(peer) * sum(length <= PEER_LONGEST for length in plan.lengths))
+        task = bar.add_task("", total=2 * len(VERBS) + len(GROWING) * len(plan.lengths) + callable(baseline) * sum(length <= PEER_LONGEST for length in plan.lengths))
         done = itertools.count()
 
         def tick(name: str) -> None:
             bar.update(task, description=name, completed=next(done), refresh=True)
 
         report["verbs"] = measure_verbs(laura, plan, tick, report["notes"])
-        report["growth"] = measure_growth(checkpoint, plan, peer, tick, report["notes"])
+        report["growth"] = measure_growth(checkpoint, plan, baseline, tick, report["notes"])
     report["notes"] += growth(report["growth"])
     try:
         draw(report, out / "speed.png")

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from lauragpt import Laura
+from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.loader import Waves
 from lauragpt.data.manifest import Example
-from lauragpt.engine.laura import find_checkpoint
 from lauragpt.evaluate.metrics import word_errors
 from lauragpt.evaluate.scorers import digest
-from lauragpt.model.laura import load_checkpoint
+from lauragpt.model.lauragpt import load_checkpoint
 from lauragpt.text import CtcUnits, normalize
 from lauragpt.train.run import read_data
 

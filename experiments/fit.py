@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.loader import Waves
 from lauragpt.data.manifest import Example
-from lauragpt.engine.laura import find_checkpoint
 from lauragpt.evaluate.metrics import character_errors, word_errors
 from lauragpt.evaluate.scorers import digest
-from lauragpt.model.laura import LauraModel, load_checkpoint
+from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.text import CtcUnits
 from lauragpt.train.run import read_data
 

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from timed import train_for
 
+from lauragpt.checkpoint import find_checkpoint
 from lauragpt.codec import Codec
-from lauragpt.engine.laura import find_checkpoint
 from lauragpt.evaluate.judges import in_processes, qualities
-from lauragpt.model.laura import PRESETS, LauraModel, load_checkpoint
+from lauragpt.model.lauragpt import PRESETS, LauraModel, load_checkpoint
+from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
 from lauragpt.train.stages import CodecTraining
 

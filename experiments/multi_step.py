@@ -23,17 +23,17 @@ from timed import train_for
 from torch import Tensor, nn
 
 from lauragpt.audio import SAMPLE_RATE
-from lauragpt.engine.laura import find_checkpoint
+from lauragpt.checkpoint import find_checkpoint
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.judges import in_processes, pocketsphinx_hears, qualities
 from lauragpt.evaluate.run import prompt_of
-from lauragpt.model.laura import LauraModel, load_checkpoint
+from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.text import Tokenizer, normalize
+from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
-from lauragpt.train.vocoder_stage import VocoderStage
+from lauragpt.train.stages.vocoder import VocoderStage
 
 CONFIG = StageConfig(batch_seconds=40, lr=1e-3, warmup=100, weights={"tts": 1, "tts/synth-tts": 1.2})
 

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lauragpt.audio import load_audio
+from lauragpt.checkpoint import find_checkpoint
 from lauragpt.codec.quantizer import kmeans
-from lauragpt.engine.laura import find_checkpoint
-from lauragpt.model.laura import LauraModel, load_checkpoint
+from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 
 VOICES = ("slt", "rms", "awb", "kal16")
 FRAME = 0.04  # seconds

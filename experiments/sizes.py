@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from timed import train_for
 
+from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.loader import weight_of
-from lauragpt.engine.laura import find_checkpoint
-from lauragpt.model.laura import PRESETS, LauraConfig, LauraModel
+from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel
 from lauragpt.text import Tokenizer
+from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
 from lauragpt.train.stages import EncoderStage, GPTStage
 

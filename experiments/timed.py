@@ -7,8 +7,8 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from lauragpt.train import loop
+from lauragpt.train.config import StageConfig
 from lauragpt.train.loop import Stage
-from lauragpt.train.recipe import StageConfig
 
 DECAY = 0.4  # share of the time over which the rate falls
 

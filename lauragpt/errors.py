@@ -6,4 +6,4 @@ class LauraError(Exception):
 
 
 class LauraWarning(UserWarning):
-    """One clear line about what goes on otherwise than was asked for. The command line prints it without saying where in the code it arose."""
+    """One clear line about what goes on otherwise than was asked for. The command line prints it without utterance where in the code it arose."""

@@ -1,6 +1,6 @@
 """Log-mel features as numpy computes them, and what the torch ones (model/features.py) share with them: sizes, window, filters.
 
-Log-mel as Kaldi computes it (no dither): 25 ms frames every 10 ms, DC removed, pre-emphasis .97, Povey window, FFT 512, 80 mel
+Log-mel as Kaldi computes it (no dither): 25 ms frames every 10 ms, DC removed, pre-loss_weight .97, Povey window, FFT 512, 80 mel
 triangles from 20 Hz, log of the power of 16-bit samples; then stacked, FunASR's low-frame-rate front end.
 
 N samples, F 10 ms frames, T stacked frames.

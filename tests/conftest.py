@@ -36,7 +36,7 @@ def loud(codec):
 def debug_checkpoint(tmp_path_factory):
     """The folder of a checkpoint of the `debug` preset, with one named voice."""
     from lauragpt.audio import save_audio
-    from lauragpt.model.laura import PRESETS, LauraModel, save_checkpoint
+    from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
     from lauragpt.text import Tokenizer
 
     folder = tmp_path_factory.mktemp("checkpoints") / "debug"

@@ -110,11 +110,11 @@ def test_the_median_counts_and_the_warm_up_does_not(speed, monkeypatch):
 
 def test_a_missing_peer_says_how_to_get_it_and_the_rest_goes_on(speed, debug_checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
-    peer, notes = speed.open_peer(), []
-    assert "pip install pocketsphinx" in peer
-    rows = speed.measure_growth(str(debug_checkpoint), speed.Plan(1.0, (1,), 1), peer, lambda name: None, notes)
+    baseline, notes = speed.open_baseline(), []
+    assert "pip install pocketsphinx" in baseline
+    rows = speed.measure_growth(str(debug_checkpoint), speed.Plan(1.0, (1,), 1), baseline, lambda name: None, notes)
     assert [row["verb"] for row in rows] == ["transcribe", "enhance"] and not notes
-    assert rows[0]["times_peer"] == peer and rows[0]["peer_seconds"] is None and rows[1]["times_peer"] is None
+    assert rows[0]["times_peer"] == baseline and rows[0]["peer_seconds"] is None and rows[1]["times_peer"] is None
     assert all(positive(row["seconds"]) for row in rows)
 
 
@@ -172,7 +172,7 @@ def test_a_process_that_is_killed_is_a_note_and_the_next_verb_is_measured(speed,
 
     monkeypatch.setattr(speed, "ProcessPoolExecutor", Pool)
     notes = []
-    rows = speed.measure_growth("any", speed.FULL, "no peer", lambda name: None, notes)
+    rows = speed.measure_growth("any", speed.FULL, "no baseline", lambda name: None, notes)
     assert [row["audio_seconds"] for row in rows] == [1, 5, 20, 60, 1, 5, 20, 60, 300, 600, 1800, 3600]
     assert [row["runs"] for row in rows if row["audio_seconds"] > 60] == [1] * 4
     assert len(notes) == 1 and "transcribe was not measured from 300 s on" in notes[0]

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from lauragpt.cli import app
+from lauragpt.cli.app import app
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_a_missing_checkpoint_is_one_line(run, good):
 
 def test_help_is_quick_and_has_examples():
 
-    code = "import sys; from lauragpt.cli import app; sys.argv = ['laura', '--help']\ntry: app()\nfinally: assert 'torch' not in sys.modules"
+    code = "import sys; from lauragpt.cli.app import app; sys.argv = ['laura', '--help']\ntry: app()\nfinally: assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "transcribe" in done.stdout
     for verb in "transcribe translate speak enhance caption emotion understand chain prepare synth train export replay eval".split():
@@ -301,8 +301,8 @@ def test_an_unsure_answer_is_left_out_when_asked_so(run, good):
     for verb in ("transcribe", "caption", "emotion", "understand"):
         sure = json.loads(run(verb, good, "--format", "json").stdout)
         unsure = json.loads(run(verb, good, "--format", "json", "--min-confidence", 1).stdout)
-        assert unsure["text"] == "" and unsure["receipt"]["withheld"] >= 1 if sure["text"] else "withheld" not in unsure["receipt"]
-        assert "withheld" not in sure["receipt"]
+        assert unsure["text"] == "" and unsure["receipt"]["rejected"] >= 1 if sure["text"] else "rejected" not in unsure["receipt"]
+        assert "rejected" not in sure["receipt"]
     assert run("transcribe", good, "--min-confidence", 2).exit_code == 2
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from lauragpt.demo import CHAIN, RECORDINGS, plan, read_clips, run_demo
-from lauragpt.engine.laura import Laura
+from lauragpt.cli.demo import CHAIN, RECORDINGS, plan, read_clips, run_demo
+from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
-from lauragpt.pages import COLOURS, compare, png, spectrogram
+from lauragpt.evaluate.report.figures import COLOURS, compare, png, spectrogram
 
 
 def read_png(data: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +154,7 @@ def test_players_hold_the_sound_that_was_made(shown):
 def test_a_plain_install_has_all_that_the_demo_needs(tmp_path):
     """It runs without the packages of the extras, torch among them."""
     lacking = ("torch", "accelerate", "tensorboard", "onnx", "jiwer", "whisper_normalizer", "sacrebleu", "pystoi", "pesq", "pocketsphinx", "matplotlib", "transformers")
-    program = f"import sys; sys.modules.update(dict.fromkeys({lacking})); from lauragpt.cli import app; app(['demo', '-o', 'made'])"
+    program = f"import sys; sys.modules.update(dict.fromkeys({lacking})); from lauragpt.cli.app import app; app(['demo', '-o', 'made'])"
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "made" / "index.html").stat().st_size > 100_000 and len(list((tmp_path / "made").glob("*.wav"))) > 2

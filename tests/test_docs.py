@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lauragpt.demo import RECORDINGS
+from lauragpt.cli.demo import RECORDINGS
 from lauragpt.errors import LauraError
-from lauragpt.model.laura import load_checkpoint
+from lauragpt.model.lauragpt import load_checkpoint
 from lauragpt.tasks import TASKS, Task, add_task
 
 PAGE = (Path(__file__).parents[1] / "docs" / "new-task.md").read_text(encoding="utf-8")

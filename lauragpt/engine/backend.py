@@ -11,20 +11,20 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from lauragpt.model.clock import Clock
-from lauragpt.model.sequence import PACE
+from lauragpt.ctc import CtcAligner
+from lauragpt.sequence import PACE
 
 
 @dataclass
-class Encoded:
+class EncoderOutput:
     """Audio as the GPT reads it. Frames from `lengths[b]` on are padding."""
 
     embeddings: np.ndarray  # (B, T, D) float32
     lengths: np.ndarray  # (B,) int64, frames
     ctc_log_probs: np.ndarray  # (B, T, U) float32
 
-    def rows(self, rows: list[int]) -> "Encoded":
-        return Encoded(self.embeddings[rows], self.lengths[rows], self.ctc_log_probs[rows])
+    def rows(self, rows: list[int]) -> "EncoderOutput":
+        return EncoderOutput(self.embeddings[rows], self.lengths[rows], self.ctc_log_probs[rows])
 
 
 class Spoken(NamedTuple):
@@ -59,13 +59,13 @@ class Backend(Protocol):
     threads: int  # that a computation is shared by
     frame: float  # seconds from one of the encoder's frames to the next
 
-    def encode(self, waves: list[np.ndarray]) -> Encoded: ...
+    def encode(self, waves: list[np.ndarray]) -> EncoderOutput: ...
 
     def open(
-        self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None, clocks: list[Clock] | None = None
+        self, encoded: EncoderOutput | None, ids: list[list[int]], paces: list[float] | None = None, aligners: list[CtcAligner] | None = None
     ) -> Session:
         """Prefill: row b reads its audio frames, if any, then ids[b]; rows may be of uneven length, none may be empty. paces: audio
-        tokens that each row's letters are to take, where it speaks (`Vocabulary.times`). clocks: when what each row writes is said, where
+        tokens that each row's letters are to take, where it speaks (`Vocabulary.times`). aligners: when what each row writes is said, where
         it writes down what it hears."""
         ...
 

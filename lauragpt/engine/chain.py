@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lauragpt.engine import speech
+from lauragpt.engine import synthesise
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
 from lauragpt.tasks import check_lang
 
 if TYPE_CHECKING:
-    from lauragpt.engine.laura import Laura
+    from lauragpt.engine.api import Laura
 
 # verb -> (kinds it takes, kind it gives)
 VERBS = {
@@ -92,12 +92,12 @@ def _speak(
     laura: "Laura", waves: list[np.ndarray], texts: list[str], heard: list[str | None], lang: str, seed: int, temperature: float, top_k: int
 ) -> list[Result]:
     """`speak` in the voice of each input; where nothing was said, an empty recording, since there is nothing to say."""
-    said = [index for index, text in enumerate(texts) if speech.sentences_of(text, lang)]
+    said = [index for index, text in enumerate(texts) if synthesise.sentences_of(text, lang)]
     voices = laura.voices_of([waves[i] for i in said], [heard[i] for i in said])
     spoken = laura.speak(
         [texts[i] for i in said], lang=lang, voice=voices, seed=seed, temperature=temperature, top_k=top_k
     ) if said else []
-    results = [speech.nothing(laura.core, lang) for _ in texts]
+    results = [synthesise.nothing(laura.runtime, lang) for _ in texts]
     for index, result in zip(said, spoken):
         results[index] = result
     return results

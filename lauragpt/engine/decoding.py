@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lauragpt.ctc import TokenAligner
 from lauragpt.engine.backend import Session
 from lauragpt.errors import LauraError
-from lauragpt.model.clock import Follower
 
 
 @dataclass(frozen=True)
@@ -149,15 +149,15 @@ class Draft:
     FEWEST, MOST = 1, 16  # tokens of the draft that are read at once
 
     def __init__(self, ids: list[int]):
-        self.ids, self.follower, self.size = ids, Follower(ids), self.FEWEST
+        self.ids, self.aligner, self.size = ids, TokenAligner(ids), self.FEWEST
 
     def wrote(self, token: int) -> None:
-        expected = self.follower.expected
-        right = self.follower.wrote(token) == (expected, True)
+        expected = self.aligner.expected
+        right = self.aligner.wrote(token) == (expected, True)
         self.size = min(self.MOST, self.size + 1) if right else self.FEWEST
 
     def ahead(self) -> list[int]:
-        return self.ids[self.follower.expected : self.follower.expected + self.size]
+        return self.ids[self.aligner.expected : self.aligner.expected + self.size]
 
 
 def choose_one(session: Session, allowed: list[int]) -> list[int]:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lauragpt.engine.backend import Encoded, Spoken
-from lauragpt.engine.onnx_graphs import Graphs
+from lauragpt.ctc import CtcAligner, picked, times_said
+from lauragpt.engine.backend import EncoderOutput, Spoken
+from lauragpt.engine.onnx_weights import Graphs
 from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.features import FeatureConfig, NumpyFeatures
-from lauragpt.model.clock import Clock, picked, times_said
-from lauragpt.model.sequence import PACE, Vocabulary
+from lauragpt.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
 ROOM = 64  # slots by which a cache grows
@@ -25,9 +25,9 @@ PLACES = 512  # rows * longest that the encoder, the GPT before it writes, and t
 
 
 class OnnxSession:
-    def __init__(self, backend: "OnnxBackend", rows: list[tuple[np.ndarray, list[int], float]], clocks: list[Clock] | None):
+    def __init__(self, backend: "OnnxBackend", rows: list[tuple[np.ndarray, list[int], float]], aligners: list[CtcAligner] | None):
         """rows: a row's frames (T, D), its ids, the pace of what it speaks."""
-        self.backend, vocabulary, self.clocks = backend, backend.vocabulary, clocks
+        self.backend, vocabulary, self.aligners = backend, backend.vocabulary, aligners
         self.lengths = self.begun = np.array([len(frames) + len(ids) for frames, ids, _ in rows])
         self._audio, self._other = np.array([vocabulary.ahead(ids, len(f), pace) for f, ids, pace in rows]).T[..., None]  # (B, 1) each
         self._source = np.arange(len(rows))  # which of the rows it was opened with each is a copy of
@@ -49,10 +49,10 @@ class OnnxSession:
         ids = np.asarray(ids)
         B, n = ids.shape
         positions = self.lengths[:, None] + np.arange(n)
-        if self.clocks is None:
+        if self.aligners is None:
             times = (positions + np.where(self.backend.vocabulary.sounds(ids), self._audio, self._other)).astype(np.float32)
         else:
-            times = np.array(times_said(self.clocks, (self.lengths - self.begun).tolist(), ids.tolist()), dtype=np.float32)
+            times = np.array(times_said(self.aligners, (self.lengths - self.begun).tolist(), ids.tolist()), dtype=np.float32)
         logits, new = self._run(self.backend.table[ids], times, self.lengths, np.tile(np.arange(n), (B, 1)), self.cache)
         short = int(self.lengths.max()) + n - self.cache.shape[3]
         if short > 0:
@@ -76,7 +76,7 @@ class OnnxSession:
             self.cache = np.take(self.cache, rows, axis=1)  # in order in memory, or each step would copy it
         self._source = source
         self.lengths, self.begun, self.logits = self.lengths[rows], self.begun[rows], self.logits[rows]
-        self.clocks = picked(self.clocks, rows)
+        self.aligners = picked(self.aligners, rows)
         self._audio, self._other = self._audio[rows], self._other[rows]
 
 
@@ -116,21 +116,21 @@ class OnnxBackend:
         """Of each layer's keys and values in turn."""
         return len(self.cache_names), rows, self.heads, slots, self.head_width
 
-    def encode(self, waves: list[np.ndarray]) -> Encoded:
+    def encode(self, waves: list[np.ndarray]) -> EncoderOutput:
         features = [self.features(wave) for wave in waves]
         lengths = np.array([len(row) for row in features])
         heard = [self.run("listen", {"features": padded(features[part]), "lengths": lengths[part]}) for part in parts(lengths.tolist(), PLACES)]
         frames, ctc = (padded([row for rows in each for row in rows]) for each in zip(*heard))
-        return Encoded(frames, lengths, ctc)
+        return EncoderOutput(frames, lengths, ctc)
 
     def open(
-        self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None, clocks: list[Clock] | None = None
+        self, encoded: EncoderOutput | None, ids: list[list[int]], paces: list[float] | None = None, aligners: list[CtcAligner] | None = None
     ) -> OnnxSession:
         if encoded is None:
             frames = [np.zeros((0, self.table.shape[1]), dtype=np.float32)] * len(ids)
         else:
             frames = [row[:length] for row, length in zip(encoded.embeddings, encoded.lengths)]
-        return OnnxSession(self, list(zip(frames, ids, paces or [PACE] * len(ids))), clocks)
+        return OnnxSession(self, list(zip(frames, ids, paces or [PACE] * len(ids))), aligners)
 
     def vocode(
         self,

@@ -16,7 +16,7 @@ from lauragpt.result import Result
 from lauragpt.tasks import TASKS
 
 if TYPE_CHECKING:
-    from lauragpt.engine.laura import Laura
+    from lauragpt.engine.api import Laura
 
 STEP = 2 / 32768  # what two sounds may differ by that went through a file of 16 bits
 LOSSY = (".ogg",)  # of such a file only the length can be compared
@@ -29,13 +29,13 @@ def replay(laura: "Laura", row: dict) -> list[str]:
     receipt = row.get("receipt")
     if not isinstance(receipt, dict) or row.get("task") not in TASKS:
         raise LauraError("no answer with a receipt: give the lines that --format json wrote")
-    own = (laura.core.model, laura.core.weights)
+    own = (laura.runtime.info.name, laura.runtime.info.weights)
     if (receipt.get("model"), receipt.get("weights")) != own:
         raise LauraError(f"the answer is of {receipt.get('model')} with weights {receipt.get('weights')}, this is {own[0]} with {own[1]}: name it with --model")
     if row.get("text") is None and row.get("audio") is None:
         raise LauraError("the answer has neither text nor a file of sound: there is nothing to compare")
-    if isinstance(beams := receipt.get("beams", 1), int) and beams != laura.core.beams:
-        laura = type(laura)(replace(laura.core, beams=beams), laura.voices)
+    if isinstance(beams := receipt.get("beams", 1), int) and beams != laura.runtime.beams:
+        laura = type(laura)(replace(laura.runtime, beams=beams), laura.voices)
     now = _again(laura, row, receipt)
     plain = json.loads(now.to_json())
     differing = [f"{name}: {plain.get(name)!r}, it was {row[name]!r}" for name in FIELDS if name in row and not _alike(plain.get(name), row[name])]

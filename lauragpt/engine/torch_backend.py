@@ -14,18 +14,18 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lauragpt.engine.backend import Encoded, Spoken
+from lauragpt.ctc import CtcAligner, picked, times_said
+from lauragpt.engine.backend import EncoderOutput, Spoken
 from lauragpt.errors import LauraError
-from lauragpt.model.clock import Clock, picked, times_said
 from lauragpt.model.gpt import GPTConfig
-from lauragpt.model.laura import LauraModel, load_checkpoint
-from lauragpt.model.sequence import PACE, Vocabulary
+from lauragpt.model.lauragpt import LauraModel, load_checkpoint
+from lauragpt.sequence import PACE
 from lauragpt.streaming import predicted
 
 ROOM = 64  # slots: a cache has a multiple of it
 
 
-def open_torch(folder: Path, device: str | None, config: dict, compile: bool = False) -> tuple["TorchBackend", Vocabulary]:
+def open_torch(folder: Path, device: str | None, config: dict, compile: bool = False) -> "TorchBackend":
     """A folder's model on a device. LauraError when it is damaged, foreign, or was trained on the tokens of another codec."""
     where = pick_device(device)
     try:
@@ -41,7 +41,7 @@ def open_torch(folder: Path, device: str | None, config: dict, compile: bool = F
         raise LauraError(
             f"{folder} was trained on the tokens of codec {promised}, but holds codec {found}: use the codec it was trained with"
         )
-    return backend, model.vocabulary
+    return backend
 
 
 def pick_device(device: str | None) -> torch.device:
@@ -76,9 +76,9 @@ class Cache:
 class TorchSession:
     """Rows in progress. What the GPT needs: `gpt(embeddings (B, n, D), positions (B, n), cache, times (B, n)) -> logits (B, n, V)`."""
 
-    def __init__(self, model: LauraModel, rows: list[tuple[Tensor, list[int], float]], clocks: list[Clock] | None):
+    def __init__(self, model: LauraModel, rows: list[tuple[Tensor, list[int], float]], aligners: list[CtcAligner] | None):
         """rows: a row's frames (T, D), its ids, the pace of what it speaks."""
-        vocabulary, self.model, self.cache, self.clocks, device = model.vocabulary, model, Cache(model.config.gpt), clocks, rows[0][0].device
+        vocabulary, self.model, self.cache, self.aligners, device = model.vocabulary, model, Cache(model.config.gpt), aligners, rows[0][0].device
         embeddings = [torch.cat([frames, model.gpt.embed(torch.tensor(ids, device=device))]) for frames, ids, _ in rows]
         times = [torch.tensor([*range(len(frames)), *vocabulary.times(ids, len(frames), pace)]) for frames, ids, pace in rows]
         self._lengths = self._begun = torch.tensor([len(row) for row in embeddings], device=device)
@@ -98,10 +98,10 @@ class TorchSession:
     def extend(self, ids: np.ndarray) -> np.ndarray:
         new = torch.as_tensor(np.asarray(ids), dtype=torch.long, device=self._lengths.device)  # (B, n)
         positions = self._lengths[:, None] + torch.arange(new.shape[1], device=new.device)
-        if self.clocks is None:
+        if self.aligners is None:
             times = positions + torch.where(self.model.vocabulary.sounds(new), self._audio, self._other)
         else:
-            times = torch.tensor(times_said(self.clocks, (self._lengths - self._begun).tolist(), new.tolist()), device=new.device)
+            times = torch.tensor(times_said(self.aligners, (self._lengths - self._begun).tolist(), new.tolist()), device=new.device)
         with torch.inference_mode():
             logits = _numpy(self.model.gpt(self.model.gpt.embed(new), positions, self.cache, times.float()))
         self._lengths = self._lengths + new.shape[1]
@@ -117,7 +117,7 @@ class TorchSession:
         self.cache.select(kept)
         self._lengths, self.logits = self._lengths[kept], self.logits[rows]
         self._audio, self._other, self._begun = self._audio[kept], self._other[kept], self._begun[kept]
-        self.clocks = picked(self.clocks, rows)
+        self.aligners = picked(self.aligners, rows)
 
 
 class TorchBackend:
@@ -135,20 +135,20 @@ class TorchBackend:
         self.look_ahead = model.config.vocoder.layers * model.config.vocoder.look_ahead
 
     @torch.inference_mode()
-    def encode(self, waves: list[np.ndarray]) -> Encoded:
+    def encode(self, waves: list[np.ndarray]) -> EncoderOutput:
         padded, lengths = self._waves(waves)
         heard = self.model.encode(padded, lengths)  # embeddings (B, T, D), lengths (B,), ctc_log_probs (B, T, U)
-        return Encoded(_numpy(heard.embeddings), heard.lengths.cpu().numpy(), _numpy(heard.ctc_log_probs))
+        return EncoderOutput(_numpy(heard.embeddings), heard.lengths.cpu().numpy(), _numpy(heard.ctc_log_probs))
 
     @torch.inference_mode()
     def open(
-        self, encoded: Encoded | None, ids: list[list[int]], paces: list[float] | None = None, clocks: list[Clock] | None = None
+        self, encoded: EncoderOutput | None, ids: list[list[int]], paces: list[float] | None = None, aligners: list[CtcAligner] | None = None
     ) -> TorchSession:
         if encoded is None:
             frames = [torch.zeros(0, self.model.config.gpt.width, device=self.device)] * len(ids)
         else:
             frames = [torch.from_numpy(e[:n]).to(self.device) for e, n in zip(encoded.embeddings, encoded.lengths)]
-        return TorchSession(self.model, list(zip(frames, ids, paces or [PACE] * len(ids))), clocks)
+        return TorchSession(self.model, list(zip(frames, ids, paces or [PACE] * len(ids))), aligners)
 
     @torch.inference_mode()
     def vocode(

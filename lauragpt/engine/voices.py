@@ -12,7 +12,7 @@ import numpy as np
 
 from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.engine.backend import Backend
-from lauragpt.engine.longform import is_silent, quietest
+from lauragpt.engine.chunking import is_silent, quietest
 from lauragpt.errors import LauraError
 from lauragpt.text import normalize
 

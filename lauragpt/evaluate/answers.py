@@ -21,7 +21,7 @@ from lauragpt.errors import LauraError
 
 @dataclass
 class Answer:
-    """`variant`: which of several answers to one example this is: a voice, a rung of enhancement; "" where there is one."""
+    """`variant`: which of several answers to one example this is: a voice, a variant of enhancement; "" where there is one."""
 
     variant: str = ""
     text: str = ""  # what was written; of speech, what a recogniser heard

@@ -58,7 +58,7 @@ def _grams(words: list[str], n: int) -> list[tuple[str, ...]]:
 
 
 def _clipped_cosine(heard: dict[tuple[str, ...], float], truth: dict[tuple[str, ...], float]) -> float:
-    """Clipped, so that saying a word of the reference more often than the reference does gains nothing."""
+    """Clipped, so that utterance a word of the reference more often than the reference does gains nothing."""
     dot = sum(min(heard[gram], truth[gram]) * truth[gram] for gram in heard.keys() & truth.keys())
     return dot / (math.hypot(*heard.values()) * math.hypot(*truth.values())) if dot else 0.0
 

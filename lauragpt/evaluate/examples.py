@@ -17,11 +17,11 @@ import soundfile
 from lauragpt.audio import SAMPLE_RATE, check_wave, load_audio
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
+from lauragpt.evaluate.ablation import NOISY
 from lauragpt.evaluate.answers import Answer
-from lauragpt.evaluate.ladder import NOISY
-from lauragpt.evaluate.plots import by_corpus, confidence
-from lauragpt.evaluate.report import Row, number
-from lauragpt.pages import compare, data_uri, spectrogram
+from lauragpt.evaluate.report.figures import compare, data_uri, spectrogram
+from lauragpt.evaluate.report.plots import by_corpus, confidence
+from lauragpt.evaluate.report.tables import Row, number
 
 WORST = 10  # examples a row
 TARGETS = 3  # of several right answers, so many are shown
@@ -65,7 +65,7 @@ def worst_sections(rows: Sequence[Row], sound: Sound, budget: Budget) -> dict[st
 
 
 def noisy_answers(rows: Sequence[Row]) -> dict[tuple[str, str], Answer]:
-    """(corpus, id) -> what enhancement was given: the lowest rung of its ladder."""
+    """(corpus, id) -> what enhancement was given: the lowest variant of its ablation."""
     return {
         (corpus, example.id): answer
         for corpus, group in by_corpus([row for row in rows if row.task == "se"]).items()

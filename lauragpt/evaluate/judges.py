@@ -54,7 +54,7 @@ def pocketsphinx_hears(wave: np.ndarray) -> str:
 
 
 def in_processes(work: Callable, *items: Sequence) -> list:
-    """`map`, a process a core: pocketsphinx and PESQ hold the interpreter while they work. Elsewhere than on Linux, where a process cannot
+    """`map`, a process a runtime: pocketsphinx and PESQ hold the interpreter while they work. Elsewhere than on Linux, where a process cannot
     be copied safely or at all, one after the other."""
     if sys.platform != "linux" or len(items[0]) < 2:
         return list(map(work, *items))

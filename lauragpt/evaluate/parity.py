@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lauragpt.audio import load_audio
+from lauragpt.ctc import CtcAligner
 from lauragpt.data.manifest import Example
-from lauragpt.engine.backend import Backend, Encoded, Session
-from lauragpt.engine.laura import Laura
+from lauragpt.engine.api import Laura
+from lauragpt.engine.backend import Backend, EncoderOutput, Session
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.run import check, make_groups, noise_of, progress_bar, read_split
 from lauragpt.evaluate.scorers import Group
 from lauragpt.evaluate.systems import batches
-from lauragpt.model.clock import Clock
 
 NEAR = 1e-3  # the two best tokens may change places where torch's logits of them differ by no more
 SOUND = 1e-3  # a sample may differ by no more
@@ -80,10 +80,10 @@ def share(different: int, of: int) -> str:
 
 
 @dataclass
-class Twice(Encoded):
+class Twice(EncoderOutput):
     """What one backend heard, and what the other did of the same."""
 
-    other: Encoded | None = None
+    other: EncoderOutput | None = None
 
     def rows(self, rows: list[int]) -> "Twice":
         return Twice(**vars(super().rows(rows)), other=self.other.rows(rows))
@@ -107,11 +107,11 @@ class Shadowed:
         return Twice(**vars(ours), other=theirs)
 
     def open(
-        self, encoded: Twice | None, ids: list[list[int]], paces: list[float] | None = None, clocks: list[Clock] | None = None
+        self, encoded: Twice | None, ids: list[list[int]], paces: list[float] | None = None, aligners: list[CtcAligner] | None = None
     ) -> "ShadowedSession":
         self.settle()
-        theirs = self.other.open(encoded.other if encoded else None, ids, paces, [clock.copy() for clock in clocks] if clocks else None)
-        self.session = ShadowedSession(self.backend.open(encoded, ids, paces, clocks), theirs, self.count)
+        theirs = self.other.open(encoded.other if encoded else None, ids, paces, [aligner.copy() for aligner in aligners] if aligners else None)
+        self.session = ShadowedSession(self.backend.open(encoded, ids, paces, aligners), theirs, self.count)
         return self.session
 
     def settle(self) -> None:
@@ -218,14 +218,14 @@ def parity(
     LauraError where the checkpoint was not exported, torch is missing, or the data are."""
     examples, groups = chosen(data, split, tasks, limit)
     laura, result, noisy = Laura.load(folder, backend="onnx", beams=1), Parity(), noise_of(examples, seed=0)
-    shadowed = Shadowed(laura.core.backend, Laura.load(folder, "cpu", backend="torch").core.backend)
-    laura.core.backend = shadowed
+    shadowed = Shadowed(laura.runtime.backend, Laura.load(folder, "cpu", backend="torch").runtime.backend)
+    laura.runtime.backend = shadowed
     with progress_bar(show) as bar:
         total = bar.add_task("", total=sum(len(group.examples) for group in groups))
         for group in groups:
             bar.update(total, description=f"{group.task} {group.name}")
             shadowed.count = result.rows.setdefault(group.task, Count())
-            for batch in batches(sorted(group.examples, key=lambda e: e.duration), 16) if group.lang in laura.core.langs else ():
+            for batch in batches(sorted(group.examples, key=lambda e: e.duration), 16) if group.lang in laura.runtime.info.langs else ():
                 answer(laura, Group(group.task, group.name, group.lang, batch, len(batch)), noisy)
                 shadowed.settle()
                 bar.advance(total, len(batch))
@@ -240,7 +240,7 @@ def answer(laura: Laura, group: Group, noisy: Callable[[Example, np.ndarray], np
         laura.translate(text=[e.source for e in examples], to=lang)
     elif task == "tts":
         laura.speak([e.source for e in examples], lang=lang)
-        laura.core.backend.codec_decode(laura.core.backend.codec_encode(waves))
+        laura.runtime.backend.codec_decode(laura.runtime.backend.codec_encode(waves))
     elif task == "se":
         laura.enhance([load_audio(e.noisy) if e.noisy else noisy(e, wave) for e, wave in zip(examples, waves, strict=True)])
     else:

@@ -18,14 +18,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.data.augment import NoiseConfig, Noisifier
 from lauragpt.data.manifest import SPLITS, Example, read_manifest
-from lauragpt.engine.laura import Laura
+from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import speaker
 from lauragpt.evaluate.answers import Answers
+from lauragpt.evaluate.baselines import open_baseline
 from lauragpt.evaluate.metrics import MissingPackage
-from lauragpt.evaluate.page import page
-from lauragpt.evaluate.peers import open_peer
-from lauragpt.evaluate.report import Report, Row, against, write_whole
+from lauragpt.evaluate.report.page import page
+from lauragpt.evaluate.report.tables import Report, Row, against, write_whole
 from lauragpt.evaluate.scorers import SCORERS, Bench, Group, digest
 from lauragpt.evaluate.systems import Checkpoint, Given, System, checkpoint_key, read_given
 from lauragpt.evaluate.tally import Score
@@ -56,11 +56,11 @@ NOTES = (
 def evaluate(
     checkpoint: str | Path | Laura = "mini", data: Path = Path("runs/data"), split: str = "dev", tasks: Iterable[str] | None = None,
     limit: int | None = None, out: Path | None = None, seed: int = 0, show: bool = True, hyp: Path | None = None,
-    peers: Iterable[str] = (), other: str | Path | None = None, cache: Path | None = None, device: str | None = None,
+    baselines: Iterable[str] = (), other: str | Path | None = None, cache: Path | None = None, device: str | None = None,
 ) -> Report:  # fmt: skip
     """Measures a checkpoint, or with `hyp` the answers in a file, and, with `show`, prints.
 
-    limit: examples a corpus (see `make_groups`). peers: names that `systems.open_peer` knows, measured on the same files. other: a
+    limit: examples a corpus (see `make_groups`). baselines: names that `systems.open_baseline` knows, measured on the same files. other: a
     checkpoint to compare with, example by example. cache: where answers are kept, so that none is asked for twice; None keeps nothing.
     LauraError for what cannot be measured.
     """
@@ -87,13 +87,13 @@ def evaluate(
     bench = Bench(train, seed)
     answers = Answers(cache / system.key if cache is not None and system.key else None)
     report.rows = measure(bench, system, groups, report, answers, show)
-    for name in peers:
-        peer = open_peer(name)
-        rows = measure(bench, peer, groups, report, Answers(cache / peer.key if cache is not None else None), show)
+    for name in baselines:
+        baseline = open_baseline(name)
+        rows = measure(bench, baseline, groups, report, Answers(cache / baseline.key if cache is not None else None), show)
         for row in report.rows:
             twin = next((r for r in rows if (r.task, r.data) == (row.task, row.data)), None)
             if twin is not None:
-                row.also |= {f"{peer.name} {twin.metric}": twin.score.value, f"{peer.name} x real time": twin.real_time_factor or math.nan}
+                row.also |= {f"{baseline.name} {twin.metric}": twin.score.value, f"{baseline.name} x real time": twin.real_time_factor or math.nan}
     if other is not None:
         second = open_checkpoint(other, examples, seed, device)
         report.notes.append(f"compared with {second.name} ({other}) by paired bootstrap over the examples")
@@ -140,7 +140,7 @@ def measure(bench: Bench, system: System, groups: list[Group], report: Report, a
             why = system.refuses(group.task, group.lang)
             if why:
                 bar.advance(total, len(group.examples))
-                if isinstance(system, Checkpoint):  # a peer is not expected to do every task
+                if isinstance(system, Checkpoint):  # a baseline is not expected to do every task
                     report.failures.append(f"{group.task} {group.name}: {why}")
                 continue
             unknown = [example for example in group.examples if answers.find(example) is None]

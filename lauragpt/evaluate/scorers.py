@@ -14,11 +14,11 @@ import numpy as np
 
 from lauragpt.data.manifest import Example
 from lauragpt.evaluate import metrics
+from lauragpt.evaluate.ablation import COMPARED, NOISY, TRUE
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.counts import calibration, cider_d, entity_f1, slu_f1
 from lauragpt.evaluate.judges import OUTSIDE
-from lauragpt.evaluate.ladder import COMPARED, NOISY, TRUE
-from lauragpt.evaluate.report import Row
+from lauragpt.evaluate.report.tables import Row
 from lauragpt.evaluate.systems import OPUS, REAL
 from lauragpt.evaluate.tally import Tally, mean, ratio
 from lauragpt.tasks import BUILT_IN, text_to_slu
@@ -79,7 +79,7 @@ def loops(answers: Sequence[Answer]) -> float:
     return mean([float(a.finish in ("length", "guard")) for a in answers], 100).total
 
 
-def sureness(answers: Sequence[Answer], right: Sequence[float]) -> dict[str, float | str]:
+def answer_confidence(answers: Sequence[Answer], right: Sequence[float]) -> dict[str, float | str]:
     """Expected calibration error, where there are confidences."""
     known = [(a.confidence, r) for a, r in zip(answers, right, strict=True) if a.confidence is not None]
     return {"ECE %": calibration(*zip(*known)).total} if known else {}
@@ -99,7 +99,7 @@ def asr(bench: Bench, group: Group) -> list[Row]:
     if answers and None not in greedy:
         also["CTC greedy WER %"] = column(lambda: metrics.wer(targets, greedy, group.lang))
     accuracy = [max(0.0, 1 - top / bottom) if bottom else 0.0 for top, bottom in errors.counts]
-    also |= {"loops %": loops(answers)} | sureness(answers, accuracy)
+    also |= {"loops %": loops(answers)} | answer_confidence(answers, accuracy)
     tally, name = (metrics.cer(targets, texts, group.lang), "CER %") if group.lang == "zh" else (errors, "WER %")
     return [group.row(name, tally, bench, floor=100.0, floor_name="empty text", also=also, lower_is_better=True)]
 
@@ -134,7 +134,7 @@ def ser(bench: Bench, group: Group) -> list[Row]:
     label, where = bench.commonest(group)
     right = [float(t == text) for t, text in zip(truth, texts)]
     shares = [Answer(confidence=max(a.scores.values()) if a.scores else a.confidence) for a in answers]
-    also = {"WA %": column(lambda: metrics.wa(truth, texts)), "WF1 %": column(lambda: metrics.wf1(truth, texts))} | sureness(shares, right)
+    also = {"WA %": column(lambda: metrics.wa(truth, texts)), "WF1 %": column(lambda: metrics.wf1(truth, texts))} | answer_confidence(shares, right)
     floor = metrics.ua(truth, [label] * len(truth)).total
     row = group.row("UA %", metrics.ua(truth, texts), bench, floor=floor, floor_name=f"always {label}, the commonest {where}", also=also)
     row.confusion = metrics.confusion(truth, texts)
@@ -157,7 +157,7 @@ def aac(bench: Bench, group: Group) -> list[Row]:
     label = max(counts, key=lambda sound: (counts[sound], sound))
     floor = metrics.wa(sounds, [label] * len(sounds)).total
     tally = metrics.right_sound(sounds, texts)
-    also |= sureness(answers, tally.counts[:, 0])
+    also |= answer_confidence(answers, tally.counts[:, 0])
     return [group.row("right sound %", tally, bench, floor=floor, floor_name=f"always {label}", also=also)]
 
 
@@ -174,7 +174,7 @@ def slu(bench: Bench, group: Group) -> list[Row]:
         "slot F1 % of the floor": column(lambda: entity_f1(truth, [entities(line)] * len(truth))),
         "SLU-F1 %": column(lambda: slu_f1(truth, given)), "loops %": loops(answers),
     }  # fmt: skip
-    also |= sureness(answers, scores.exact.counts[:, 0])
+    also |= answer_confidence(answers, scores.exact.counts[:, 0])
     floor_name = f"always the commonest {where}: {text_to_slu(line)[0]} ..."
     floor = constant.exact.total
     return [group.row("every slot right %", scores.exact, bench, floor=floor, floor_name=floor_name, also=also)]
@@ -188,7 +188,7 @@ def entities(line: str, example: Example | None = None) -> list[tuple[str, str]]
 
 
 def se(bench: Bench, group: Group) -> list[Row]:
-    """The ladder from noisy input to the codec's ceiling. The GPT's row must stand clear of the shuffled one, or its tokens do nothing."""
+    """The ablation from noisy input to the codec's ceiling. The GPT's row must stand clear of the shuffled one, or its tokens do nothing."""
     rows, floor = [], None
     for variant in group.variants():
         examples, answers = group.of(variant)

@@ -1,7 +1,7 @@
-"""Who is asked: a checkpoint, a peer (another recogniser), or a file of anyone's answers. In: examples. Out: `Answer`s, an example at a time.
+"""Who is asked: a checkpoint, a baseline (another recogniser), or a file of anyone's answers. In: examples. Out: `Answer`s, an example at a time.
 
 A system has a name and a key (what its answers depend on beside the example: they are kept under it), says which groups it can answer,
-and answers them in batches. Other recognisers are in peers.py.
+and answers them in batches. Other recognisers are in baselines.py.
 """
 
 import hashlib
@@ -18,15 +18,16 @@ import numpy as np
 
 from lauragpt import __version__
 from lauragpt.audio import SAMPLE_RATE, load_audio
+from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.manifest import Example
+from lauragpt.engine.api import Laura
 from lauragpt.engine.backend import Spoken
-from lauragpt.engine.laura import Laura, find_checkpoint
-from lauragpt.engine.longform import BRIEFEST, HOP, cut
+from lauragpt.engine.chunking import BRIEFEST, HOP, cut
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics
+from lauragpt.evaluate.ablation import MINE, NOISY, SHUFFLED, TRUE, ablation
 from lauragpt.evaluate.answers import Answer, Answers
 from lauragpt.evaluate.judges import OUTSIDE, in_processes, pocketsphinx_hears, qualities, similarity
-from lauragpt.evaluate.ladder import MINE, NOISY, SHUFFLED, TRUE, ladder
 from lauragpt.evaluate.opus import RATES, opus
 from lauragpt.result import Result
 from lauragpt.tasks import TASKS
@@ -68,7 +69,7 @@ class Checkpoint:
         return self.laura.name
 
     def refuses(self, task: str, lang: str) -> str:
-        return "" if lang in self.laura.core.langs else f"{self.name} was not trained on {lang}"
+        return "" if lang in self.laura.runtime.info.langs else f"{self.name} was not trained on {lang}"
 
     def answer(self, examples: list[Example], answers: Answers) -> Answered:
         task, lang = examples[0].task, examples[0].lang
@@ -109,19 +110,19 @@ class Checkpoint:
         return told
 
     def _enhance(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
-        """A rung of the ladder a variant; where it is known what was said, `text` is what was heard of it."""
+        """One answer a variant of the ablation; where it is known what was said, `text` is what was heard of it."""
         told, sounds, clean = [], [], []
         for example, wave in zip(examples, waves):
             noisy = load_audio(example.noisy) if example.noisy else self.noise(example, wave)
             length = min(len(wave), len(noisy))
-            rungs, took = ladder(self.laura, wave[:length], noisy[:length], self.seed)
+            sounds_by_variant, took = ablation(self.laura, wave[:length], noisy[:length], self.seed)
             told.append([
-                Answer(variant, sound=answers.keep(example, variant, rung), audio_seconds=length / SAMPLE_RATE,
+                Answer(variant, sound=answers.keep(example, variant, sound), audio_seconds=length / SAMPLE_RATE,
                        seconds=took if variant == MINE else 0.0)
-                for variant, rung in rungs.items()
+                for variant, sound in sounds_by_variant.items()
             ])  # fmt: skip
-            sounds += rungs.values()
-            clean += [wave[:length]] * len(rungs)
+            sounds += sounds_by_variant.values()
+            clean += [wave[:length]] * len(sounds_by_variant)
         every = [answer for row in told for answer in row]
         for answer, scores in zip(every, in_processes(qualities, clean, sounds), strict=True):
             answer.scores = scores
@@ -143,7 +144,7 @@ class Checkpoint:
 
     def _encode(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
         """A number of quantizers a variant, whose `text` holds the codes of the last of them; then Opus, at each of its rates."""
-        backend, told = self.laura.core.backend, []
+        backend, told = self.laura.runtime.backend, []
         bits = math.log2(backend.codebook_size) * SAMPLE_RATE / HOP / 1000  # kbit/s of a quantizer
         for wave, codes in zip(waves, backend.codec_encode(list(waves))):
             levels = [n for n in LEVELS if n <= len(codes)]
@@ -189,11 +190,11 @@ class Checkpoint:
     def _vocode(self, example: Example, wave: np.ndarray) -> np.ndarray:
         """(N,): what the vocoder makes of a recording's own tokens, given its text and another recording of the speaker. No tokens that
         the GPT may write for `speak` can be heard better."""
-        core, prompt = self.laura.core, self.prompt(example)
-        [codes] = core.backend.codec_encode([wave])
-        letters = core.tokenizer.encode(normalize(example.source, example.lang), TASKS["tts"].letters)
+        runtime, prompt = self.laura.runtime, self.prompt(example)
+        [codes] = runtime.backend.codec_encode([wave])
+        letters = runtime.tokenizer.encode(normalize(example.source, example.lang), TASKS["tts"].letters)
         spoken = Spoken(letters, codes.shape[1] / max(1, len(letters)))
-        [said] = core.backend.vocode([codes[0]], text=[spoken], prompt=[prompt])
+        [said] = runtime.backend.vocode([codes[0]], text=[spoken], prompt=[prompt])
         return said[: len(wave)]
 
 
@@ -273,7 +274,7 @@ def ctc_text(laura: Laura, wave: np.ndarray) -> str:
     """What the encoder's CTC head alone would write, greedily. A column beside the answer, never the answer."""
     units, texts = CtcUnits(), []
     for chunk in cut(wave):
-        encoded = laura.core.backend.encode([wave[chunk.start : chunk.end]])
+        encoded = laura.runtime.backend.encode([wave[chunk.start : chunk.end]])
         texts.append(units.decode(encoded.ctc_log_probs[0, : encoded.lengths[0]].argmax(-1).tolist()))
     return " ".join(text for text in texts if text)
 

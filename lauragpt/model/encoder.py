@@ -27,7 +27,7 @@ class EncoderConfig:
     output: int = 256  # the GPT's width
     units: int = 33  # of the CTC head
     drop_layer: float = 0.0  # stochastic depth of the last layer; it grows linearly from 0 at the first
-    tap: int = 0  # the layer that the GPT hears besides the last; 0 is none
+    intermediate_layer: int = 0  # the layer that the GPT hears besides the last; 0 is none
 
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
@@ -88,7 +88,7 @@ class ConformerLayer(nn.Module):
         return self.norm(x + 0.5 * self.after(x))
 
 
-class Tapped(nn.Module):
+class IntermediateLayer(nn.Module):
     """A middle layer's frames for the GPT, which tell sounds apart better than the last layer's: CTC has made all of those blank.
 
     They are standardised by the mean and deviation that joint training finds when it begins (`measure`): what tells sounds apart is
@@ -113,7 +113,7 @@ class Tapped(nn.Module):
 
 
 @dataclass
-class Heard:
+class EncoderOutput:
     embeddings: Tensor  # (B, T, D) for the GPT
     lengths: Tensor  # (B,) frames
     ctc_log_probs: Tensor  # (B, T, U)
@@ -127,7 +127,7 @@ class Encoder(nn.Module):
         self.input = nn.Linear(config.input, config.width)
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.layers))
         self.output = nn.Linear(config.width, config.output)
-        self.tapped = Tapped(config.width, config.output) if config.tap else None
+        self.intermediate = IntermediateLayer(config.width, config.output) if config.intermediate_layer else None
         self.ctc = nn.Linear(config.width, config.units)
 
     def enter(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,14 +145,14 @@ class Encoder(nn.Module):
             x = layer(x, kept, seen)
         return x
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Heard:
+    def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
         x, kept, seen = self.enter(features, lengths)
-        middle, tapped = None, 0.0
+        middle, intermediate = None, 0.0
         for depth, layer in enumerate(self.layers):
             if not self.training or torch.rand(()).item() >= self.config.drop_layer * depth / len(self.layers):
                 x = layer(x, kept, seen)
             if self.training and depth == len(self.layers) // 2 - 1:
                 middle = self.ctc(x).float().log_softmax(-1)
-            if depth == self.config.tap - 1:
-                tapped = self.tapped(x)
-        return Heard(self.output(x) + tapped, lengths, self.ctc(x).float().log_softmax(-1), middle)
+            if depth == self.config.intermediate_layer - 1:
+                intermediate = self.intermediate(x)
+        return EncoderOutput(self.output(x) + intermediate, lengths, self.ctc(x).float().log_softmax(-1), middle)

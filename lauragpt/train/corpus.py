@@ -12,7 +12,7 @@ import numpy as np
 from lauragpt.data.augment import Noisifier, change_speed, gain
 from lauragpt.data.loader import Waves
 from lauragpt.data.manifest import Example
-from lauragpt.data.orders import Orders
+from lauragpt.data.slu_templates import SluTemplates
 from lauragpt.tasks import TASKS
 from lauragpt.text import CtcUnits, Tokenizer, normalize
 
@@ -26,7 +26,7 @@ class Corpus:
         self.noises = [e.audio for e in train if e.task == "aac"]
         self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(data / f"text.{lang}.txt")]
         orders = [(e.extra["intent"], e.extra["slots"]) for e in train if e.task == "slu" and e.extra.get("slots") and "transcript" not in e.extra]
-        self.orders = Orders(orders) if orders else None
+        self.slu_templates = SluTemplates(orders) if orders else None
         self.speakers: dict[str, list[Example]] = {}
         for example in train:
             if example.task == "tts" and example.speaker:

@@ -8,9 +8,9 @@ from lauragpt.audio import load_audio, save_audio
 from lauragpt.data.corpora import CORPORA
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
-from lauragpt.model.laura import LauraModel, save_checkpoint
+from lauragpt.model.lauragpt import LauraModel, save_checkpoint
 from lauragpt.text import Tokenizer
-from lauragpt.train.recipe import Recipe
+from lauragpt.train.config import Recipe
 
 
 def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: dict[str, Example], corpora: dict[str, str]) -> Path:
@@ -18,7 +18,7 @@ def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: di
     folder, aside = Path(recipe.out) / "export", Path(recipe.out) / "export.part"
     shutil.rmtree(aside, ignore_errors=True)
     commercial = all(CORPORA[name].commercial for name in corpora)
-    save_checkpoint(model, aside, name=recipe.name, langs=["en", "de"], corpora=corpora, commercial=commercial, pieces=recipe.pieces, through=list(recipe.through))
+    save_checkpoint(model, aside, name=recipe.name, langs=["en", "de"], corpora=corpora, commercial=commercial, chunks=recipe.chunks, cascade=list(recipe.cascade))
     tokenizer.save(aside / "tokenizer.json")
     (aside / "voices").mkdir()
     spoken: set[str] = set()  # languages that have their default voice: the first that the recipe names

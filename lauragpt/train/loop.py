@@ -19,8 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from lauragpt.train import checkpoint
-from lauragpt.train.recipe import StageConfig
+from lauragpt.train import state as stage_state
+from lauragpt.train.config import StageConfig
 
 
 class Stage(Protocol):
@@ -50,7 +50,7 @@ def rate(config: StageConfig, step: int) -> float:
 
 def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerator, seed: int = 0, resume: bool = False, until: float | None = None) -> bool:
     """Trains a stage to its last step. False when stopped before (`until` is a time.monotonic()) or interrupted in it."""
-    step = checkpoint.load(folder, stage.modules, stage.optimizers)["step"] if resume and (folder / "state.json").exists() else 0
+    step = stage_state.load(folder, stage.modules, stage.optimizers)["step"] if resume and (folder / "state.json").exists() else 0
     stopped: list[int] = []
     interrupted = False  # in whichever process: whoever interrupts wants the machine back, and not a validation first
     handlers = {n: signal.signal(n, lambda number, frame: stopped.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -68,7 +68,7 @@ def run(stage: Stage, config: StageConfig, folder: Path, accelerator: Accelerato
 
     def save() -> None:
         if accelerator.is_main_process:
-            checkpoint.save(folder, stage.modules, stage.optimizers, {"step": step, "stage": stage.name})
+            stage_state.save(folder, stage.modules, stage.optimizers, {"step": step, "stage": stage.name})
 
     def stop() -> bool:
         """Whether any process was told to stop: all stop at the same step, or those that go on would wait for ever."""

@@ -12,21 +12,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from lauragpt.ctc import CtcAligner
 from lauragpt.data.loader import Plan, seconds_of
 from lauragpt.data.manifest import Example
-from lauragpt.data.snippets import Snippets
-from lauragpt.data.spelling import spelled
+from lauragpt.data.posteriors import PosteriorBank, random_posteriors
 from lauragpt.errors import LauraError
 from lauragpt.features import mel, mel_edges
-from lauragpt.model.clock import Clock
-from lauragpt.model.encoder import Heard
-from lauragpt.model.laura import LauraModel, alike
-from lauragpt.model.sequence import Layout, layout
+from lauragpt.model.encoder import EncoderOutput
+from lauragpt.model.lauragpt import LauraModel, alike
+from lauragpt.sequence import Layout, layout
 from lauragpt.tasks import TASKS
 from lauragpt.text import normalize
+from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.loop import precision
-from lauragpt.train.recipe import StageConfig
 
 Update = Callable[[str, Tensor], object]
 
@@ -36,11 +35,11 @@ def pad(waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     return pad_sequence([torch.from_numpy(np.asarray(w, dtype=np.float32)) for w in waves], batch_first=True), torch.tensor([len(w) for w in waves])
 
 
-def shares_of(layouts: Sequence[Layout], emphasis: Sequence[float] | None = None) -> list[float]:
-    """What each output token counts in the loss, together 1: a sequence of n tokens counts as the root of n times its emphasis, so that a
+def shares_of(layouts: Sequence[Layout], loss_weight: Sequence[float] | None = None) -> list[float]:
+    """What each output token counts in the loss, together 1: a sequence of n tokens counts as the root of n times its loss_weight, so that a
     second of sound, 25 tokens, does not drown an emotion, of whose few tokens one says which it is."""
     counts = [sum(row.targets) for row in layouts]
-    weights = [times * count**0.5 for times, count in zip(emphasis or [1.0] * len(layouts), counts, strict=True)]
+    weights = [times * count**0.5 for times, count in zip(loss_weight or [1.0] * len(layouts), counts, strict=True)]
     return [weight / sum(weights) / count for weight, count in zip(weights, counts, strict=True) for _ in range(count)]
 
 
@@ -106,7 +105,7 @@ class ModelStage:
         self.optimizers = {"model": torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)}
         self.plan = self.make_plan(config.weights)
         self.known: dict[str, np.ndarray] = {}  # tokens by recording
-        self.snippets = self.collect_snippets()
+        self.posterior_bank = self.collect_posterior_banks()
         for layer in model.gpt.layers if config.compile and "gpt" in self.trained else ():
             layer.compile(dynamic=True)
 
@@ -124,8 +123,8 @@ class ModelStage:
     def device(self) -> torch.device:
         return self.model.gpt.embed_tokens.weight.device
 
-    def hear(self, waves: Tensor, samples: Tensor) -> Heard:
-        """(B, N), (B,) -> Heard, in groups of like length: what is padding is hardly computed."""
+    def hear(self, waves: Tensor, samples: Tensor) -> EncoderOutput:
+        """(B, N), (B,) -> EncoderOutput, in groups of like length: what is padding is hardly computed."""
         lengths, bins, order, parts = self.model.features.lengths(samples), self.model.config.features.bins, [], []
         for group in alike(lengths.tolist()):
             features, count = self.model.features(waves[group, : int(samples[group].max())].to(self.device), samples[group].to(self.device))
@@ -139,13 +138,13 @@ class ModelStage:
             rows = [row for part in parts if getattr(part, name) is not None for row in getattr(part, name)]
             return pad_sequence([rows[i] for i in back], batch_first=True) if rows else None
 
-        return Heard(together("embeddings"), lengths.to(self.device), together("ctc_log_probs"), together("middle_log_probs"))
+        return EncoderOutput(together("embeddings"), lengths.to(self.device), together("ctc_log_probs"), together("middle_log_probs"))
 
-    def spell(self, rows: list[Tensor]) -> Tensor:
+    def embed_posteriors(self, rows: list[Tensor]) -> Tensor:
         """Probabilities (T, U) each -> (B, T, D)."""
-        return self.model.spell(pad_sequence(rows, batch_first=True).to(self.device))
+        return self.model.embed_posteriors(pad_sequence(rows, batch_first=True).to(self.device))
 
-    def ctc(self, heard: Heard, texts: Sequence[str], rows: Sequence[int]) -> Tensor:
+    def ctc(self, heard: EncoderOutput, texts: Sequence[str], rows: Sequence[int]) -> Tensor:
         """Mean CTC loss a unit over the rows that have words; the middle layer's counts a third."""
         units = [self.corpus.units.encode(text) for text in texts]
         targets, counts = torch.tensor([u for row in units for u in row]), torch.tensor([len(u) for u in units])
@@ -159,15 +158,15 @@ class ModelStage:
         return loss
 
     @torch.no_grad()
-    def collect_snippets(self, batch_seconds: float = 60.0) -> dict[str, list[Snippets]]:
+    def collect_posterior_banks(self, batch_seconds: float = 60.0) -> dict[str, list[PosteriorBank]]:
         """By language, a corpus each that is in the data: what the CTC head says of recordings as training hears them. It knows them: half are masked, so
         that it errs about as often as it does of others."""
-        found: dict[str, list[Snippets]] = {}
+        found: dict[str, list[PosteriorBank]] = {}
         encoder, rng, was = self.model.encoder, np.random.default_rng((self.seed, self.rank, 3)), self.model.encoder.training
         bf16 = precision(self.device.type == "cuda") == "bf16"
         with torch.random.fork_rng(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             torch.manual_seed(int(rng.integers(2**31)))  # of the masks
-            for corpus, hours in self.config.snippets.items():
+            for corpus, hours in self.config.posterior_bank.items():
                 examples = [e for e in self.corpus.train if e.task == "asr" and e.corpus == corpus and e.targets[0]]
                 heard: dict[str, list[tuple[str, np.ndarray]]] = {}
                 for several in _batches([examples[i] for i in rng.permutation(len(examples))], 3600 * hours, batch_seconds):
@@ -176,44 +175,44 @@ class ModelStage:
                     for e, log_probs, length in zip(several, out.ctc_log_probs.float().cpu().numpy(), out.lengths.tolist(), strict=True):
                         heard.setdefault(e.lang, []).append((e.targets[0], log_probs[:length]))
                 for lang, recordings in heard.items():
-                    found.setdefault(lang, []).append(Snippets(recordings))
+                    found.setdefault(lang, []).append(PosteriorBank(recordings))
         encoder.train(was)
-        if self.config.snippets and not found:
-            raise LauraError(f"snippets: no recording of {', '.join(self.config.snippets)} in the data: prepare one, or leave snippets out")
+        if self.config.posterior_bank and not found:
+            raise LauraError(f"posterior_bank: no recording of {', '.join(self.config.posterior_bank)} in the data: prepare one, or leave posterior_bank out")
         return found
 
-    def spelling(self, said: str, lang: str, rng: np.random.Generator) -> np.ndarray:
+    def posteriors(self, said: str, lang: str, rng: np.random.Generator) -> np.ndarray:
         """What the CTC head might say of a text in spoken form, (T, U)."""
-        units, heard = self.corpus.units.encode(said), self.snippets.get(lang)
+        units, heard = self.corpus.units.encode(said), self.posterior_bank.get(lang)
         if not heard:
-            return spelled(units, rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
+            return random_posteriors(units, rng, worst=float(rng.choice((0.0, 0.15, 0.4))))
         chances = np.array([len(one.rows) for one in heard], dtype=float)
-        return heard[int(rng.choice(len(heard), p=chances / chances.sum()))].spelled(units, rng)
+        return heard[int(rng.choice(len(heard), p=chances / chances.sum()))].sample(units, rng)
 
     def reading(self, task: str, lang: str, said: str, target: str, rng: np.random.Generator, spoken: str | None = None) -> tuple[Layout, np.ndarray]:
         """The layout of `target` after the frames (T, U) that spell `said`, in the target's language or `spoken`."""
-        frames = self.spelling(said, spoken or lang, rng)
+        frames = self.posteriors(said, spoken or lang, rng)
         row = layout(self.model.vocabulary, task, lang, self.corpus.write(task, target), len(frames))
-        return self.clocked(row, task, frames.argmax(1)), frames
+        return self.align_letters(row, task, frames.argmax(1)), frames
 
-    def overheard(self, example: Example, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray] | None:
+    def inject_text(self, example: Example, target: str, rng: np.random.Generator) -> tuple[Layout, np.ndarray] | None:
         """Now and then a pair to be translated as if its source were spoken. Pairs whose target is in lower case are left as text, since speech is
         translated into text with capitals."""
         small = target == target.lower() != target.upper()  # some scripts have no capitals
-        if example.task != "mt" or small or rng.random() >= self.config.overheard:
+        if example.task != "mt" or small or rng.random() >= self.config.text_injection:
             return None
         return self.reading("s2tt", example.lang, normalize(example.source, example.source_lang), target, rng, example.source_lang)
 
     def transcript(self, said: str, lang: str, rng: np.random.Generator) -> str:
         """What might be written down of what is said: some letters wrong, lost or added, by chance."""
-        frames = self.spelling(said, lang, rng)
+        frames = self.posteriors(said, lang, rng)
         return " ".join(self.corpus.units.decode(frames.argmax(1).tolist()).split()) or said
 
-    def clocked(self, row: Layout, task: str, best: np.ndarray) -> Layout:
+    def align_letters(self, row: Layout, task: str, best: np.ndarray) -> Layout:
         """A transcript's letters at the times at which they are said, by the best CTC unit of each frame."""
-        if not (self.model.config.clock and TASKS[task].output == "text" and TASKS[task].letters):
+        if not (self.model.config.time_aligned and TASKS[task].output == "text" and TASKS[task].letters):
             return row
-        return replace(row, said=tuple(Clock.of(self.corpus.tokenizer, best.tolist()).times(0, row.ids[2:-1])))
+        return replace(row, said=tuple(CtcAligner.of(self.corpus.tokenizer, best.tolist()).times(0, row.ids[2:-1])))
 
     def speech(self, example: Example, rng: np.random.Generator) -> Layout:
         """A text to be spoken, now and then behind another utterance of the speaker, which goes on in the same voice."""

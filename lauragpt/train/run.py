@@ -10,18 +10,18 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from lauragpt.checkpoint import find_checkpoint, read_config
 from lauragpt.codec import CodecConfig
 from lauragpt.data.corpora import CORPORA, prepare
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.data.synth import synthesize
-from lauragpt.engine.laura import find_checkpoint
 from lauragpt.errors import LauraError
-from lauragpt.model.laura import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_new_rows
+from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_new_rows
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop
+from lauragpt.train.config import STAGES, Recipe, load_recipe
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.export import export
-from lauragpt.train.recipe import STAGES, Recipe, load_recipe
 from lauragpt.train.stages import STAGE_CLASSES
 
 TOKENIZER_LINES = 120_000
@@ -71,7 +71,7 @@ def check_open(recipe: Recipe, examples: list[Example]) -> None:
     if closed:
         why = "open_only trains on nothing that forbids commercial use, or of which no licence is known"
         raise LauraError(f"{recipe.data} holds {', '.join(closed)}, and {why}: choose another `data`")
-    if recipe.init and not json.loads((find_checkpoint(recipe.init) / "config.json").read_text(encoding="utf-8")).get("commercial"):
+    if recipe.init and not read_config(find_checkpoint(recipe.init)).get("commercial"):
         raise LauraError(f"init: {recipe.init} was trained on sets that forbid commercial use, and open_only wants none: leave it out")
 
 
@@ -120,12 +120,12 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
     if start is not None and "codec" not in recipe.stages and not recipe.codec_sizes:
         config = replace(config, codec=start.config.codec)  # nothing trains another: its tokens are what the GPT knows
     if start is not None:
-        config = replace(config, clock=config.clock and (start.config.clock or recipe.clock))
+        config = replace(config, time_aligned=config.time_aligned and (start.config.time_aligned or recipe.time_aligned))
         if "gpt" not in recipe.stages:
-            config = replace(config, spelling_power=start.config.spelling_power)  # nothing teaches it to read otherwise
+            config = replace(config, posterior_temperature=start.config.posterior_temperature)  # nothing teaches it to read otherwise
     model = LauraModel(config)
     if start is not None:
-        if replace(start.config, codec=model.config.codec, clock=model.config.clock, spelling_power=model.config.spelling_power) != model.config:
+        if replace(start.config, codec=model.config.codec, time_aligned=model.config.time_aligned, posterior_temperature=model.config.posterior_temperature) != model.config:
             raise LauraError(f"init: {recipe.init} is not of the sizes of preset {recipe.preset!r}: choose a checkpoint of that preset")
         for name, part in start.named_children():
             if name != "codec" or start.config.codec == model.config.codec:
@@ -134,7 +134,7 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
         path = Path(recipe.out) / name / "model.safetensors"
         if path.exists():
             state = load_file(path)
-            for part in {key.partition(".")[0] for key in state} & {"codec", "encoder", "spelling", "gpt", "vocoder"}:
+            for part in {key.partition(".")[0] for key in state} & {"codec", "encoder", "posterior_embedding", "gpt", "vocoder"}:
                 own = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{part}.")}
                 try:
                     getattr(model, part).load_state_dict(with_new_rows(own, getattr(model, part)))
@@ -145,8 +145,8 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
 
 def finished(recipe: Recipe) -> LauraModel:
     """What the stages have made, averaged with what they started from as `keep` says."""
-    model, start = assemble(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.keep else None
-    for name, share in recipe.keep.items():
+    model, start = assemble(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.interpolate else None
+    for name, share in recipe.interpolate.items():
         made, before = getattr(model, name).state_dict(), getattr(start, name).state_dict()
         getattr(model, name).load_state_dict({k: v.lerp(before[k], share) if v.is_floating_point() else v for k, v in made.items()})
     return model
@@ -154,12 +154,12 @@ def finished(recipe: Recipe) -> LauraModel:
 
 def check_keep(recipe: Recipe) -> None:
     """LauraError where `keep` names what cannot be averaged."""
-    parts = ("encoder", "spelling", "gpt", "vocoder")
-    if recipe.keep and not recipe.init:
-        raise LauraError("keep: there is nothing to keep of without init: give a checkpoint there, or leave keep out")
-    for name, share in recipe.keep.items():
+    parts = ("encoder", "posterior_embedding", "gpt", "vocoder")
+    if recipe.interpolate and not recipe.init:
+        raise LauraError("interpolate: there is nothing to keep of without init: give a checkpoint there, or leave interpolate out")
+    for name, share in recipe.interpolate.items():
         if name not in parts or not isinstance(share, (int, float)) or not 0 <= share <= 1:
-            raise LauraError(f"keep: {name}: {share}: give shares of 0 to 1 of {', '.join(parts)}")
+            raise LauraError(f"interpolate: {name}: {share}: give shares of 0 to 1 of {', '.join(parts)}")
 
 
 def sizes(recipe: Recipe) -> LauraConfig:

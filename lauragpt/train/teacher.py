@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lauragpt.model.laura import LauraModel
+from lauragpt.model.lauragpt import LauraModel
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.loop import precision
 
@@ -55,7 +55,7 @@ class Teacher:
     @torch.no_grad()
     def hear(self, audio: str) -> Tensor:
         """(T', C) of the layer, at the encoder's rate, on the CPU."""
-        device = self.model.spelling.weight.device
+        device = self.model.posterior_embedding.weight.device
         wave = torch.from_numpy(self.corpus.waves(audio)).to(device)
         able = precision(device.type == "cuda") == "bf16"
         with torch.autocast(device.type, torch.bfloat16, able, cache_enabled=False):  # the cache belongs to all threads, and batches are made in their own

@@ -14,15 +14,15 @@ import torch
 
 from lauragpt.codec import CODEC_PRESETS
 from lauragpt.codec.spectral import SpectralConfig
+from lauragpt.ctc import CtcAligner
 from lauragpt.engine import onnx_backend
+from lauragpt.engine.api import Laura
 from lauragpt.engine.backend import Spoken
 from lauragpt.engine.decoding import decode
-from lauragpt.engine.laura import Laura
-from lauragpt.engine.onnx_graphs import pack
+from lauragpt.engine.onnx_export import export_graphs
+from lauragpt.engine.onnx_weights import pack
 from lauragpt.errors import LauraError
-from lauragpt.model.clock import Clock
-from lauragpt.model.laura import PRESETS, LauraModel, save_checkpoint
-from lauragpt.train.graphs import export_graphs
+from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_rows_are_read_in_parts_that_are_not_too_large():
 
 
 def test_listening_is_the_same(both, places):
-    got, wanted = (laura.core.backend.encode(WAVES) for laura in both)
+    got, wanted = (laura.runtime.backend.encode(WAVES) for laura in both)
     assert got.lengths.tolist() == wanted.lengths.tolist()
     for row, length in enumerate(got.lengths):
         close([got.embeddings[row, :length], got.ctc_log_probs[row, :length]], [wanted.embeddings[row, :length], wanted.ctc_log_probs[row, :length]], 1e-3)
@@ -79,9 +79,9 @@ def test_listening_is_the_same(both, places):
 
 def test_sequences_in_progress_are_the_same(both, places):
     """Prefill of uneven rows, tokens one by one and several at once, rollback, rows dropped and named twice."""
-    vocabulary, logits = both[0].core.vocabulary, []
+    vocabulary, logits = both[0].runtime.vocabulary, []
     for laura in both:
-        backend, found = laura.core.backend, []
+        backend, found = laura.runtime.backend, []
         encoded = backend.encode(WAVES)
         start = [vocabulary.task("asr"), vocabulary.lang("en")]
         session = backend.open(encoded, [start, start[:1], [*start, 7, 8, 9], start])
@@ -101,12 +101,12 @@ def test_sequences_in_progress_are_the_same(both, places):
 def test_what_is_written_down_stands_when_it_is_said_in_both(both):
     """Clocks followed through steps of one and of several letters, rollback, rows dropped and named twice: logits as when all is read at once."""
     found = []
-    letters = both[0].core.tokenizer.encode("abc abd", letters=True)
-    clocks = [Clock(letters, [2.0, 3.0, 7.0, 9.0, 11.0, 12.0, 20.0]), Clock([], []), Clock(letters[:2], [4.0, 6.0])]
+    letters = both[0].runtime.tokenizer.encode("abc abd", letters=True)
+    aligners = [CtcAligner(letters, [2.0, 3.0, 7.0, 9.0, 11.0, 12.0, 20.0]), CtcAligner([], []), CtcAligner(letters[:2], [4.0, 6.0])]
     for laura in both:
-        vocabulary, backend = laura.core.vocabulary, laura.core.backend
+        vocabulary, backend = laura.runtime.vocabulary, laura.runtime.backend
         encoded, start = backend.encode(WAVES[:3]), [vocabulary.task("asr"), vocabulary.lang("en")]
-        session = backend.open(encoded, [start] * 3, clocks=[clock.copy() for clock in clocks])
+        session = backend.open(encoded, [start] * 3, aligners=[aligner.copy() for aligner in aligners])
         session.extend(np.array([letters[:3]] * 3))
         session.rollback(session.lengths - np.array([1, 2, 0]))
         session.select([2, 0, 1, 0])
@@ -114,7 +114,7 @@ def test_what_is_written_down_stands_when_it_is_said_in_both(both):
         found.append(logits)
         wanted = [(2, [*letters[:3], *letters[2:4]]), (0, [*letters[:2], *letters[4:6]]), (1, [*letters[:1], *letters[1:3]]), (0, letters[:4])]
         for row, (which, written) in enumerate(wanted):
-            [alone] = backend.open(encoded.rows([which]), [start], clocks=[clocks[which].copy()]).extend(np.array([written]))
+            [alone] = backend.open(encoded.rows([which]), [start], aligners=[aligners[which].copy()]).extend(np.array([written]))
             close([logits[row]], [alone[-2:]], 1e-3)
         plain = backend.open(encoded.rows([0]), [start]).extend(np.array([letters[:4]]))
         assert np.abs(plain[0, -2:] - logits[3]).max() > 1e-3
@@ -122,13 +122,13 @@ def test_what_is_written_down_stands_when_it_is_said_in_both(both):
 
 
 def test_speaking_cleaning_and_the_codec_are_the_same(both, places):
-    size, K = both[0].core.vocabulary.audio_size, both[0].core.backend.codec_levels
+    size, K = both[0].runtime.vocabulary.audio_size, both[0].runtime.backend.codec_levels
     rng = np.random.default_rng(0)
     tokens = [rng.integers(size, size=n) for n in (40, 3, 70, 13)]
     codes = [rng.integers(size, size=(k, n)) for k, n in ((K, 40), (K, 3), (1, 9))]
     found = []
     for laura in both:
-        backend = laura.core.backend
+        backend = laura.runtime.backend
         found.append([
             *backend.vocode(tokens, noisy=[sound(len(t) / 25, i) for i, t in enumerate(tokens)]),
             *backend.vocode(tokens, text=[Spoken([5, 6, 7]), Spoken([8], 2.5), Spoken([9] * 20, 0.7), Spoken([1, 2])], prompt=[sound(1.0), None, sound(0.3), None]),
@@ -153,7 +153,7 @@ def test_said_the_same_in_a_voice_and_in_anothers(both):
 
 
 def test_codes_and_sound_in_pieces_are_those_of_the_whole(both):
-    backend, wave = both[0].core.backend, sound(2.5)
+    backend, wave = both[0].runtime.backend, sound(2.5)
     codes = np.concatenate(list(backend.codec_encode_stream(wave[k : k + 3000] for k in range(0, len(wave), 3000))), axis=1)
     assert np.array_equal(codes, backend.codec_encode([wave])[0])
     said = np.concatenate(list(backend.codec_decode_stream(codes[:, k : k + 9] for k in range(0, codes.shape[1], 9))))
@@ -170,7 +170,7 @@ def test_a_codec_that_cannot_be_exported_is_told(debug_checkpoint, tmp_path):
 def test_eight_bits_are_near_and_a_row_never_depends_on_its_batch(exported, both, tmp_path):
     shutil.copytree(exported, tmp_path / "eight")
     export_graphs(tmp_path / "eight", bits=8)
-    backend, other = Laura.load(tmp_path / "eight").core.backend, both[0].core.backend
+    backend, other = Laura.load(tmp_path / "eight").runtime.backend, both[0].runtime.backend
     rows = [[1, 2, 3, 4], [5, 6], [7, 8, 9]]
     together, wanted = backend.open(None, rows), other.open(None, rows)
     assert np.abs(together.logits - wanted.logits).max() < 0.1 * np.abs(wanted.logits).max()
@@ -215,7 +215,7 @@ def test_what_needs_torch_says_so_where_it_is_missing(debug_checkpoint, verb, tm
         "train": ["recipes/debug.yaml"], "eval": [str(debug_checkpoint), "--data", str(tmp_path)], "export": [str(debug_checkpoint)],
         "transcribe": [str(Path(__file__)), "--model", str(debug_checkpoint)],
     }[verb]  # fmt: skip
-    code = f"import sys; sys.modules['torch'] = None; sys.argv = {['laura', verb, *arguments]!r}; from lauragpt.cli import app; app()"
+    code = f"import sys; sys.modules['torch'] = None; sys.argv = {['laura', verb, *arguments]!r}; from lauragpt.cli.app import app; app()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "pip install 'lauragpt[train]'" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
@@ -254,12 +254,12 @@ def test_what_was_altered_or_is_missing_is_told(exported, tmp_path):
     shutil.rmtree(folder / "onnx")
     with pytest.raises(LauraError, match=r"has no onnx/ folder: `laura export` makes it"):
         Laura.load(folder, backend="onnx")
-    assert Laura.load(folder).core.backend.__class__.__name__ == "TorchBackend"
+    assert Laura.load(folder).runtime.backend.__class__.__name__ == "TorchBackend"
 
 
 def test_compiled_layers_write_the_same(exported, both):
     compiled = Laura.load(exported, backend="torch", compile=True)
-    assert all(layer._compiled_call_impl is not None for layer in compiled.core.backend.model.gpt.layers)
+    assert all(layer._compiled_call_impl is not None for layer in compiled.runtime.backend.model.gpt.layers)
     for ask in (lambda laura: laura.transcribe(WAVES, lang="en"), lambda laura: laura.translate(text=["a dog runs", "two men"], to="de")):
         assert [answer.text for answer in ask(compiled)] == [answer.text for answer in ask(both[1])]
     with pytest.raises(LauraError, match="compile is for the torch backend"):
@@ -288,9 +288,9 @@ def test_speech_comes_in_pieces_that_are_the_whole(both, which):
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_what_the_ctc_head_drafts_changes_no_answer(both, which, monkeypatch):
-    laura = Laura(replace(both[which].core, beams=1), both[which].voices)
+    laura = Laura(replace(both[which].runtime, beams=1), both[which].voices)
     drafted = [laura.transcribe(WAVES), *(laura.transcribe(wave) for wave in WAVES)]
-    monkeypatch.setattr("lauragpt.engine.core.decode", lambda *given, drafts: decode(*given))
+    monkeypatch.setattr("lauragpt.engine.runtime.decode", lambda *given, drafts: decode(*given))
     plain = [laura.transcribe(WAVES), *(laura.transcribe(wave) for wave in WAVES)]
     assert [r.text for r in (*drafted[0], *drafted[1:])] == [r.text for r in (*plain[0], *plain[1:])]
 

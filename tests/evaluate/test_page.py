@@ -13,17 +13,17 @@ import pytest
 import soundfile
 
 from lauragpt.audio import SAMPLE_RATE, load_audio
+from lauragpt.cli.demo import RECORDINGS
 from lauragpt.data.manifest import Example, write_manifest
-from lauragpt.demo import RECORDINGS
-from lauragpt.engine.laura import Laura
+from lauragpt.engine.api import Laura
 from lauragpt.evaluate import examples as worst_examples
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.examples import Budget, encoded, player
 from lauragpt.evaluate.metrics import MissingPackage, confusion, ua, wer
-from lauragpt.evaluate.page import PAPER, TITLES, bar, clears_floor, page
-from lauragpt.evaluate.plots import draw, right_or_wrong
-from lauragpt.evaluate.report import Report, Row
+from lauragpt.evaluate.report.page import PAPER, TITLES, bar, clears_floor, page
+from lauragpt.evaluate.report.plots import draw, right_or_wrong
+from lauragpt.evaluate.report.tables import Report, Row
 from lauragpt.evaluate.run import evaluate
 from lauragpt.evaluate.tally import Score, Verdict, mean
 
@@ -221,7 +221,7 @@ def spoken_by(n: int) -> list[Example]:
 
 def test_every_kind_of_plot_is_drawn_where_there_is_enough_for_it(report):
     titles = {(plot.task, plot.title) for plot in draw(report.rows)}
-    assert ("se", "kathleen: the ladder of enhancement") in titles
+    assert ("se", "kathleen: the ablation of enhancement") in titles
     assert ("tts", "kathleen: each voice beside the real recordings") in titles
     assert any("what is taken for what" in title for _, title in titles)
     assert any("when it is sure" in title for task, title in titles if task == "ser")

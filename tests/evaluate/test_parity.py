@@ -8,9 +8,10 @@ import torch
 from typer.testing import CliRunner
 
 from lauragpt.audio import save_audio
-from lauragpt.cli import app
+from lauragpt.checkpoint import find_checkpoint
+from lauragpt.cli.app import app
 from lauragpt.data.manifest import Example, write_manifest
-from lauragpt.engine.laura import Laura, find_checkpoint
+from lauragpt.engine.api import Laura
 from lauragpt.evaluate import parity as module
 from lauragpt.evaluate.parity import Count, Parity, Shadowed, compare, largest, parity
 
@@ -42,7 +43,7 @@ def test_what_ships_computes_what_torch_does(data):
 def test_every_token_that_is_written_is_compared():
     """One by one and several at once, through rollback and rows dropped: as many as were read, and one that differs in the last alone is told."""
     laura, other = (Laura.load("mini", backend=name) for name in ("onnx", "torch"))
-    shadowed, start = Shadowed(laura.core.backend, other.core.backend), laura.core.vocabulary.task("mt")
+    shadowed, start = Shadowed(laura.runtime.backend, other.runtime.backend), laura.runtime.vocabulary.task("mt")
     session = shadowed.open(None, [[5, 6, start], [7, start]])
     for token in range(3):
         session.extend(np.array([[token], [9]]))
@@ -66,7 +67,7 @@ def test_another_model_is_told(data, monkeypatch, capsys):
             laura = Laura.load(folder, device, backend, **more)
             if backend == "torch":
                 with torch.no_grad():
-                    weight = laura.core.backend.model.gpt.embed_tokens.weight
+                    weight = laura.runtime.backend.model.gpt.embed_tokens.weight
                     weight.copy_(weight.roll(1, 0))  # every token is its neighbour
             return laura
 
@@ -97,7 +98,7 @@ def test_nothing_and_no_numbers_do_not_hold():
 
 @pytest.mark.parametrize("holds", [True, False])
 def test_export_says_whether_it_holds(data, monkeypatch, holds):
-    monkeypatch.setattr("lauragpt.train.graphs.export_graphs", lambda folder, bits: folder / "onnx")  # mini ships exported
+    monkeypatch.setattr("lauragpt.engine.onnx_export.export_graphs", lambda folder, bits: folder / "onnx")  # mini ships exported
     monkeypatch.setattr(Parity, "holds", property(lambda self: holds))
     done = CliRunner().invoke(app, ["export", "mini", "--check", str(data), "--limit", "30"])
     assert done.exit_code == (0 if holds else 1) and ("It holds" if holds else "It does not hold") in done.stdout and "slu" in done.stdout

@@ -12,17 +12,17 @@ import pytest
 import transformers
 
 from lauragpt.audio import load_audio
+from lauragpt.cli.demo import RECORDINGS
 from lauragpt.data.captions import CAPTIONS
 from lauragpt.data.manifest import Example, write_manifest
-from lauragpt.demo import RECORDINGS
-from lauragpt.engine.laura import Laura
+from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import systems
+from lauragpt.evaluate.ablation import Overheard, ablation, overhear
 from lauragpt.evaluate.answers import Answer, key_of
 from lauragpt.evaluate.judges import in_processes, pocketsphinx_hears
-from lauragpt.evaluate.ladder import Overheard, ladder, overhear
 from lauragpt.evaluate.metrics import MissingPackage
-from lauragpt.evaluate.report import Report, Row, against
+from lauragpt.evaluate.report.tables import Report, Row, against
 from lauragpt.evaluate.run import check, evaluate, floor_examples, make_groups, noise_of, prompt_of, read_split, score
 from lauragpt.evaluate.scorers import SCORERS, Bench, best_constant
 from lauragpt.evaluate.systems import checkpoint_key
@@ -195,8 +195,8 @@ def laura(debug_checkpoint):
 def test_the_ladder_measures_the_tokens_that_enhance_used(laura):
     clean = load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
     noisy = clean + 0.02 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
-    rungs, seconds = ladder(laura, clean, noisy)
-    backend = laura.core.backend
+    rungs, seconds = ablation(laura, clean, noisy)
+    backend = laura.runtime.backend
     assert not isinstance(backend, Overheard) and seconds > 0
     assert list(rungs) == ["noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"]
     assert all(len(wave) == len(clean) for wave in rungs.values())
@@ -348,13 +348,13 @@ def test_missing_and_foreign_answers_are_named(data, tmp_path):
 
 
 def test_a_peer_is_measured_on_the_same_files(laura, data):
-    report = evaluate(laura, data, tasks=["asr"], peers=["pocketsphinx"], show=False)
+    report = evaluate(laura, data, tasks=["asr"], baselines=["pocketsphinx"], show=False)
     by = {row.data: row for row in report.rows}
     assert by["kathleen"].also["pocketsphinx WER %"] < 60 and by["kathleen"].also["pocketsphinx x real time"] > 0
     assert "pocketsphinx WER %" not in by["kerstin"].also  # it knows no German
     assert "pocketsphinx stays silent %" in by["nospeech"].also
-    with pytest.raises(LauraError, match="unknown peer 'x': choose pocketsphinx or transformers:FOLDER"):
-        evaluate(laura, data, tasks=["asr"], peers=["x"], show=False)
+    with pytest.raises(LauraError, match="unknown baseline 'x': choose pocketsphinx or transformers:FOLDER"):
+        evaluate(laura, data, tasks=["asr"], baselines=["x"], show=False)
 
 
 def test_two_checkpoints_are_compared_example_by_example(laura, debug_checkpoint, data):
@@ -423,11 +423,11 @@ def test_any_recogniser_of_transformers_is_a_peer(laura, data, tmp_path):
     transformers.set_seed(0)
     transformers.Wav2Vec2ForCTC(config).save_pretrained(tmp_path / "tiny")
     transformers.Wav2Vec2Processor(transformers.Wav2Vec2FeatureExtractor(), tokenizer).save_pretrained(tmp_path / "tiny")
-    report = evaluate(laura, data, tasks=["asr"], limit=1, peers=[f"transformers:{tmp_path / 'tiny'}"], show=False)
+    report = evaluate(laura, data, tasks=["asr"], limit=1, baselines=[f"transformers:{tmp_path / 'tiny'}"], show=False)
     by = {row.data: row for row in report.rows}
     assert by["kathleen"].also["transformers:tiny WER %"] > 0 and by["kerstin"].also["transformers:tiny x real time"] > 0
     with pytest.raises(LauraError, match="none is no folder"):
-        evaluate(laura, data, tasks=["asr"], peers=[f"transformers:{tmp_path / 'none'}"], show=False)
+        evaluate(laura, data, tasks=["asr"], baselines=[f"transformers:{tmp_path / 'none'}"], show=False)
 
 
 def test_speech_that_ended_at_once_is_heard_as_nothing(laura, data, monkeypatch):
@@ -450,7 +450,7 @@ def test_an_answer_of_the_wrong_kind_is_named_and_the_others_are_scored(data, tm
 
 def test_a_recogniser_that_is_missing_costs_its_rows_alone(laura, data, monkeypatch):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
-    report = evaluate(laura, data, tasks=["tts", "ser"], limit=1, peers=["pocketsphinx"], show=False)
+    report = evaluate(laura, data, tasks=["tts", "ser"], limit=1, baselines=["pocketsphinx"], show=False)
     by = {(row.task, row.data.partition(":")[0]): row for row in report.rows}
     assert "pip install pocketsphinx" in "".join(by["tts", "kathleen"].cells()) and by["ser", "ravdess"].n == 1
     assert any("pip install pocketsphinx" in line for line in report.failures)

@@ -6,8 +6,9 @@ import torch
 
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import speaker
-from lauragpt.evaluate.speaker import SpeakerConfig, SpeakerEncoder, embed, equal_error_rate, pair_scores
-from lauragpt.train.speaker_stage import MARGIN, with_margin
+from lauragpt.evaluate.speaker import embed, equal_error_rate, pair_scores
+from lauragpt.model.speaker import SpeakerConfig, SpeakerEncoder
+from lauragpt.train.stages.speaker import MARGIN, with_margin
 
 SMALL = SpeakerConfig(channels=24, dilations=(1, 2), embedding=16)
 

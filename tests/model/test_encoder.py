@@ -7,7 +7,7 @@ import torch
 
 from lauragpt.model.encoder import Encoder, EncoderConfig
 
-SMALL = EncoderConfig(input=20, width=32, layers=3, heads=2, ffn=48, kernel=5, output=24, units=7, tap=1)
+SMALL = EncoderConfig(input=20, width=32, layers=3, heads=2, ffn=48, kernel=5, output=24, units=7, intermediate_layer=1)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +64,13 @@ def test_the_gpt_hears_a_middle_layer_standardised():
     torch.manual_seed(0)
     model, clips, taken = Encoder(SMALL).eval(), torch.randn(40, 12, 20), []
     model.layers[0].register_forward_hook(lambda module, given, x: taken.append(x))
-    model.tapped.linear.weight.copy_(torch.eye(24, 32))
+    model.intermediate.linear.weight.copy_(torch.eye(24, 32))
     lengths = torch.full((40,), 12)
     raw = model(clips, lengths).embeddings
-    model.tapped.measure(taken[0].flatten(0, 1) + 5)  # a constant that all frames share is gone from what the GPT hears
+    model.intermediate.measure(taken[0].flatten(0, 1) + 5)  # a constant that all frames share is gone from what the GPT hears
     heard = model(clips, lengths).embeddings
     layer = taken[0].flatten(0, 1)
     wanted = (layer - layer.mean(0) - 5) / layer.std(0)
     torch.testing.assert_close((heard - raw).flatten(0, 1), (wanted - layer)[:, :24], atol=1e-4, rtol=1e-4)
-    without = Encoder(dataclasses.replace(SMALL, tap=0))
-    assert without.tapped is None and without(clips, lengths).embeddings.shape == heard.shape
+    without = Encoder(dataclasses.replace(SMALL, intermediate_layer=0))
+    assert without.intermediate is None and without(clips, lengths).embeddings.shape == heard.shape

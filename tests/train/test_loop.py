@@ -16,13 +16,13 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from lauragpt.model.laura import PRESETS, LauraModel
-from lauragpt.model.sequence import Layout
+from lauragpt.model.lauragpt import PRESETS, LauraModel
+from lauragpt.sequence import Layout
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop
+from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.model_stage import pad, shares_of
-from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
 from lauragpt.train.stages import STAGE_CLASSES
 from tests.conftest import loud
@@ -106,7 +106,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from lauragpt.train import loop
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.recipe import StageConfig
+from lauragpt.train.config import StageConfig
 
 class Slope(torch.nn.Module):
     def __init__(self):
@@ -176,7 +176,7 @@ def test_joint_training_begins_by_measuring_what_it_taps_and_never_again(corpus)
     torch.manual_seed(0)
     model = LauraModel(PRESETS["debug"])
     STAGE_CLASSES["laura"](model, corpus, CONFIG)
-    tapped, taken = model.encoder.tapped, []
+    tapped, taken = model.encoder.intermediate, []
     assert (tapped.deviation > 0).all()
     model.encoder.layers[0].register_forward_hook(lambda module, given, x: taken.append(x[0]))
     sounds = [e for e in corpus.train if e.audio][:20]

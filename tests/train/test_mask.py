@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from lauragpt.features import FeatureConfig, mel, mel_edges
-from lauragpt.model.features import Features
-from lauragpt.model.laura import PRESETS, LauraModel
+from lauragpt.model.lauragpt import PRESETS, LauraModel
+from lauragpt.model.log_mel import Features
 from lauragpt.train import model_stage
+from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.model_stage import mask_features, pad, warp_features
-from lauragpt.train.recipe import StageConfig
 from lauragpt.train.run import read_data
 from lauragpt.train.stages import EncoderStage
 

@@ -11,9 +11,9 @@ from lauragpt.audio import save_audio
 from lauragpt.data.manifest import Example
 from lauragpt.evaluate import speaker
 from lauragpt.train import loop
+from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.recipe import StageConfig
-from lauragpt.train.speaker_stage import SpeakerStage
+from lauragpt.train.stages.speaker import SpeakerStage
 
 CONFIG = StageConfig(steps=30, batch_seconds=8, crop_seconds=0.6, lr=3e-3, warmup=3, noise=0.2)
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lauragpt.model.laura import PRESETS, LauraModel
+from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.run import read_data
 from lauragpt.train.teacher import Teacher

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import save_file
 
 from lauragpt.audio import load_audio
-from lauragpt.engine.laura import Laura, find_checkpoint
+from lauragpt.checkpoint import find_checkpoint
+from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
-from lauragpt.model.laura import PRESETS, load_checkpoint
-from lauragpt.train.recipe import load_recipe
+from lauragpt.model.lauragpt import PRESETS, load_checkpoint
+from lauragpt.train.config import load_recipe
 from lauragpt.train.run import assemble, finished, read_data, train
 
 DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
@@ -101,7 +102,7 @@ def test_what_ships_keeps_its_codec_where_none_is_trained():
     kept = assemble(replace(recipe, stages={"laura": recipe.stages["laura"]}))
     assert kept.codec.hash == shipped.codec.hash
     assert kept.config == shipped.config
-    assert assemble(recipe).config.spelling_power == PRESETS["mini"].spelling_power, "what learns to read anew reads as its preset does"
+    assert assemble(recipe).config.posterior_temperature == PRESETS["mini"].posterior_temperature, "what learns to read anew reads as its preset does"
 
 
 def test_a_stage_does_not_learn_from_what_nobody_trained(prepared, tmp_path):

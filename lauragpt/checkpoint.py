@@ -1,0 +1,146 @@
+"""A checkpoint's folder: where it lies, what its configuration says, what its files are called and hash to. No torch.
+
+`config.json` holds every size and what the checkpoint says of itself; `codec.safetensors` the codec; `model.safetensors` all other weights. The
+rest was trained on the codec's tokens, so that it may be trained further and sent anew while the codec stays as it is.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lauragpt.errors import LauraError
+from lauragpt.sequence import Vocabulary
+from lauragpt.tasks import CASCADES, LANGS
+
+FORMAT = "lauragpt-2"
+FILES = ("model.safetensors", "codec.safetensors")
+SHIPPED = Path(__file__).parent / "assets"
+
+# What checkpoints call a thing that were written before it had its present name.
+OLD_TENSORS = {"spelling.": "posterior_embedding.", "encoder.tapped.": "encoder.intermediate."}
+OLD_KEYS = {"pieces": "chunks", "through": "cascade"}
+OLD_MODEL_KEYS = {"clock": "time_aligned"}
+OLD_ENCODER_KEYS = {"tap": "intermediate_layer"}
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself."""
+
+    name: str
+    codec_hash: str
+    langs: tuple[str, ...]
+    chunks: dict[str, tuple[float, float]]  # task -> (shortest, longest) seconds of the chunks that it is done in
+    weights: str  # the first 16 digits of the hash of its weights, which an answer's receipt repeats
+    time_aligned: bool  # the letters of a transcript stand at the time of their sound (ctc.py)
+    cascade: tuple[str, ...]  # tasks that are done by way of a transcript
+    vocabulary: Vocabulary
+
+
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """The folder of a checkpoint, by its path or by the name of one that ships. LauraError where a file is missing."""
+    folder = Path(name_or_path)
+    if not folder.exists() and len(folder.parts) == 1:
+        folder = SHIPPED / name_or_path
+    if not folder.is_dir():
+        names = ", ".join(sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))) or "none"
+        raise LauraError(f"no checkpoint {str(name_or_path)!r}: give a checkpoint folder or the name of one that ships ({names})")
+    missing = [name for name in ("config.json", *FILES, "tokenizer.json") if not (folder / name).is_file()]
+    if missing:
+        old = ", as those of earlier versions do, whose codec lay in model.safetensors: make it anew" if missing == [FILES[1]] else ""
+        raise LauraError(f"{folder} is no checkpoint: it lacks {', '.join(missing)}{old}")
+    read_config(folder)
+    return folder
+
+
+def read_config(folder: Path) -> dict:
+    """A checkpoint's configuration, by its present names. LauraError where it cannot be read or is of something else."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LauraError(f"{folder}/config.json cannot be read ({error}): fetch the checkpoint again") from None
+    if not isinstance(config, dict):
+        raise LauraError(f"{folder}/config.json is not a LauraGPT configuration")
+    config = _renamed(config, OLD_KEYS)
+    if isinstance(model := config.get("model"), dict):
+        model = _renamed(model, OLD_MODEL_KEYS)
+        if "spelling_power" in model:
+            model["posterior_temperature"] = 1 / model.pop("spelling_power")
+        if isinstance(model.get("encoder"), dict):
+            model["encoder"] = _renamed(model["encoder"], OLD_ENCODER_KEYS)
+        config["model"] = model
+    return config
+
+
+def read_info(folder: Path, config: dict) -> CheckpointInfo:
+    """What `read_config` found, checked. LauraError where something is missing or unknown."""
+    try:
+        model = config["model"]
+        return CheckpointInfo(
+            name=config.get("name") or folder.resolve().name,
+            codec_hash=config["codec_hash"],
+            langs=tuple(config.get("langs") or LANGS),
+            chunks={task: tuple(seconds) for task, seconds in (config.get("chunks") or {}).items()},
+            weights=hash_of_weights(folder)[:16],
+            time_aligned=bool(model.get("time_aligned")),
+            cascade=checked_cascade(config.get("cascade") or [], f"{folder}/config.json"),
+            vocabulary=Vocabulary(model["text_size"], model["audio_size"]),
+        )
+    except OSError as error:
+        raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({error.filename}: {error.strerror}): fetch or export it again") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({type(error).__name__}: {error}): fetch or export it again") from None
+
+
+def checked_cascade(cascade: object, place: str) -> tuple[str, ...]:
+    """The tasks that are done by way of a transcript. LauraError, naming the place, for what cannot be."""
+    if not isinstance(cascade, (list, tuple)) or not set(cascade) <= set(CASCADES):
+        raise LauraError(f"{place}: cascade is {cascade!r}: give a list of {', '.join(CASCADES)}, or none")
+    return tuple(cascade)
+
+
+def file_of(tensor: str) -> str:
+    """The name of the file that holds a tensor."""
+    return FILES[tensor.startswith("codec.")]
+
+
+def hash_of(*paths: Path) -> str:
+    """SHA-256 of files, one behind the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_of_weights(folder: Path) -> str:
+    """SHA-256 of both files. OSError when one is missing."""
+    return hash_of(*weight_files(folder))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Both files of a checkpoint's folder, whether they exist or not."""
+    return [folder / name for name in FILES]
+
+
+def all_tensors(folder: Path, load: Callable[[Path], dict]) -> dict:
+    """What both files hold, stored name -> tensor, as `load` reads one (safetensors' `load_file`, of numpy or of torch)."""
+    return {name: tensor for path in weight_files(folder) for name, tensor in load(path).items()}
+
+
+def current_names(tensors: dict) -> dict:
+    """Tensors by their present names."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        for old, new in OLD_TENSORS.items():
+            if name.startswith(old):
+                name = new + name.removeprefix(old)
+        renamed[name] = tensor
+    return renamed
+
+
+def _renamed(values: dict, names: dict[str, str]) -> dict:
+    return {names.get(key, key): value for key, value in values.items()}

@@ -1,0 +1,167 @@
+"""The verbs of the command line that make and measure checkpoints: `laura prepare`, `synth`, `train`, `export`, `eval`."""
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lauragpt.cli.options import Device, Seed
+from lauragpt.errors import LauraError
+
+
+class Stage(str, Enum):
+    codec = "codec"
+    encoder = "encoder"
+    gpt = "gpt"
+    vocoder = "vocoder"
+    laura = "laura"
+    speaker = "speaker"
+
+
+class Split(str, Enum):
+    train = "train"
+    dev = "dev"
+    test = "test"
+
+
+def prepare(
+    data: Annotated[Path, typer.Argument(help="Folder of the corpora.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder for the manifests.", show_default=False)],
+    open_only: Annotated[bool, typer.Option("--open-only", help="Leave out every set that forbids commercial use.")] = False,
+):
+    """Turn corpora into examples of every task, one JSONL line each.
+
+    laura prepare corpora/ data/
+    """
+    from lauragpt.cli.io import one_line
+
+    with one_line():
+        from lauragpt.data.corpora import prepare as run
+
+        for split, counts in run(data, out, open_only=open_only).items():
+            print(f"{split}: " + ", ".join(f"{task} {count}" for task, count in sorted(counts.items())))
+
+
+def synth(
+    data: Annotated[Path, typer.Argument(help="Folder of the corpora, whose texts are spoken.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder for the recordings and their manifests.", show_default=False)],
+    hours: Annotated[float, typer.Option(help="Multiplies the length of every set.", min=0)] = 1.0,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(help="Synthesisers run at a time.", min=1)] = 2,
+):
+    """Make speech from text with the synthesisers that are installed (espeak-ng, flite): many voices, rates and pitches.
+
+    laura synth corpora/ data/
+    """
+    from lauragpt.cli.io import one_line
+
+    with one_line():
+        from lauragpt.data.synth import synthesize
+
+        def show(name: str, done: int, of: int, seconds: float) -> None:
+            if done == of or done % 500 == 0:
+                print(f"{name}: {done} of {of} sentences, {seconds / 3600:.2f} hours", file=sys.stderr)
+
+        for name, made in synthesize(data, out, hours=hours, seed=seed, workers=workers, progress=show).items():
+            print(f"{name}: {made:.2f} hours")
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/debug.yaml.", show_default=False)],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value pairs that override the recipe.", show_default=False)] = None,
+    stage: Annotated[Stage | None, typer.Option(help="Only this stage; left out, all of them in order.", show_default=False)] = None,
+    hours: Annotated[float | None, typer.Option(help="Stop after so long, with a valid checkpoint.", min=0, show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the last run stopped.")] = False,
+):
+    """Train a checkpoint from data by a recipe.
+
+    laura train recipes/debug.yaml
+
+    laura train recipes/mini.yaml --stage laura --hours 2 --resume lr=1e-4
+    """
+    from lauragpt.cli.io import one_line, usage
+
+    for override in overrides or []:
+        if not override.partition("=")[0] or "=" not in override:
+            usage(f"{override!r} is no override: write key=value, as in lr=1e-4")
+    with one_line():
+        from lauragpt.train.run import train as run
+
+        run(recipe, stage=stage.value if stage else None, hours=hours, resume=resume, overrides=overrides or [])
+
+
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.", show_default=False)],
+    bits: Annotated[int, typer.Option(help="Of the GPT's weights: 32 answers as torch does, 8 is faster.")] = 32,
+    check: Annotated[Path | None, typer.Option(help="Compare with torch afterwards, on the dev set of this folder of manifests.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(help="Compare on so many examples a corpus.", min=1, show_default=False)] = None,
+):
+    """Write a checkpoint's networks as ONNX graphs beside its weights, so that it runs without torch.
+
+    laura export runs/mini/export
+
+    laura export runs/mini/export --check runs/data
+    """
+    from lauragpt.cli.io import one_line
+
+    with one_line():
+        from lauragpt.checkpoint import find_checkpoint
+        from lauragpt.engine.onnx_export import export_graphs
+
+        folder = find_checkpoint(checkpoint)
+        if check is not None:
+            from lauragpt.evaluate.parity import chosen, parity
+
+            chosen(check, "dev", None, limit)  # what is missing is told before minutes of work, not after
+        print(export_graphs(folder, bits))
+        if check is not None:
+            found = parity(folder, check, limit=limit)
+            found.print()
+            if not found.holds:
+                raise typer.Exit(1)
+
+
+def evaluate(
+    checkpoint: Annotated[str | None, typer.Argument(help="A checkpoint folder, or the name of one that ships: mini, the default.", show_default=False)] = None,
+    *,
+    data: Annotated[Path, typer.Option(help="Folder of the manifests that `laura prepare` wrote.", show_default=False)],
+    split: Annotated[Split, typer.Option(help="Which part to measure on.")] = Split.dev,
+    tasks: Annotated[str | None, typer.Option(help="Only these, as in asr,ser; the codec is one of them.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(help="So many examples a corpus, fewer where they are long, a fifteenth where sound is made.", min=1, show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the report as files.", show_default=False)] = None,
+    hyp: Annotated[Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)] = None,
+    baseline: Annotated[list[str] | None, typer.Option(help="Measure this too, on the same files: pocketsphinx, or transformers:FOLDER.", show_default=False)] = None,
+    against: Annotated[str | None, typer.Option(help="Compare with this checkpoint, example by example.", show_default=False)] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything anew, keep nothing: else answers are kept and found again.")] = False,
+    device: Device = None,
+):
+    """Measure a checkpoint, or anyone's answers: one metric a task, with its 95 % interval, beside the trivial floor.
+
+    laura eval mini --data data/ --split dev
+
+    laura eval runs/mini/export --data data/ --tasks asr,ser --limit 20 --against mini -o report/
+
+    laura eval --data data/ --hyp answers.jsonl
+    """
+    from lauragpt.cli.io import one_line, usage
+
+    with one_line():
+        from lauragpt.evaluate.answers import default_folder
+        from lauragpt.evaluate.scorers import SCORERS
+    if hyp is not None and (checkpoint or against):
+        usage("--hyp scores a file of answers: leave CHECKPOINT and --against out")
+    wanted = [task.strip() for task in tasks.split(",")] if tasks else None
+    for task in wanted or []:
+        if task not in SCORERS:
+            usage(f"unknown task {task!r}: choose from {', '.join(SCORERS)}")
+    with one_line():
+        from lauragpt.evaluate.run import evaluate as run
+
+        if not data.is_dir():
+            raise LauraError(f"{data} is not a folder: give the folder that `laura prepare` wrote")
+        run(
+            checkpoint or "mini", data, split=split.value, tasks=wanted, limit=limit, out=out, hyp=hyp, baselines=baseline or [], other=against,
+            cache=None if fresh else default_folder(), device=device,
+        )  # fmt: skip

@@ -1,0 +1,163 @@
+"""When each letter of a transcript is said: the rotary position at which the GPT reads it while it writes the next.
+
+In: what the CTC head makes of the frames, its best unit each. Out: a frame for each letter, as it is written. A letter that stood behind all
+frames, at its place, would leave it to attention to find how far the recording has been written down: where that is lost, words come twice
+or never. What is written is the GPT's own all the same: the CTC head says when, not what.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from lauragpt.sequence import PACE
+from lauragpt.text import CtcUnits, Tokenizer
+
+WINDOW = 12  # places of the draft around the expected one in which what was written is looked for
+REACH = (0, 1, 3, WINDOW)  # how far away a place may be that agrees in the last 0, 1, 2, 3 letters: fewer may agree by chance
+
+
+class TokenAligner:
+    """Where in a draft the tokens stand that are written, one after the other: a token at the expected place where that has it, else at the place
+    that agrees best in the last three tokens, the nearest of equals; at the expected place where none does. What was surely found (by three) is
+    not found again, so that who writes the same again and again is led on."""
+
+    def __init__(self, draft: Sequence[int]):
+        self.draft, self.written = draft, []
+        self.states = [(0, -1, -1)]  # after so many tokens: the place of the next; the last place that was found, and that was surely found
+
+    @property
+    def expected(self) -> int:
+        return self.states[-1][0]
+
+    def forget(self, begun: int) -> None:
+        """What was written behind the first `begun`."""
+        del self.states[begun + 1 :], self.written[begun:]
+
+    def wrote(self, token: int) -> tuple[int, bool]:
+        """The token's place, and whether the draft has it there."""
+        expected, found, sure = self.states[-1]
+        self.written.append(token)
+        place, agree = expected, self._agree(expected)
+        if not agree:
+            for other in range(max(sure + 1, expected - WINDOW), min(len(self.draft), expected + WINDOW + 1)):
+                more = self._agree(other)
+                near = abs(other - expected) <= REACH[more] and (other > found or more == 3)
+                if near and (more, -abs(other - expected)) > (agree, -abs(place - expected)):
+                    place, agree = other, more
+        self.states.append((place + 1, place if agree else found, place if agree == 3 else sure))
+        return place, bool(agree)
+
+    def _agree(self, place: int) -> int:
+        """How many of the last tokens written the draft has up to a place, three at most."""
+        agree = 0
+        while agree < min(3, place + 1, len(self.written)) and place < len(self.draft) and self.draft[place - agree] == self.written[-1 - agree]:
+            agree += 1
+        return agree
+
+
+class CtcAligner:
+    """When what is written is said: a draft's letters, and the frame at which each was heard."""
+
+    def __init__(self, draft: Sequence[int], frames: Sequence[float]):
+        self.draft, self.frames, self.aligner = draft, frames, TokenAligner(draft)
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, best: Sequence[int]) -> "CtcAligner":
+        """best (T,): the best CTC unit of each frame."""
+        draft, frames, last = [], [], CtcUnits.blank
+        for frame, unit in enumerate(best):
+            if unit not in (last, CtcUnits.blank):
+                ids = tokenizer.encode(CtcUnits.letters[unit - 1])  # a letter with an accent may take two
+                draft += ids
+                frames += [float(frame)] * len(ids)
+            last = unit
+        return cls(draft, frames)
+
+    def times(self, begun: int, ids: Sequence[int]) -> list[float]:
+        """When ids are said that are written behind the first `begun`; what was written behind those before is forgotten."""
+        self.aligner.forget(begun)
+        return [self._time(self.aligner.wrote(letter)[0]) for letter in ids]
+
+    def copy(self) -> "CtcAligner":
+        other = CtcAligner(self.draft, self.frames)
+        other.aligner.written, other.aligner.states = list(self.aligner.written), list(self.aligner.states)
+        return other
+
+    def _time(self, place: int) -> float:
+        """Behind the draft's end letters go on at their usual pace."""
+        if place < len(self.draft):
+            return self.frames[place]
+        return (self.frames[-1] if self.frames else 0.0) + PACE * (place + 1 - len(self.draft))
+
+
+def times_said(aligners: Sequence[CtcAligner], written: Iterable[int], ids: Sequence[Sequence[int]]) -> list[list[float]]:
+    """When ids (B, n) are said that each row writes behind so many others."""
+    return [aligner.times(begun, row) for aligner, begun, row in zip(aligners, written, ids, strict=True)]
+
+
+def picked(aligners: Sequence[CtcAligner] | None, rows: Sequence[int]) -> list[CtcAligner] | None:
+    """Those of some rows, each of which goes on by itself."""
+    return None if aligners is None else [aligners[row].copy() for row in rows]
+
+
+IMPOSSIBLE = -1e30
+
+
+def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) -> np.ndarray | None:
+    """log_probs (T, U), units (n,) -> the first and the last frame of each unit (n, 2), by the likeliest path; None where T frames are too few."""
+    n, T = len(units), len(log_probs)
+    states = np.full(2 * n + 1, blank)
+    states[1::2] = units
+    if not n or T < n + sum(a == b for a, b in zip(units, units[1:])):
+        return None
+    skips = np.zeros(len(states), dtype=bool)  # a unit may follow the one before without a blank, unless they are the same
+    skips[3::2] = states[3::2] != states[1:-2:2]
+    score = np.full(len(states), IMPOSSIBLE)
+    score[:2] = log_probs[0, states[:2]]
+    came = np.zeros((T, len(states)), dtype=np.int8)  # by how many states the path moved
+    for t in range(1, T):
+        moves = np.full((3, len(states)), IMPOSSIBLE)
+        moves[0], moves[1, 1:] = score, score[:-1]
+        moves[2, 2:] = np.where(skips[2:], score[:-2], IMPOSSIBLE)
+        came[t] = moves.argmax(axis=0)
+        score = moves.max(axis=0) + log_probs[t, states]
+    state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
+    spans = np.full((n, 2), -1)
+    for t in range(T - 1, -1, -1):
+        if state % 2:
+            unit = state // 2
+            spans[unit] = t, max(t, spans[unit, 1])
+        state -= int(came[t, state])
+    return spans
+
+
+def word_times(log_probs: np.ndarray, words: list[str], seconds: float, frame: float) -> list[tuple[float, float]] | None:
+    """Start and end of each word, in seconds of a clip that is `seconds` long, of frames `frame` seconds apart. CTC says a letter in one frame of those in which it sounds,
+    so that a word begins a little before its first and ends a little after its last, half-way to its neighbour's at most. None where the
+    words cannot lie in so few frames."""
+    known = CtcUnits()
+    spelled = [known.encode(word) for word in words]
+    space, units, owner = known.encode(" ")[0], [], []
+    for index, letters in enumerate(spelled):
+        if units and letters:
+            units, owner = [*units, space], [*owner, -1]
+        units, owner = [*units, *letters], [*owner, *([index] * len(letters))]
+    spans = align(log_probs, units, known.blank)
+    if spans is None:
+        return None
+    starts, ends, last = [], [], 0.0
+    for index in range(len(words)):
+        own = [span for span, word in zip(spans, owner) if word == index]
+        starts.append(own[0][0] * frame if own else last)
+        ends.append((own[-1][1] + 1) * frame if own else last)
+        last = ends[-1]
+    times = []
+    for index, (start, end) in enumerate(zip(starts, ends)):
+        before = ends[index - 1] if index else 0.0
+        after = starts[index + 1] if index + 1 < len(words) else seconds
+        start, end = start - min(LEAD, max(0.0, start - before) / 2), end + min(LAG, max(0.0, after - end) / 2)
+        times.append((max(0.0, start), min(seconds, end)))
+    return times
+
+
+LEAD, LAG = 0.04, 0.06  # seconds by which a word sounds before its first letter's frame and after its last one's

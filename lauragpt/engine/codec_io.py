@@ -1,0 +1,153 @@
+"""The codec by itself: sound -> `Codes`, kept in a file if wanted, and back. Any length, in bounded memory.
+
+In: a path, or samples (N,) at 16 kHz. Out: codes (K, T), T = ceil(N / 640), with the hash of the codec that they mean something to.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lauragpt.audio import SAMPLE_RATE, check_wave, save_stream, stream_audio
+from lauragpt.engine.backend import Backend
+from lauragpt.engine.chunking import HOP
+from lauragpt.errors import LauraError
+
+PIECE = 10 * SAMPLE_RATE  # samples worked on at a time
+FORMAT = "lauragpt-codes-1"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How a quantizer's codes are used: how many different ones, and as many evenly used ones would be as uncertain (perplexity)."""
+
+    codes: int
+    perplexity: float
+
+
+@dataclass(frozen=True)
+class Codes:
+    codes: np.ndarray  # (K, T) int16
+    samples: int  # of the sound, at 16 kHz
+    codec_hash: str
+    codebook_size: int
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / SAMPLE_RATE
+
+    @property
+    def bits_a_second(self) -> float:
+        """What it takes to send them: log2(codebook size) a code, 25 frames a second."""
+        return len(self.codes) * np.log2(self.codebook_size) * SAMPLE_RATE / HOP
+
+    @property
+    def usage(self) -> list[Usage]:
+        """Of each quantizer."""
+        found = []
+        for row in self.codes:
+            _, counts = np.unique(row, return_counts=True)
+            share = counts / counts.sum()
+            found.append(Usage(len(counts), float(np.exp(-(share * np.log(share)).sum()))))
+        return found
+
+    def first(self, quantizers: int | None) -> "Codes":
+        """Those of the first quantizers alone; LauraError where there are fewer."""
+        if quantizers is not None and not 1 <= quantizers <= len(self.codes):
+            raise LauraError(f"{quantizers} quantizers: these codes hold {len(self.codes)}, give 1 to {len(self.codes)}")
+        return replace(self, codes=self.codes[:quantizers])
+
+    def to_row(self) -> dict:
+        """All of it as plain data."""
+        return {
+            "seconds": round(self.seconds, 3), "quantizers": len(self.codes), "bits_a_second": round(self.bits_a_second, 1),
+            "usage": [{"codes": u.codes, "perplexity": round(u.perplexity, 2)} for u in self.usage], "codec_hash": self.codec_hash,
+            "codes": self.codes.tolist(),
+        }  # fmt: skip
+
+    def to_text(self, name: str, shown: int = 12) -> str:
+        """Lines to read: the bit rate, the first tokens, and how each quantizer's codes are used."""
+        tokens = " ".join(map(str, self.codes[0, :shown])) + (" ..." if self.codes.shape[1] > shown else "")
+        lines = [f"{name}: {self.seconds:.2f} s, {len(self.codes)} quantizers, {self.bits_a_second / 1000:.2f} kbit/s", f"  tokens {tokens}"]
+        return "\n".join(
+            lines + [f"  quantizer {k}: {u.codes} of {self.codebook_size} codes, perplexity {u.perplexity:.1f}" for k, u in enumerate(self.usage, 1)]
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """A safetensors file, which appears whole or not at all."""
+        path, aside = Path(path), Path(path).with_name(f".{Path(path).name}.part")
+        about = {"format": FORMAT, "codec_hash": self.codec_hash, "samples": str(self.samples), "codebook_size": str(self.codebook_size)}
+        try:
+            save_file({"codes": self.codes}, aside, about)
+            aside.chmod(0o644)
+            os.replace(aside, path)
+        except (OSError, SafetensorError) as error:
+            aside.unlink(missing_ok=True)
+            raise LauraError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Codes":
+        """LauraError for a file that holds none."""
+        try:
+            with safe_open(path, "np") as file:
+                about, codes = file.metadata() or {}, file.get_tensor("codes")
+            if about.get("format") != FORMAT:
+                raise LauraError(f"{path} holds no codes: `laura codec FILE --codes OUT` writes such files")
+            found = cls(codes, int(about["samples"]), about["codec_hash"], int(about["codebook_size"]))
+            if codes.ndim != 2 or not codes.size or codes.shape[1] != -(-found.samples // HOP) or not 0 <= codes.min() <= codes.max() < found.codebook_size:
+                raise ValueError(f"codes of shape {codes.shape} do not fit {found.samples} samples and a codebook of {found.codebook_size}")
+            return found
+        except FileNotFoundError:
+            raise LauraError(f"{path}: no such file") from None
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise LauraError(f"{path} holds no codes that can be read ({str(error).splitlines()[0][:100]})") from None
+
+
+def encode(backend: Backend, audio: str | Path | np.ndarray, quantizers: int | None = None) -> Codes:
+    """The codes of a recording, by the first `quantizers` of the codec, by all when None. LauraError for a number that it has not."""
+    most, size, own = backend.codec_levels, backend.codebook_size, backend.codec_hash
+    if quantizers is not None and not 1 <= quantizers <= most:
+        raise LauraError(f"{quantizers} quantizers: this codec has {most}, give 1 to {most}")
+    samples = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal samples
+        for piece in stream_audio(audio, PIECE / SAMPLE_RATE) if isinstance(audio, (str, Path)) else _pieces(check_wave(audio)):
+            samples += len(piece)
+            yield piece
+
+    codes = np.concatenate([piece.astype(np.int16) for piece in backend.codec_encode_stream(counted(), quantizers)], axis=1)
+    return Codes(codes, samples, own, size)
+
+
+def decode(backend: Backend, codes: Codes) -> Iterator[np.ndarray]:
+    """The sound in pieces (n,), together as long as what was encoded. LauraError, before the first, for codes that are not this codec's."""
+    if codes.codec_hash != backend.codec_hash:
+        raise LauraError(f"these are codes of codec {codes.codec_hash}, this checkpoint holds codec {backend.codec_hash}: use the one they were made with")
+    rows, most, size = codes.codes, backend.codec_levels, backend.codebook_size
+    if rows.ndim != 2 or not 1 <= rows.shape[0] <= most or rows.shape[1] != -(-codes.samples // HOP) or not rows.shape[1]:
+        raise LauraError(
+            f"codes of shape {rows.shape} for {codes.samples} samples: (K, T) is allowed with K = 1 to {most} and T = ceil(samples / {HOP}), at least 1"
+        )
+    if rows.min() < 0 or rows.max() >= size:
+        raise LauraError(f"codes go from {rows.min()} to {rows.max()}: this codec's go from 0 to {size - 1}")
+    return _cut(backend.codec_decode_stream(rows[:, k : k + PIECE // HOP] for k in range(0, rows.shape[1], PIECE // HOP)), codes.samples)
+
+
+def decode_to(backend: Backend, codes: Codes, path: str | Path) -> Path:
+    return save_stream(path, decode(backend, codes))
+
+
+def _pieces(wave: np.ndarray) -> Iterator[np.ndarray]:
+    return (wave[k : k + PIECE] for k in range(0, len(wave), PIECE))
+
+
+def _cut(pieces: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+    for piece in pieces:
+        yield piece[:samples]
+        samples -= min(samples, len(piece))

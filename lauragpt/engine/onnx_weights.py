@@ -1,0 +1,91 @@
+"""An exported graph with the weights of its checkpoint: no second copy of them lies on the disk.
+
+`onnx/graphs.json` says of each graph which tensors of the checkpoint, one below the other, each of its initializers is: as they are,
+transposed ("t"), or in 8-bit blocks ("q", their scales "s"); and the hashes of all files, so that a missing or altered one is told before
+anything runs.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from lauragpt.checkpoint import file_of, hash_of
+from lauragpt.errors import LauraError
+
+FORMAT = "lauragpt-onnx-3"
+BLOCK = 32  # weights that share a scale
+
+
+def pack(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """weight (N, K) float32, K a multiple of 32 -> 8-bit blocks (N, K / 32, 32) around 128 and their scales (N, K / 32), as MatMulNBits
+    takes them."""
+    blocks = weight.astype(np.float32).reshape(len(weight), -1, BLOCK)
+    scales = np.abs(blocks).max(axis=2) / np.float32(127)
+    packed = np.rint(blocks / np.maximum(scales, np.float32(1e-12))[..., None]) + 128
+    return packed.astype(np.uint8), scales
+
+
+def taken(weights: Sequence[np.ndarray], how: str) -> np.ndarray:
+    """Tensors of the checkpoint as a graph wants them."""
+    weight = weights[0] if len(weights) == 1 else np.concatenate(weights)
+    if weight.dtype == np.float16:
+        weight = weight.astype(np.float32)
+    if how == "t":
+        weight = weight.T
+    elif how in ("q", "s"):
+        weight = pack(weight)["qs".index(how)]
+    return np.ascontiguousarray(weight)
+
+
+class Graphs:
+    """The graphs of an exported checkpoint, each opened when first asked for. LauraError when a file is missing or was altered."""
+
+    def __init__(self, folder: Path, threads: int, weights: str):
+        """weights: the hash of its weights as they are."""
+        self.folder, self.threads = folder, threads
+        try:
+            self.about = json.loads((folder / "onnx" / "graphs.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise LauraError(f"{folder}/onnx/graphs.json cannot be read ({error}): make it anew with `laura export {folder}`") from None
+        if not isinstance(self.about, dict) or self.about.get("format") != FORMAT:
+            raise LauraError(f"{folder}/onnx was exported by another version: make it anew with `laura export {folder}`")
+        if weights != self.about["weights"]:
+            raise LauraError(f"the weights in {folder} are not those that were exported: make the graphs anew with `laura export {folder}`")
+        self._kept: list = []  # what the sessions look at without owning it
+
+    def _check(self, path: Path, promised: str) -> None:
+        try:
+            found = hash_of(path)
+        except OSError:
+            raise LauraError(f"{path} is missing: make it anew with `laura export {self.folder}`") from None
+        if found != promised:
+            raise LauraError(f"{path} is not the file that was exported: make the graphs anew with `laura export {self.folder}`")
+
+    def weight(self, name: str) -> np.ndarray:
+        """A tensor of the checkpoint, float32 where it is a float."""
+        try:
+            return taken([self._tensor(name)], "")
+        except (OSError, SafetensorError) as error:
+            raise LauraError(f"{self.folder} is not a whole checkpoint ({str(error).splitlines()[0][:120]}): fetch or export it again") from None
+
+    def _tensor(self, name: str) -> np.ndarray:
+        with safe_open(self.folder / file_of(name), "np") as file:
+            return file.get_tensor(name)
+
+    def open(self, name: str):
+        """An InferenceSession on the CPU."""
+        import onnxruntime
+
+        about, path = self.about["graphs"][name], self.folder / "onnx" / f"{name}.onnx"
+        self._check(path, about["hash"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.enable_mem_pattern = False  # it keeps a block of memory for each shape that was ever run, and is no quicker
+        weights = [taken([self._tensor(key) for key in keys], how) for keys, how in about["initializers"].values()]
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in weights]
+        self._kept += [weights, values]
+        options.add_external_initializers(list(about["initializers"]), values)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

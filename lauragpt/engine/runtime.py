@@ -1,0 +1,96 @@
+"""What every verb stands on: the backend, the vocabulary, the tokenizer and the few steps that all of them share.
+
+In: input frames or ids. Out: an open session behind `<task> <lang>`, masks of what may be written, and the receipt of an answer.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lauragpt import __version__
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.checkpoint import CheckpointInfo
+from lauragpt.ctc import CtcAligner
+from lauragpt.engine.backend import Backend, EncoderOutput, Session
+from lauragpt.engine.beam_search import Beams, search
+from lauragpt.engine.decoding import Decoded, Row, choose_one, decode, joined
+from lauragpt.errors import LauraError
+from lauragpt.sequence import Vocabulary
+from lauragpt.tasks import BEAMS, TASKS, check_lang
+from lauragpt.text import Tokenizer
+
+BATCH_SAMPLES = 60 * SAMPLE_RATE  # padded audio of a batch
+
+
+@dataclass
+class Runtime:
+    """All that answering needs: a backend, the tokenizer, and what the checkpoint says of itself."""
+
+    backend: Backend
+    tokenizer: Tokenizer
+    info: CheckpointInfo
+    beams: int = BEAMS  # hypotheses that are followed at once where text is written; 1 takes the likeliest token each time
+
+    def __post_init__(self):
+        Beams(self.beams)  # or LauraError
+        ids, first = np.arange(self.vocabulary.size), self.vocabulary.text_size
+        self.text_mask = ids < first  # (V,) bool: text tokens
+        self.audio_mask = (ids >= first) & (ids < first + self.vocabulary.audio_size)  # (V,) bool: audio tokens
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.info.vocabulary
+
+    def check_lang(self, lang: str | None) -> str | None:
+        if lang is not None and check_lang(lang) not in self.info.langs:
+            raise LauraError(f"{self.info.name} was not trained on {lang!r}: choose one of {', '.join(self.info.langs)}, or another checkpoint")
+        return lang
+
+    def begin(
+        self, encoded: EncoderOutput | None, ids: list[list[int]], langs: list[str | None], aligners: list[CtcAligner] | None = None
+    ) -> tuple[Session, list[str]]:
+        """Prefill up to and with `<lang>`: the one given, or for all rows the GPT's own choice when none is."""
+        if all(langs):
+            session = self.backend.open(encoded, [[*row, self.vocabulary.lang(lang)] for row, lang in zip(ids, langs)], aligners=aligners)
+            return session, list(langs)
+        tokens = [self.vocabulary.lang(lang) for lang in self.info.langs]
+        chosen = choose_one(self.backend.open(encoded, ids), tokens)
+        # Opened anew, as if the language had been given: where what sounds stands in time is counted from what it is opened with.
+        session = self.backend.open(encoded, [[*row, token] for row, token in zip(ids, chosen)], aligners=aligners)
+        return session, [self.info.langs[tokens.index(token)] for token in chosen]
+
+    def write(self, task: str, session: Session, rows: list[Row], drafts: list[list[int]] | None = None, beams: int | None = None) -> list[Decoded]:
+        """A text for each row of the session, by a task that writes. `drafts` (engine/decoding.py) save steps where one text alone is followed;
+        `beams` in place of the usual number."""
+        beams, bonus = self.beams if beams is None else beams, TASKS[task].bonus
+        if beams == 1 or bonus is None:
+            return decode(session, rows, self.text_mask, self.vocabulary.eos, drafts=drafts)
+        return search(session, rows, self.text_mask, self.vocabulary.eos, Beams(beams, bonus))
+
+    def at_once(self, places: int) -> int:
+        """Of so many places of a batch, those that it may have where each row becomes as many as there are beams."""
+        return min(places, 2 * places // self.beams)
+
+    def receipt(self, given: float, read: float, chunks: int, pieces: list[Decoded], seed: int = 0, **more: object) -> dict:
+        """How an answer came about: enough to tell whether anything is missing and to get the same answer again."""
+        whole = joined(pieces)
+        return {
+            "seconds_given": round(given, 3),
+            "seconds_read": round(read, 3),
+            "chunks": chunks,
+            "finish": whole.finish,
+            "guards": whole.guards,
+            "seed": seed,
+            "beams": self.beams,
+            **more,
+            "model": self.info.name,
+            "weights": self.info.weights,
+            "backend": self.backend.name,
+            "codec_hash": self.info.codec_hash,
+            "version": __version__,
+        }
+
+
+def is_many(given: object) -> bool:
+    """Whether a verb was given a list of items and not one."""
+    return isinstance(given, (list, tuple))

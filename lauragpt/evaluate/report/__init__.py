@@ -1,0 +1,1 @@
+"""What an evaluation shows: tables, plots and one HTML page."""

@@ -1,0 +1,219 @@
+"""LauraModel: the parts of the flow composed, their presets, and a checkpoint's folder.
+
+    waves -> features -> encoder -> frames (B, T, D) -> gpt -> logits (B, S, V)
+    codes (B, T) + condition -> vocoder -> embeddings (B, T, E) -> codec decoder -> waves
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from lauragpt.checkpoint import FORMAT, all_tensors, current_names, file_of, read_config, weight_files
+from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
+from lauragpt.errors import LauraError
+from lauragpt.features import FeatureConfig
+from lauragpt.model.encoder import Encoder, EncoderConfig, EncoderOutput, sinusoids
+from lauragpt.model.gpt import GPT, GPTConfig
+from lauragpt.model.log_mel import Features
+from lauragpt.model.vocoder import Vocoder, VocoderConfig
+from lauragpt.sequence import Layout, Vocabulary, times_of
+
+
+@dataclass(frozen=True)
+class LauraConfig:
+    """Every size. The widths where two parts meet are derived, not said twice."""
+
+    text_size: int = 2048
+    audio_size: int = 1024
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    gpt: GPTConfig = field(default_factory=lambda: GPTConfig(vocabulary=0))
+    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
+    codec: CodecConfig = field(default_factory=lambda: CODEC_PRESETS["mini"])
+    posterior_temperature: float = 1.0  # of the CTC head's probabilities as the GPT reads them: above 1, what is not the likeliest stands out more
+    time_aligned: bool = False  # the letters of a transcript stand when they are said (ctc.py), and not behind the frames
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.text_size, self.audio_size)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "LauraConfig":
+        parts = {"features": FeatureConfig, "encoder": EncoderConfig, "gpt": GPTConfig, "vocoder": VocoderConfig}
+        made = {name: parts[name](**value) if name in parts else value for name, value in values.items()}
+        made["codec"] = CodecConfig.from_dict(values["codec"])
+        return cls(**made)
+
+    def to_dict(self) -> dict:
+        return asdict(self) | {"codec": self.codec.to_dict()}
+
+
+def compose(text_size: int, codec: CodecConfig, features: dict, encoder: dict, gpt: dict, vocoder: dict) -> LauraConfig:
+    """A configuration whose parts fit each other."""
+    front = FeatureConfig(**features)
+    audio_size = codec.quantizer.codebook_size
+    return LauraConfig(
+        text_size=text_size,
+        audio_size=audio_size,
+        features=front,
+        encoder=EncoderConfig(input=front.width, output=gpt["width"], **encoder),
+        gpt=GPTConfig(vocabulary=Vocabulary(text_size, audio_size).size, **gpt),
+        vocoder=VocoderConfig(
+            audio_size=audio_size, text_size=text_size, features=FeatureConfig(skip=4).width, embedding=codec.quantizer.dim, **vocoder
+        ),
+        codec=codec,
+        posterior_temperature=2.0,
+        time_aligned="units" not in encoder,  # a CTC head on other units than letters tells no letter's time
+    )
+
+
+PRESETS: dict[str, LauraConfig] = {
+    "debug": compose(
+        320, CODEC_PRESETS["debug"], {},
+        {"width": 32, "layers": 2, "heads": 2, "ffn": 64, "kernel": 5, "intermediate_layer": 1},
+        {"width": 32, "layers": 2, "heads": 2, "kv_heads": 1, "head_width": 16, "ffn": 64},
+        {"width": 32, "layers": 2, "heads": 2, "ffn": 64},
+    ),
+    "mini": compose(
+        2048, CODEC_PRESETS["mini"], {},
+        {"width": 192, "layers": 8, "heads": 4, "ffn": 768, "drop_layer": 0.1, "intermediate_layer": 3},
+        {"width": 256, "layers": 6, "heads": 4, "kv_heads": 2, "head_width": 64, "ffn": 768},
+        {"width": 256, "layers": 4, "heads": 4, "ffn": 768},
+    ),
+    "paper-2b": compose(
+        151_936, CODEC_PRESETS["paper"], {"skip": 6},
+        {"width": 512, "layers": 32, "heads": 16, "ffn": 1536, "units": 1024},
+        {"width": 2048, "layers": 24, "heads": 16, "kv_heads": 16, "head_width": 128, "ffn": 5504, "qkv_bias": True, "qk_norm": False, "tied": False},
+        {"width": 512, "layers": 6, "heads": 8, "ffn": 2048, "look_ahead": 1},
+    ),
+}  # fmt: skip
+
+
+class LauraModel(nn.Module):
+    def __init__(self, config: LauraConfig):
+        super().__init__()
+        size = max(config.gpt.vocabulary, config.vocabulary.size)  # larger where a task was added since
+        config = replace(config, gpt=replace(config.gpt, vocabulary=size))
+        self.config, self.vocabulary = config, config.vocabulary
+        self.features = Features(config.features)
+        self.condition = Features(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
+        self.encoder = Encoder(config.encoder)
+        self.posterior_embedding = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
+        self.gpt = GPT(config.gpt)
+        self.vocoder = Vocoder(config.vocoder)
+        self.codec = Codec.from_config(config.codec)
+        # Frames start as quiet as the token embeddings among which the GPT finds them, but for the tapped layer, which is to be heard.
+        nn.init.normal_(self.posterior_embedding.weight, std=0.02)
+        nn.init.normal_(self.encoder.output.weight, std=0.002)
+        nn.init.zeros_(self.encoder.output.bias)
+
+    def encode(self, waves: Tensor, samples: Tensor) -> EncoderOutput:
+        """(B, N), (B,) -> EncoderOutput."""
+        return self.listen(*self.features(waves, samples))
+
+    def listen(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
+        """(B, T, F), (B,) -> EncoderOutput, for the GPT: the encoder's frames plus an embedding of what its CTC head makes of each (the head's
+        probabilities times a matrix, as in LegoSLM, arXiv 2505.11352). The second part can be learnt from text alone."""
+        heard = self.encoder(features, lengths)
+        return replace(heard, embeddings=heard.embeddings + self.embed_posteriors(heard.ctc_log_probs.exp()))
+
+    def embed_posteriors(self, probabilities: Tensor) -> Tensor:
+        """What the CTC head says of each frame (B, T, U), and where in the recording it says so -> (B, T, D)."""
+        temperature = self.config.posterior_temperature
+        embedded = self.posterior_embedding(probabilities if temperature == 1 else probabilities.clamp(min=1e-6).pow(1 / temperature))
+        return embedded + 0.1 * sinusoids(embedded.shape[1], embedded.shape[2], embedded.device).to(embedded.dtype)
+
+    def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
+        """codes (B, T); prompt waves, noisy waves as (padded, lengths), the text's letters as (padded, lengths, paces), or None -> embeddings
+        (B, T, E).
+
+        The tokens' own embeddings are known, so the predictor adds what the other quantizers would.
+        """
+        known = self.codec.embed(codes[:, None])
+        return known + self.vocoder(codes, lengths, text, self._condition(prompt), self._condition(noisy)).to(known.dtype)
+
+    def _condition(self, waves: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+        if waves is None:
+            return None
+        features, lengths = self.condition(*waves)
+        return features, torch.where(waves[1] > 0, lengths, 0)
+
+    def loss(self, layouts: Sequence[Layout], heard: Tensor | None) -> Tensor:
+        """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `heard` (B, T, D) in order."""
+        device, rows, listening = self.gpt.embed_tokens.weight.device, [], 0
+        times = [times_of(self.vocabulary, row) for row in layouts]
+        every = self.gpt.embed(torch.tensor([i for row in layouts for i in row.ids], device=device))
+        for row, ids in zip(layouts, every.split([len(row.ids) for row in layouts]), strict=True):
+            if row.frames:
+                ids = torch.cat([heard[listening, : row.frames].to(ids.dtype), ids])
+                listening += 1
+            rows.append(ids)
+        said: list[Tensor] = [torch.empty(0)] * len(rows)
+        for group in alike([len(row) for row in rows]):
+            at = pad_sequence([torch.tensor(times[i], dtype=torch.float32, device=device) for i in group], batch_first=True)
+            hidden = self.gpt.hidden(pad_sequence([rows[i] for i in group], batch_first=True), times=at)
+            for i, row in zip(group, hidden, strict=True):
+                # The output at a position is said by the position before it.
+                at = [layouts[i].frames + k - 1 for k, counted in enumerate(layouts[i].targets) if counted]
+                said[i] = row[torch.tensor(at, device=device)]
+        wanted = torch.tensor([i for row in layouts for i, counted in zip(row.ids, row.targets, strict=True) if counted], device=device)
+        return nn.functional.cross_entropy(self.gpt.logits(torch.cat(said)).float(), wanted, reduction="none")
+
+
+def alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
+    """Indices in groups of like length, so that at most a share of `waste` of a row, and 16, is padding: what is not there is not computed."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if groups and lengths[index] >= (1 - waste) * lengths[groups[-1][0]] - 16:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def save_checkpoint(model: LauraModel, folder: Path, **about: object) -> None:
+    """`config.json` and the weights (fp16), written aside and then renamed one after the other. `about`: corpora, licences, a name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().half().contiguous() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
+    config = {"format": FORMAT, "codec_hash": model.codec.hash, **about, "model": model.config.to_dict()}
+    written = []
+    for path in weight_files(folder):
+        written.append((path.with_suffix(".part"), path))
+        save_file({name: tensor for name, tensor in state.items() if file_of(name) == path.name}, written[-1][0])
+        os.chmod(written[-1][0], 0o644)  # a package that others on the machine can read
+    written.append((folder / "config.json.part", folder / "config.json"))
+    written[-1][0].write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for aside, path in written:
+        os.replace(aside, path)
+
+
+def load_checkpoint(folder: Path) -> LauraModel:
+    """The model of a folder, float32, rebuilt from its own configuration. LauraError when it is foreign."""
+    config = read_config(folder)
+    if config.get("format") != FORMAT:
+        raise LauraError(f"{folder} is not a LauraGPT checkpoint: its config.json must say format {FORMAT!r}")
+    for path in weight_files(folder):  # a damaged file is told before anything is built
+        with safe_open(path, "pt"):
+            pass
+    model = LauraModel(LauraConfig.from_dict(config["model"]))
+    if model.config.gpt.vocabulary > model.vocabulary.size:
+        raise LauraError(f"{folder} knows more tasks than were added here: add them in the same order before it is loaded (tasks.add_task)")
+    stored = current_names(all_tensors(folder, load_file))
+    state = {k: v.float() if v.is_floating_point() else v for k, v in stored.items()}
+    model.load_state_dict(with_new_rows(state, model))
+    return model.eval()
+
+
+def with_new_rows(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The state dict with the model's own rows of the vocabulary behind those it has: the tokens of tasks that were added since."""
+    own = model.state_dict()
+    short = [k for k in state if k.endswith(("embed_tokens.weight", "lm_head.weight")) and len(state[k]) < len(own[k])]
+    return state | {key: torch.cat([state[key], own[key][len(state[key]) :].to(state[key])]) for key in short}

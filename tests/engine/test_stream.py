@@ -1,0 +1,150 @@
+"""A transcript of what is still being spoken: it ends up as that of the whole recording."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lauragpt import Laura
+from lauragpt.cli.stream import Samples, _tail
+from lauragpt.engine import recognise
+from lauragpt.errors import LauraError
+
+SAMPLE_RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def laura(debug_checkpoint):
+    return Laura.load(debug_checkpoint, device="cpu")
+
+
+def wave(seed: int = 0) -> np.ndarray:
+    """47 s: tones that rise, with pauses of 0.5 to 1.5 s."""
+    rng, parts = np.random.default_rng(seed), []
+    while sum(map(len, parts)) < 47 * SAMPLE_RATE:
+        time = np.arange(int(rng.uniform(0.5, 23) * SAMPLE_RATE)) / SAMPLE_RATE
+        parts.append(0.2 * np.sin(2 * np.pi * (150 + 80 * rng.random() + 60 * time) * time) + 0.01 * rng.normal(size=len(time)))
+        parts.append(np.zeros(int(rng.uniform(0.5, 1.5) * SAMPLE_RATE)))
+    return np.concatenate(parts)[: 47 * SAMPLE_RATE].astype(np.float32)
+
+
+def pieces(whole: np.ndarray, seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    ends = np.cumsum(rng.integers(1, 30_000, 200))
+    return [part for part in np.split(whole, ends[ends < len(whole)]) if len(part)]
+
+
+@pytest.mark.parametrize("seed, beams", [(0, 1), (1, 1), (2, 1), (2, 4)])
+def test_the_finals_are_the_answer_to_the_whole(laura, seed, beams):
+    laura, whole = Laura(replace(laura.runtime, beams=beams), laura.voices), wave(seed)
+    heard = list(laura.transcribe_stream(pieces(whole, seed), lang="en", every=2.0))
+    finals, partials = [r for r in heard if r.final], [r for r in heard if not r.final]
+    offline = laura.transcribe(whole, lang="en")
+    assert [(s.start, s.end, s.text) for r in finals for s in r.segments] == [(s.start, s.end, s.text) for s in offline.segments]
+    assert " ".join(r.text for r in finals if r.text) == offline.text
+    sure = [s.confidence for s in offline.segments]  # which depends on every sample
+    assert [s.confidence for r in finals for s in r.segments] == pytest.approx(sure, rel=1e-5) and (len(set(sure)) > 1 or beams > 1)
+    assert sum(r.receipt["seconds_read"] for r in finals) == pytest.approx(47, abs=0.01)
+    assert len(finals) > 1 and len(partials) > 5
+    assert [r.text for r in laura.transcribe_stream(pieces(whole, seed + 9), lang="en", every=None)] == [r.text for r in finals]
+
+
+def test_parts_of_an_open_chunk_are_heard_once(laura, monkeypatch):
+    """Where a checkpoint reads a chunk in parts, those whose ends stand are not heard again with each partial answer."""
+    monkeypatch.setitem(laura.runtime.info.chunks, "asr", (2.0, 4.0))
+    whole, read, hear = wave(1), [], recognise._hear
+    monkeypatch.setattr(recognise, "_hear", lambda runtime, task, parts, lang, most: (read.extend(parts if most is None else []), hear(runtime, task, parts, lang, most)))
+    offline = laura.transcribe(whole, lang="en", min_confidence=0.1)
+    once = {piece.chunk for piece in read}
+    read.clear()
+    heard = list(laura.transcribe_stream(pieces(whole, 1), lang="en", every=1.0, min_confidence=0.1))
+    assert [s.text for r in heard if r.final for s in r.segments] == [s.text for s in offline.segments]
+    assert sum(r.receipt.get("rejected", 0) for r in heard if r.final) == offline.receipt.get("rejected", 0)
+    again = [piece.chunk for piece in read]
+    assert once <= set(again) and len(again) == len(set(again)) and len([r for r in heard if not r.final]) > 20
+
+
+def test_wrong_options_are_told_before_anything_is_heard(laura):
+    for wrong, words in (({"every": 0.0}, "every is 0.0"), ({"min_confidence": 2.0}, "min_confidence"), ({"lang": "xx"}, "xx")):
+        with pytest.raises(LauraError, match=words):
+            laura.transcribe_stream([], **wrong)
+    with pytest.raises(LauraError, match="50 ms long"):
+        list(laura.transcribe_stream([np.zeros(800)]))
+    assert list(laura.transcribe_stream([])) == []
+
+
+def test_what_came_before_a_failure_is_answered(laura):
+    whole, heard = wave()[: 3 * SAMPLE_RATE], []
+    with pytest.raises(LauraError, match="NaN"):
+        for result in laura.transcribe_stream([whole, np.array([np.nan])], lang="en", every=None):
+            heard.append(result)
+    assert [r.receipt["seconds_read"] for r in heard] == [3.0] and heard[0].final
+
+
+def test_empty_pieces_and_a_place_that_is_used_again_change_nothing(laura):
+    def pieces():
+        place = np.zeros(4000, dtype=np.float32)
+        for at in range(0, len(whole), 4000):
+            place[:] = whole[at : at + 4000]
+            yield place
+            yield place[:0]
+            place[:] = 9
+
+    whole = wave()[: 4 * SAMPLE_RATE]
+    ((streamed,), offline) = laura.transcribe_stream(pieces(), lang="en", every=None), laura.transcribe(whole, lang="en")
+    assert streamed.confidence == pytest.approx(offline.confidence, rel=1e-4)
+
+
+class Slowly(io.BytesIO):
+    """Gives three bytes at a time, so that samples come in halves."""
+
+    def read1(self, size: int = -1) -> bytes:
+        return self.read(3)
+
+
+def test_samples_come_whole_from_any_stream():
+    raw = np.random.default_rng(0).integers(-(2**15), 2**15, 1001).astype("<i2")
+    samples = Samples(Slowly(raw.tobytes()))
+    assert np.array_equal(np.concatenate(list(samples)), raw.astype(np.float32) / 32768) and not samples.halved
+    samples = Samples(Slowly(raw.tobytes()[:-1]))
+    assert len(np.concatenate(list(samples))) == 1000 and samples.halved
+    tone = (8000 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)).astype("<i2")
+    resampled = np.concatenate(list(Samples(io.BytesIO(tone.tobytes()), 8000)))
+    assert len(resampled) == 16000 and np.abs(np.fft.rfft(resampled)).argmax() == 440
+    assert [piece.tolist() for piece in Samples(io.BytesIO(b"\0\x40"))] == [[0.5]]
+    for bad, words in ((b"", "no samples"), (b"RIFF" + bytes(40), "not raw samples")):
+        with pytest.raises(LauraError, match=words):
+            list(Samples(io.BytesIO(bad)))
+
+
+def test_lines_come_before_the_stream_ends(debug_checkpoint):
+    command = [sys.executable, "-m", "lauragpt", "transcribe", "--stream", "-", "--model", str(debug_checkpoint), "--format", "json", "--lang", "en"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write((wave()[: 3 * SAMPLE_RATE] * 32767).astype("<i2").tobytes())
+        process.stdin.flush()
+        assert b'"final": false' in process.stdout.readline()  # stdin is still open
+        process.stdin.write(b"\0")
+        rest, error = process.communicate(timeout=60)
+    assert b'"final": true' in rest.splitlines()[-1]
+    assert process.returncode == 1 and b"middle of a sample" in error
+
+
+def test_ctrl_c_ends_the_sound_and_not_the_answer(debug_checkpoint):
+    command = [sys.executable, "-m", "lauragpt", "transcribe", "--stream", "-", "--model", str(debug_checkpoint), "--format", "json", "--lang", "en"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write((wave()[: 4 * SAMPLE_RATE] * 32767).astype("<i2").tobytes())
+        process.stdin.flush()
+        assert b'"final": false' in process.stdout.readline()
+        process.send_signal(signal.SIGINT)  # busy, or waiting for more
+        lines, error = process.stdout.read().splitlines(), process.stderr.read()
+    assert b'"final": true' in lines[-1] and process.returncode == 0 and error == b""
+
+
+def test_a_line_that_is_written_over_fits_the_terminal(monkeypatch):
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((10, 5)))
+    assert _tail("one two three four") == "hree four" and _tail("short") == "short" and len(_tail("\u4f60" * 9)) == 4
