@@ -62,7 +62,7 @@ def read_config(folder: Path) -> dict:
     except (OSError, ValueError) as error:
         raise LauraError(f"{folder}/config.json cannot be read ({error}): fetch the checkpoint again") from None
     if not isinstance(config, dict):
-        raise LauraError(f"{folder}/config.json is not a LauraGPT configuration")
+        raise LauraError(f"{folder} is not a LauraGPT checkpoint: its config.json holds no mapping")
     config = _renamed(config, OLD_KEYS)
     if isinstance(model := config.get("model"), dict):
         model = _renamed(model, OLD_MODEL_KEYS)
