@@ -50,11 +50,11 @@ def seanet_of(config: CodecConfig, size: int) -> Codec:
     """The SEANet codec with the number of filters whose size comes nearest."""
     made = {}
     for filters in range(2, 33, 2):
-        plain = replace(config, architecture="seanet", head="", seanet=SEANetConfig(filters=filters))
+        plain = replace(config, architecture="seanet", seanet=SEANetConfig(filters=filters))
         with torch.device("meta"):
             codec = Codec.from_config(plain)
         made[filters] = abs(count(codec.encoder, codec.decoder) - size)
-    return Codec.from_config(replace(config, architecture="seanet", head="", seanet=SEANetConfig(filters=min(made, key=made.get)))).eval()
+    return Codec.from_config(replace(config, architecture="seanet", seanet=SEANetConfig(filters=min(made, key=made.get)))).eval()
 
 
 def encodec_of(codec: Codec) -> Contender:
@@ -116,7 +116,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     try:
         codec, notes = laura.runtime.backend.model.codec, []
         seanet = seanet_of(codec.config, count(codec.encoder, codec.decoder))
-        contenders = [ours(f"{laura.name}, {codec.config.head or codec.config.architecture}", codec), ours("SEANet of ours", seanet)]
+        contenders = [ours(f"{laura.name}, {codec.config.architecture}", codec), ours("SEANet of ours", seanet)]
         try:
             contenders.append(encodec_of(seanet))
         except MissingPackage as error:

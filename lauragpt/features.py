@@ -1,6 +1,6 @@
-"""Log-mel features as numpy computes them, and what the torch ones (model/features.py) share with them: sizes, window, filters.
+"""Log-mel features in numpy, and what the torch ones (model/log_mel.py) share with them: sizes, window, filters.
 
-Log-mel as Kaldi computes it (no dither): 25 ms frames every 10 ms, DC removed, pre-loss_weight .97, Povey window, FFT 512, 80 mel
+Log-mel as Kaldi computes it (no dither): 25 ms frames every 10 ms, DC removed, pre-emphasis .97, Povey window, FFT 512, 80 mel
 triangles from 20 Hz, log of the power of 16-bit samples; then stacked, FunASR's low-frame-rate front end.
 
 N samples, F 10 ms frames, T stacked frames.
@@ -29,11 +29,11 @@ class FeatureConfig:
 
     @property
     def seconds(self) -> float:
-        """From one output to the next."""
+    """The time from one output frame to the next."""
         return self.skip * HOP / 16000
 
     def length(self, samples: int) -> int:
-        """Stacked frames of so many samples."""
+        """The number of stacked frames that `samples` make."""
         return -(-(1 + max(0, samples - WINDOW) // HOP) // self.skip)
 
 
@@ -47,13 +47,12 @@ def mel(hertz: float | np.ndarray) -> np.ndarray:
 
 
 def mel_edges(bins: int, low: float = 20.0, high: float = 8000.0) -> np.ndarray:
-    """(bins + 2,) in mel: where the triangles begin, peak and end; that of bin b peaks at b + 1."""
+    """(bins + 2,), in mel: the corners of the triangles. Bin b begins at b, peaks at b + 1 and ends at b + 2."""
     return np.linspace(mel(low), mel(high), bins + 2)
 
 
 def mel_triangles(bins: int, low: float = 20.0, high: float = 8000.0) -> np.ndarray:
     """(257, bins): Kaldi's mel filters, triangles in mel = 1127 ln(1 + f / 700)."""
-
     edges = mel_edges(bins, low, high)
     at = mel(np.arange(FFT // 2 + 1) * 16000 / FFT)[:, None]
     return np.minimum((at - edges[:-2]) / (edges[1:-1] - edges[:-2]), (edges[2:] - at) / (edges[2:] - edges[1:-1])).clip(min=0)
@@ -67,14 +66,14 @@ class NumpyFeatures:
     def log_mel(self, wave: np.ndarray) -> np.ndarray:
         """(N,) -> (F, 80), F = 1 + (N - 400) // 160; a clip shorter than a window is padded to one."""
         wave = np.pad(wave.astype(np.float32), (0, max(0, WINDOW - len(wave)))) * np.float32(32768)
-        frames, found = np.lib.stride_tricks.sliding_window_view(wave, WINDOW)[::HOP], []
+        frames, parts = np.lib.stride_tricks.sliding_window_view(wave, WINDOW)[::HOP], []
         for start in range(0, len(frames), SPAN):
             part = frames[start : start + SPAN]
             part = part - part.mean(axis=1, keepdims=True)
             part = (part - np.float32(EMPHASIS) * np.concatenate([part[:, :1], part[:, :-1]], axis=1)) * self.window
             power = np.square(np.abs(np.fft.rfft(part, FFT))).astype(np.float32)
-            found.append(np.log(np.maximum(power @ self.mel, np.float32(FLOOR))))
-        return np.concatenate(found)
+            parts.append(np.log(np.maximum(power @ self.mel, np.float32(FLOOR))))
+        return np.concatenate(parts)
 
     def __call__(self, wave: np.ndarray) -> np.ndarray:
         """(N,) -> (T, stack * 80). The edges repeat the first and the last frame."""

@@ -9,7 +9,7 @@ B batch, N samples, K codebooks, T frames, D embedding width.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -27,7 +27,6 @@ class CodecConfig:
     """Everything that decides what a code means, apart from the weights."""
 
     architecture: str = "seanet"  # "seanet" as in the paper, or "spectral", which trains on a CPU
-    head: str = ""  # what decodes, "seanet" or "spectral", where it is not what encodes: the same codes, another sound
     sample_rate: int = 16000
     strides: tuple[int, ...] = (8, 5, 4, 2, 2)  # in the decoder's order; their product is the hop
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
@@ -48,9 +47,8 @@ class CodecConfig:
         return self.quantizer.dim
 
     def to_dict(self) -> dict:
-        """Plain data. A head that is the encoder's own and a guide of no width are left out: codecs from before there was a choice keep
-        their hash."""
-        values = {key: value for key, value in asdict(self).items() if key != "head" or value}
+        """Plain data. A guide of no width is left out, so that codecs from before there was one keep their hash."""
+        values = asdict(self)
         values["quantizer"] = {key: value for key, value in values["quantizer"].items() if key != "guide" or value}
         return values
 
@@ -78,6 +76,8 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
     ),
     "paper": CodecConfig(architecture="seanet"),
 }
+
+TRAINING_STATE = ("quantizer.counts", "quantizer.initialised", "quantizer.updates")  # buffers that no code's meaning depends on
 
 
 @dataclass
@@ -107,15 +107,13 @@ class Codec(nn.Module):
             "seanet": lambda: SEANetDecoder(config.seanet, config.strides, config.dim),
             "spectral": lambda: SpectralDecoder(config.spectral, config.hop, config.dim),
         }
-        head = config.head or config.architecture
-        for what, name in (("architecture", config.architecture), ("head", head)):
-            if name not in encoders:
-                raise LauraError(f"unknown codec {what} {name!r}: choose seanet or spectral")
+        if config.architecture not in encoders:
+            raise LauraError(f"unknown codec architecture {config.architecture!r}: choose seanet or spectral")
         quantizer = ResidualQuantizer(config.quantizer)
-        return cls(config, encoders[config.architecture](), quantizer, decoders[head]())
+        return cls(config, encoders[config.architecture](), quantizer, decoders[config.architecture]())
 
     def latents(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """wave (B, N) -> continuous latents (B, T, D + G), G the quantizer's guide. `lengths` (B,): samples a row that are its own."""
+        """wave (B, N) -> continuous latents (B, T, D + G), G the quantizer's guide. `lengths` (B,): each row's own samples."""
         N = wave.shape[1]
         hop = self.config.hop
         frames = None
@@ -135,8 +133,7 @@ class Codec(nn.Module):
         return self.quantizer.embed(codes)
 
     def decode_embeddings(self, embeddings: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """embeddings (B, T, D) -> wave (B, T * 640). `lengths` (B,): frames a row that are its own; what
-        follows them is not meant to be heard."""
+        """embeddings (B, T, D) -> wave (B, T * 640). `lengths` (B,): each row's own frames; the sound behind them is undefined."""
         return self.decoder(embeddings, lengths)
 
     def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -170,17 +167,9 @@ class Codec(nn.Module):
     def hash(self) -> str:
         """16 hex digits of configuration and weights. Weights count in half precision, so that saving a checkpoint in fp16 keeps
         the hash. Tokens carry it; a model refuses tokens of another codec."""
-        kept = {n: v for n, v in self.state_dict().items() if n not in ("quantizer.counts", "quantizer.initialised", "quantizer.updates")}
-        return hash_of(json.dumps(self.config.to_dict(), sort_keys=True), kept)  # what was left out is training state, without meaning
-
-    def config_hash(self) -> str:
-        return self.hash
-
-
-def hash_of(configuration: str, state: Mapping[str, Tensor]) -> str:
-    """16 hex digits of a configuration and of weights in half precision."""
-    digest = hashlib.sha256(configuration.encode())
-    for name, value in sorted(state.items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
+        for name, value in sorted(self.state_dict().items()):
+            if name not in TRAINING_STATE:
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]

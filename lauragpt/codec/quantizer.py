@@ -5,11 +5,9 @@ moving average, start from k-means and replace codes that nobody uses. They move
 generator's turn), after which the revived codes are final for that step.
 
 The first level, whose codes the GPT writes, may be guided: latents then carry G numbers more, which only the choice of the first code
-sees beside the latent. They say which sound of speech a frame is (train/teacher.py), so that frames of one sound share a code, while the
-embedding of that code is still what its frames' latents have in common, and the other levels quantize what is left of the latent.
-(SpeechTokenizer, arXiv 2308.16692, and Mimi, arXiv 2410.00037, bend the first embedding itself. In trainings of ten minutes that cost
-much sound, PESQ 1.16 where an unguided codec had 1.34, and the guide little, 1.29 after 830 steps where 1,000 unguided ones gave 1.36; the
-first codes agreed with the phones of synthetic speech in 52 % of the frames in both, unguided in 44.)
+sees beside the latent. They say which phone a frame belongs to (train/teacher.py), so that frames of one phone share a code, while the
+embedding of that code is still the mean of its frames' latents, and the other levels quantize the rest of the latent. (SpeechTokenizer,
+arXiv 2308.16692, and Mimi, arXiv 2410.00037, change the first embedding itself, which costs more sound quality.)
 
 B batch, T frames, D width, G width of the guide, K levels (codebooks), V codes a level, P points (frames of all rows, flattened).
 """
@@ -189,7 +187,7 @@ class ResidualQuantizer(nn.Module):
         dead = counts * (16 * config.codebook_size) < config.dead_threshold * counts.sum()
         if not bool(dead.any()):
             return
-        if not len(points):  # this process only listens
+        if not len(points):  # this process has no rows at this level
             points = torch.zeros_like(codebook[:1])
         drawn = torch.randint(len(points), (config.codebook_size,), generator=self._generator(level)).to(points.device)
         candidates = broadcast(points[drawn], richest)

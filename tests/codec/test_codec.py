@@ -126,7 +126,7 @@ def test_nothing_is_normalised_away():
 def test_hash_follows_weights_codebooks_and_configuration(architecture):
     codec = tiny(architecture)
     original = codec.hash
-    assert len(original) == 16 and original == codec.config_hash()
+    assert len(original) == 16
     codec.quantizer.counts += 1  # training state: does not change what a code means
     assert codec.hash == original
     codec.quantizer.codebooks[2, 5, 3] += 0.5
@@ -169,25 +169,6 @@ def test_bad_configurations_say_what_is_wrong():
         Codec.from_config(replace(CODEC_PRESETS["debug"], architecture="wavenet"))
     with pytest.raises(LauraError, match="hops.*allowed keys.*strides"):
         CodecConfig.from_dict({"hops": 3})
-
-
-@both
-def test_heads_share_codes_and_the_training_step(architecture):
-    """Another head on the same encoder and codebooks: the same codes, a sound of the same length, a hash of its own."""
-    codec, other = tiny(architecture), {"seanet": "spectral", "spectral": "seanet"}[architecture]
-    config = replace(codec.config, head=other)
-    crossed = Codec.from_config(config)
-    assert type(crossed.decoder) is type(tiny(other).decoder) and type(crossed.encoder) is type(codec.encoder)
-    for part in ("encoder", "quantizer"):
-        getattr(crossed, part).load_state_dict(getattr(codec, part).state_dict())
-    wave = sound(2, 5 * HOP)
-    assert torch.equal(crossed.encode(wave), codec.encode(wave)) and crossed.hash != codec.hash
-    output = crossed(wave)
-    assert output.wave.shape == wave.shape and not torch.equal(output.wave, codec(wave).wave)
-    assert CodecConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    assert "head" not in codec.config.to_dict()
-    with pytest.raises(LauraError, match="head 'wavenet'"):
-        Codec.from_config(replace(config, head="wavenet"))
 
 
 @both

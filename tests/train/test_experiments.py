@@ -12,7 +12,6 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 @pytest.mark.parametrize(
     "name, more, rows",
     [
-        ("heads", ["--minutes", "0.02", "--limit", "1"], ["spectral", "seanet"]),
         ("multi_step", ["--minutes", "0.02", "--limit", "1"], ["one step", "quantizer by quantizer, 8", "quantizer by quantizer, 32"]),
         ("phones", ["--sentences", "24"], ["encoder, layer 1", "codec, first codes"]),
         ("fit", ["--sentences", "2"], ["kathleen"]),
