@@ -29,7 +29,7 @@ class FeatureConfig:
 
     @property
     def seconds(self) -> float:
-    """The time from one output frame to the next."""
+        """The time from one output frame to the next, in seconds."""
         return self.skip * HOP / 16000
 
     def length(self, samples: int) -> int:
