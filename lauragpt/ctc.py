@@ -1,8 +1,8 @@
-"""When each letter of a transcript is said: the rotary position at which the GPT reads it while it writes the next.
+"""The time of each letter of a transcript, by the CTC head: where rotary attention places it, and when each word was spoken.
 
-In: what the CTC head makes of the frames, its best unit each. Out: a frame for each letter, as it is written. A letter that stood behind all
-frames, at its place, would leave it to attention to find how far the recording has been written down: where that is lost, words come twice
-or never. What is written is the GPT's own all the same: the CTC head says when, not what.
+In: the CTC head's best unit, or log-probabilities (T, U), of each frame. Out: a frame for each letter as it is written, or seconds for each
+word. Without it letters would stand behind all frames, and attention alone would have to find how far the recording has been written
+down: where that is lost, words come twice or never. The text is the GPT's own all the same: CTC says when, not what.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,9 +17,9 @@ REACH = (0, 1, 3, WINDOW)  # how far away a place may be that agrees in the last
 
 
 class TokenAligner:
-    """Where in a draft the tokens stand that are written, one after the other: a token at the expected place where that has it, else at the place
-    that agrees best in the last three tokens, the nearest of equals; at the expected place where none does. What was surely found (by three) is
-    not found again, so that who writes the same again and again is led on."""
+    """The place in a draft of each token as it is written: the expected place where the draft has the token there; else the place that agrees
+    best in the last three tokens, the nearest of equals; else the expected place. A place that was found by three tokens is not found
+    again, so that a repetition moves on through the draft."""
 
     def __init__(self, draft: Sequence[int]):
         self.draft, self.written = draft, []
@@ -48,7 +48,7 @@ class TokenAligner:
         return place, bool(agree)
 
     def _agree(self, place: int) -> int:
-        """How many of the last tokens written the draft has up to a place, three at most."""
+        """How many of the last tokens written, three at most, stand in the draft up to a place."""
         agree = 0
         while agree < min(3, place + 1, len(self.written)) and place < len(self.draft) and self.draft[place - agree] == self.written[-1 - agree]:
             agree += 1
@@ -56,7 +56,7 @@ class TokenAligner:
 
 
 class CtcAligner:
-    """When what is written is said: a draft's letters, and the frame at which each was heard."""
+    """The time of each token of a transcript: a draft's letters, and the frame at which CTC emitted each."""
 
     def __init__(self, draft: Sequence[int], frames: Sequence[float]):
         self.draft, self.frames, self.aligner = draft, frames, TokenAligner(draft)
@@ -74,7 +74,7 @@ class CtcAligner:
         return cls(draft, frames)
 
     def times(self, begun: int, ids: Sequence[int]) -> list[float]:
-        """When ids are said that are written behind the first `begun`; what was written behind those before is forgotten."""
+        """The times of ids that are written behind the first `begun` tokens; what was written there before is forgotten."""
         self.aligner.forget(begun)
         return [self._time(self.aligner.wrote(letter)[0]) for letter in ids]
 
@@ -90,17 +90,18 @@ class CtcAligner:
         return (self.frames[-1] if self.frames else 0.0) + PACE * (place + 1 - len(self.draft))
 
 
-def times_said(aligners: Sequence[CtcAligner], written: Iterable[int], ids: Sequence[Sequence[int]]) -> list[list[float]]:
-    """When ids (B, n) are said that each row writes behind so many others."""
+def token_times(aligners: Sequence[CtcAligner], written: Iterable[int], ids: Sequence[Sequence[int]]) -> list[list[float]]:
+    """The times of ids (B, n), of which row b is written behind the first `written[b]` tokens."""
     return [aligner.times(begun, row) for aligner, begun, row in zip(aligners, written, ids, strict=True)]
 
 
-def picked(aligners: Sequence[CtcAligner] | None, rows: Sequence[int]) -> list[CtcAligner] | None:
-    """Those of some rows, each of which goes on by itself."""
+def select_aligners(aligners: Sequence[CtcAligner] | None, rows: Sequence[int]) -> list[CtcAligner] | None:
+    """Copies of the rows' aligners."""
     return None if aligners is None else [aligners[row].copy() for row in rows]
 
 
 IMPOSSIBLE = -1e30
+LEAD, LAG = 0.04, 0.06  # seconds by which a word sounds before its first letter's frame and after its last one's
 
 
 def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) -> np.ndarray | None:
@@ -114,12 +115,12 @@ def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) 
     skips[3::2] = states[3::2] != states[1:-2:2]
     score = np.full(len(states), IMPOSSIBLE)
     score[:2] = log_probs[0, states[:2]]
-    came = np.zeros((T, len(states)), dtype=np.int8)  # by how many states the path moved
+    steps = np.zeros((T, len(states)), dtype=np.int8)  # by how many states the path moved
     for t in range(1, T):
         moves = np.full((3, len(states)), IMPOSSIBLE)
         moves[0], moves[1, 1:] = score, score[:-1]
         moves[2, 2:] = np.where(skips[2:], score[:-2], IMPOSSIBLE)
-        came[t] = moves.argmax(axis=0)
+        steps[t] = moves.argmax(axis=0)
         score = moves.max(axis=0) + log_probs[t, states]
     state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
     spans = np.full((n, 2), -1)
@@ -127,29 +128,29 @@ def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) 
         if state % 2:
             unit = state // 2
             spans[unit] = t, max(t, spans[unit, 1])
-        state -= int(came[t, state])
+        state -= int(steps[t, state])
     return spans
 
 
 def word_times(log_probs: np.ndarray, words: list[str], seconds: float, frame: float) -> list[tuple[float, float]] | None:
-    """Start and end of each word, in seconds of a clip that is `seconds` long, of frames `frame` seconds apart. CTC says a letter in one frame of those in which it sounds,
-    so that a word begins a little before its first and ends a little after its last, half-way to its neighbour's at most. None where the
-    words cannot lie in so few frames."""
-    known = CtcUnits()
-    spelled = [known.encode(word) for word in words]
-    space, units, owner = known.encode(" ")[0], [], []
-    for index, letters in enumerate(spelled):
+    """Start and end of each word, in seconds, of a clip of `seconds` whose frames are `frame` seconds apart. CTC emits a letter in one of the
+    frames in which it sounds, so a word begins a little before its first letter's frame and ends a little after its last one's, half-way to
+    its neighbour at most. None where there are too few frames for the words. Forced alignment as in CTC-segmentation (arXiv 2007.09127)."""
+    alphabet = CtcUnits()
+    spellings = [alphabet.encode(word) for word in words]
+    space, units, owner = alphabet.encode(" ")[0], [], []
+    for index, letters in enumerate(spellings):
         if units and letters:
             units, owner = [*units, space], [*owner, -1]
         units, owner = [*units, *letters], [*owner, *([index] * len(letters))]
-    spans = align(log_probs, units, known.blank)
+    spans = align(log_probs, units, alphabet.blank)
     if spans is None:
         return None
     starts, ends, last = [], [], 0.0
     for index in range(len(words)):
-        own = [span for span, word in zip(spans, owner) if word == index]
-        starts.append(own[0][0] * frame if own else last)
-        ends.append((own[-1][1] + 1) * frame if own else last)
+        letters = [span for span, word in zip(spans, owner) if word == index]
+        starts.append(letters[0][0] * frame if letters else last)
+        ends.append((letters[-1][1] + 1) * frame if letters else last)
         last = ends[-1]
     times = []
     for index, (start, end) in enumerate(zip(starts, ends)):
@@ -158,6 +159,3 @@ def word_times(log_probs: np.ndarray, words: list[str], seconds: float, frame: f
         start, end = start - min(LEAD, max(0.0, start - before) / 2), end + min(LAG, max(0.0, after - end) / 2)
         times.append((max(0.0, start), min(seconds, end)))
     return times
-
-
-LEAD, LAG = 0.04, 0.06  # seconds by which a word sounds before its first letter's frame and after its last one's

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lauragpt.ctc import CtcAligner, picked, times_said
+from lauragpt.ctc import CtcAligner, select_aligners, token_times
 from lauragpt.engine.backend import EncoderOutput, Spoken
 from lauragpt.engine.onnx_weights import Graphs
 from lauragpt.errors import LauraError, LauraWarning
@@ -52,7 +52,7 @@ class OnnxSession:
         if self.aligners is None:
             times = (positions + np.where(self.backend.vocabulary.sounds(ids), self._audio, self._other)).astype(np.float32)
         else:
-            times = np.array(times_said(self.aligners, (self.lengths - self.begun).tolist(), ids.tolist()), dtype=np.float32)
+            times = np.array(token_times(self.aligners, (self.lengths - self.begun).tolist(), ids.tolist()), dtype=np.float32)
         logits, new = self._run(self.backend.table[ids], times, self.lengths, np.tile(np.arange(n), (B, 1)), self.cache)
         short = int(self.lengths.max()) + n - self.cache.shape[3]
         if short > 0:
@@ -76,7 +76,7 @@ class OnnxSession:
             self.cache = np.take(self.cache, rows, axis=1)  # in order in memory, or each step would copy it
         self._source = source
         self.lengths, self.begun, self.logits = self.lengths[rows], self.begun[rows], self.logits[rows]
-        self.aligners = picked(self.aligners, rows)
+        self.aligners = select_aligners(self.aligners, rows)
         self._audio, self._other = self._audio[rows], self._other[rows]
 
 

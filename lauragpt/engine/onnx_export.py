@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from lauragpt.checkpoint import all_tensors, file_of, hash_of, hash_of_weights, read_config
 from lauragpt.engine.onnx_weights import BLOCK, FORMAT, pack, taken
 from lauragpt.errors import LauraError
-from lauragpt.model.gpt import GPT, rates
+from lauragpt.model.gpt import GPT, inverse_frequencies
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 
 OPSET = 20
@@ -130,7 +130,7 @@ class Step(nn.Module):
         before = (torch.arange(S) < lengths[:, None])[:, None, None].expand(B, 1, n, S)
         earlier = torch.ones(n, n, dtype=torch.bool).tril()[None, None].expand(B, 1, n, n)
         unseen = torch.where(torch.cat([before, earlier], -1), 0.0, float("-inf")).repeat(1, 1, groups, 1)
-        angle = times.reshape(-1, 1) * rates(W // 2, config.rope_theta)
+        angle = times.reshape(-1, 1) * inverse_frequencies(W // 2, config.rope_theta)
         cos, sin = angle.cos(), angle.sin()
         h = norm(x, self.gpt.layers[0].input_layernorm.weight, eps)
         for depth, (layer, product) in enumerate(zip(self.gpt.layers, self.layers, strict=True)):

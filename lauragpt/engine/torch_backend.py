@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lauragpt.ctc import CtcAligner, picked, times_said
+from lauragpt.ctc import CtcAligner, select_aligners, token_times
 from lauragpt.engine.backend import EncoderOutput, Spoken
 from lauragpt.errors import LauraError
 from lauragpt.model.gpt import GPTConfig
@@ -101,7 +101,7 @@ class TorchSession:
         if self.aligners is None:
             times = positions + torch.where(self.model.vocabulary.sounds(new), self._audio, self._other)
         else:
-            times = torch.tensor(times_said(self.aligners, (self._lengths - self._begun).tolist(), new.tolist()), device=new.device)
+            times = torch.tensor(token_times(self.aligners, (self._lengths - self._begun).tolist(), new.tolist()), device=new.device)
         with torch.inference_mode():
             logits = _numpy(self.model.gpt(self.model.gpt.embed(new), positions, self.cache, times.float()))
         self._lengths = self._lengths + new.shape[1]
@@ -117,7 +117,7 @@ class TorchSession:
         self.cache.select(kept)
         self._lengths, self.logits = self._lengths[kept], self.logits[rows]
         self._audio, self._other, self._begun = self._audio[kept], self._other[kept], self._begun[kept]
-        self.aligners = picked(self.aligners, rows)
+        self.aligners = select_aligners(self.aligners, rows)
 
 
 class TorchBackend:

@@ -27,7 +27,7 @@ class EncoderConfig:
     output: int = 256  # the GPT's width
     units: int = 33  # of the CTC head
     drop_layer: float = 0.0  # stochastic depth of the last layer; it grows linearly from 0 at the first
-    intermediate_layer: int = 0  # the layer that the GPT hears besides the last; 0 is none
+    intermediate_layer: int = 0  # the layer, from 1, that the GPT reads beside the last; 0 is none
 
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
@@ -53,11 +53,11 @@ class Attention(nn.Module):
         self.heads, self.norm = heads, nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """x (B, T, C); seen: bool, broadcasts to (B, heads, T, T), True where a frame may look."""
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, T, C); mask: bool, broadcasts to (B, heads, T, T), True where a frame may look."""
         B, T, C = x.shape
         q, k, v = self.qkv(self.norm(x)).view(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
-        return self.out(attend(q, k, v, seen).transpose(1, 2).reshape(B, T, C))
+        return self.out(attend(q, k, v, mask).transpose(1, 2).reshape(B, T, C))
 
 
 class Convolution(nn.Module):
@@ -81,18 +81,18 @@ class ConformerLayer(nn.Module):
         self.convolution = Convolution(config.width, config.kernel)
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, x: Tensor, real: Tensor, seen: Tensor) -> Tensor:
+    def forward(self, x: Tensor, real: Tensor, mask: Tensor) -> Tensor:
         x = x + 0.5 * self.before(x)
-        x = x + self.attention(x, seen)
+        x = x + self.attention(x, mask)
         x = x + self.convolution(x, real)
         return self.norm(x + 0.5 * self.after(x))
 
 
 class IntermediateLayer(nn.Module):
-    """A middle layer's frames for the GPT, which tell sounds apart better than the last layer's: CTC has made all of those blank.
+    """A middle layer's frames for the GPT. They tell sounds apart better than the last layer's, which CTC has made all blank.
 
-    They are standardised by the mean and deviation that joint training finds when it begins (`measure`): what tells sounds apart is
-    little beside what all frames have in common, and the GPT's RMSNorm would leave it so.
+    They are standardised by the mean and deviation that `measure` finds when joint training begins: what tells sounds apart is
+    small beside what all frames have in common, and the GPT's RMSNorm would leave it so.
     """
 
     def __init__(self, width: int, output: int):
@@ -130,27 +130,27 @@ class Encoder(nn.Module):
         self.intermediate = IntermediateLayer(config.width, config.output) if config.intermediate_layer else None
         self.ctc = nn.Linear(config.width, config.units)
 
-    def enter(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the first layer reads: frames (B, T, C), which are real (B, T, 1), which a frame sees (B, 1, 1, T)."""
+    def embed(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the first layer reads: frames (B, T, C), 1 where they are real (B, T, 1), the attention mask (B, 1, 1, T)."""
         T = features.shape[1]
-        real = torch.arange(T, device=features.device) < lengths[:, None]
-        seen, kept = real[:, None, None, :], real[..., None].to(features.dtype)
+        inside = torch.arange(T, device=features.device) < lengths[:, None]
+        mask, real = inside[:, None, None, :], inside[..., None].to(features.dtype)
         x = self.input(features)
-        return (x + sinusoids(T, x.shape[-1], x.device).to(x.dtype)) * kept, kept, seen
+        return (x + sinusoids(T, x.shape[-1], x.device).to(x.dtype)) * real, real, mask
 
     def frames(self, features: Tensor, lengths: Tensor, depth: int) -> Tensor:
         """The frames of layer `depth`, counted from 1, (B, T, C)."""
-        x, kept, seen = self.enter(features, lengths)
+        x, real, mask = self.embed(features, lengths)
         for layer in self.layers[:depth]:
-            x = layer(x, kept, seen)
+            x = layer(x, real, mask)
         return x
 
     def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
-        x, kept, seen = self.enter(features, lengths)
+        x, real, mask = self.embed(features, lengths)
         middle, intermediate = None, 0.0
         for depth, layer in enumerate(self.layers):
             if not self.training or torch.rand(()).item() >= self.config.drop_layer * depth / len(self.layers):
-                x = layer(x, kept, seen)
+                x = layer(x, real, mask)
             if self.training and depth == len(self.layers) // 2 - 1:
                 middle = self.ctc(x).float().log_softmax(-1)
             if depth == self.config.intermediate_layer - 1:

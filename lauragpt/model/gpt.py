@@ -40,21 +40,21 @@ class KVCache(Protocol):
         """Makes room for positions (B, S) of embeddings (B, S, D); what is in slots that nothing was written to must be finite."""
 
 
-def rates(half: int, theta: float, device: torch.device | None = None) -> Tensor:
-    """(half,): by how much each pair of a head's numbers turns from one position to the next."""
+def inverse_frequencies(half: int, theta: float, device: torch.device | None = None) -> Tensor:
+    """(half,): the angle, in radians a position, by which each pair of a head's numbers is rotated."""
     return theta ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
 
 
-def turns(positions: Tensor, half: int, theta: float) -> tuple[Tensor, Tensor]:
+def rotations(positions: Tensor, half: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosine and sine (B, 1, S, half) of positions (B, S), whole or not."""
-    angle = positions[:, None, :, None].float() * rates(half, theta, positions.device)
+    angle = positions[:, None, :, None].float() * inverse_frequencies(half, theta, positions.device)
     return angle.cos(), angle.sin()
 
 
-def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary positions (arXiv 2104.09864), half-split as in Qwen: x (B, H, S, W) by the `turns` of its positions."""
+def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary positions (arXiv 2104.09864), half-split as in Qwen: x (B, H, S, W) by the `rotations` of its positions."""
     half = x.shape[-1] // 2
-    cos, sin = turn[0].to(x.dtype), turn[1].to(x.dtype)
+    cos, sin = rotation[0].to(x.dtype), rotation[1].to(x.dtype)
     left, right = x[..., :half], x[..., half:]
     return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
 
@@ -77,17 +77,17 @@ class SelfAttention(nn.Module):
         self.q_norm = HeadNorm(W, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = HeadNorm(W, config.norm_eps) if config.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], seen: Tensor, slots: Tensor | None, cached: tuple[Tensor, Tensor] | None) -> Tensor:
-        """seen (..., S, T): what each position may look at; slots (B, kv_heads, S, W): where of `cached` they are kept."""
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor, slots: Tensor | None, cached: tuple[Tensor, Tensor] | None) -> Tensor:
+        """mask (..., S, T): True where a position attends; slots (B, kv_heads, S, W): where new keys and values go in `cached`."""
         (B, S, _), W = x.shape, self.config.head_width
         q = self.q_norm(self.q_proj(x).view(B, S, -1, W)).transpose(1, 2)
         k = self.k_norm(self.k_proj(x).view(B, S, -1, W)).transpose(1, 2)
         v = self.v_proj(x).view(B, S, -1, W).transpose(1, 2)
-        q, k = rotate(q, turn), rotate(k, turn)
+        q, k = rotate(q, rotation), rotate(k, rotation)
         if cached is not None:
-            k, v = (kept.scatter_(2, slots, new) for kept, new in zip(cached, (k, v), strict=True))
+            k, v = (old.scatter_(2, slots, new) for old, new in zip(cached, (k, v), strict=True))
         groups = self.config.heads // self.config.kv_heads
-        mixed = attend(q, _repeat(k, groups), _repeat(v, groups), seen)
+        mixed = attend(q, _repeat(k, groups), _repeat(v, groups), mask)
         return self.o_proj(mixed.transpose(1, 2).reshape(B, S, -1))
 
 
@@ -114,8 +114,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.width, config.norm_eps)
         self.mlp = SwiGLU(config.width, config.ffn)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], seen: Tensor, slots: Tensor | None, cached: tuple[Tensor, Tensor] | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), turn, seen, slots, cached)
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor, slots: Tensor | None, cached: tuple[Tensor, Tensor] | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rotation, mask, slots, cached)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -141,8 +141,8 @@ class GPT(nn.Module):
     ) -> Tensor:
         """(B, S, D) -> (B, S, V). Rows shorter than S are padded on the right.
 
-        positions (B, S): places in the sequence, 0, 1, 2 ... when not given: what a position may look at is what stands before it.
-        times (B, S), float: where rotary attention takes each to be (`Vocabulary.times`); the positions when not given.
+        positions (B, S): places in the sequence, 0, 1, 2 ... when not given: a position attends to all before it.
+        times (B, S), float: the rotary positions (`Vocabulary.times`); the positions when not given.
         """
         return self.logits(self.hidden(embeddings, positions, cache, times))
 
@@ -151,15 +151,15 @@ class GPT(nn.Module):
     ) -> Tensor:
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
-        turn = turns(positions if times is None else times, self.config.head_width // 2, self.config.rope_theta)
+        rotation = rotations(positions if times is None else times, self.config.head_width // 2, self.config.rope_theta)
         if cache is None:
-            seen, slots = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril(), None
+            mask, slots = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril(), None
         else:
             cache.reach(positions, x)
-            seen = torch.arange(cache.slots, device=x.device) <= positions[:, None, :, None]  # (B, 1, S, slots)
+            mask = torch.arange(cache.slots, device=x.device) <= positions[:, None, :, None]  # (B, 1, S, slots)
             slots = positions[:, None, :, None].expand(-1, self.config.kv_heads, -1, self.config.head_width)
         for depth, layer in enumerate(self.layers):
-            x = layer(x, turn, seen, slots, None if cache is None else cache.layers[depth])
+            x = layer(x, rotation, mask, slots, None if cache is None else cache.layers[depth])
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class LauraModel(nn.Module):
         self.gpt = GPT(config.gpt)
         self.vocoder = Vocoder(config.vocoder)
         self.codec = Codec.from_config(config.codec)
-        # Frames start as quiet as the token embeddings among which the GPT finds them, but for the tapped layer, which is to be heard.
+        # Frames start as quiet as the token embeddings among which the GPT finds them, except the intermediate layer's, which must be audible from the start.
         nn.init.normal_(self.posterior_embedding.weight, std=0.02)
         nn.init.normal_(self.encoder.output.weight, std=0.002)
         nn.init.zeros_(self.encoder.output.bias)
@@ -120,13 +120,13 @@ class LauraModel(nn.Module):
         return self.listen(*self.features(waves, samples))
 
     def listen(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
-        """(B, T, F), (B,) -> EncoderOutput, for the GPT: the encoder's frames plus an embedding of what its CTC head makes of each (the head's
+        """(B, T, F), (B,) -> EncoderOutput, for the GPT: the encoder's frames plus an embedding of its CTC posteriors (the
         probabilities times a matrix, as in LegoSLM, arXiv 2505.11352). The second part can be learnt from text alone."""
-        heard = self.encoder(features, lengths)
-        return replace(heard, embeddings=heard.embeddings + self.embed_posteriors(heard.ctc_log_probs.exp()))
+        output = self.encoder(features, lengths)
+        return replace(output, embeddings=output.embeddings + self.embed_posteriors(output.ctc_log_probs.exp()))
 
     def embed_posteriors(self, probabilities: Tensor) -> Tensor:
-        """What the CTC head says of each frame (B, T, U), and where in the recording it says so -> (B, T, D)."""
+        """The CTC head's probabilities of each frame (B, T, U), with sinusoidal positions -> (B, T, D)."""
         temperature = self.config.posterior_temperature
         embedded = self.posterior_embedding(probabilities if temperature == 1 else probabilities.clamp(min=1e-6).pow(1 / temperature))
         return embedded + 0.1 * sinusoids(embedded.shape[1], embedded.shape[2], embedded.device).to(embedded.dtype)
@@ -135,10 +135,10 @@ class LauraModel(nn.Module):
         """codes (B, T); prompt waves, noisy waves as (padded, lengths), the text's letters as (padded, lengths, paces), or None -> embeddings
         (B, T, E).
 
-        The tokens' own embeddings are known, so the predictor adds what the other quantizers would.
+        The first quantizer's embeddings are those of the tokens; the predictor adds the sum of the others.
         """
-        known = self.codec.embed(codes[:, None])
-        return known + self.vocoder(codes, lengths, text, self._condition(prompt), self._condition(noisy)).to(known.dtype)
+        first = self.codec.embed(codes[:, None])
+        return first + self.vocoder(codes, lengths, text, self._condition(prompt), self._condition(noisy)).to(first.dtype)
 
     def _condition(self, waves: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
         if waves is None:
@@ -146,30 +146,30 @@ class LauraModel(nn.Module):
         features, lengths = self.condition(*waves)
         return features, torch.where(waves[1] > 0, lengths, 0)
 
-    def loss(self, layouts: Sequence[Layout], heard: Tensor | None) -> Tensor:
-        """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `heard` (B, T, D) in order."""
+    def loss(self, layouts: Sequence[Layout], frames: Tensor | None) -> Tensor:
+        """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `frames` (B, T, D) in order."""
         device, rows, listening = self.gpt.embed_tokens.weight.device, [], 0
         times = [times_of(self.vocabulary, row) for row in layouts]
-        every = self.gpt.embed(torch.tensor([i for row in layouts for i in row.ids], device=device))
-        for row, ids in zip(layouts, every.split([len(row.ids) for row in layouts]), strict=True):
+        embeddings = self.gpt.embed(torch.tensor([i for row in layouts for i in row.ids], device=device))
+        for row, ids in zip(layouts, embeddings.split([len(row.ids) for row in layouts]), strict=True):
             if row.frames:
-                ids = torch.cat([heard[listening, : row.frames].to(ids.dtype), ids])
+                ids = torch.cat([frames[listening, : row.frames].to(ids.dtype), ids])
                 listening += 1
             rows.append(ids)
-        said: list[Tensor] = [torch.empty(0)] * len(rows)
+        states: list[Tensor] = [torch.empty(0)] * len(rows)
         for group in alike([len(row) for row in rows]):
             at = pad_sequence([torch.tensor(times[i], dtype=torch.float32, device=device) for i in group], batch_first=True)
             hidden = self.gpt.hidden(pad_sequence([rows[i] for i in group], batch_first=True), times=at)
             for i, row in zip(group, hidden, strict=True):
-                # The output at a position is said by the position before it.
+                # The output at a position is predicted at the position before it.
                 at = [layouts[i].frames + k - 1 for k, counted in enumerate(layouts[i].targets) if counted]
-                said[i] = row[torch.tensor(at, device=device)]
-        wanted = torch.tensor([i for row in layouts for i, counted in zip(row.ids, row.targets, strict=True) if counted], device=device)
-        return nn.functional.cross_entropy(self.gpt.logits(torch.cat(said)).float(), wanted, reduction="none")
+                states[i] = row[torch.tensor(at, device=device)]
+        targets = torch.tensor([i for row in layouts for i, counted in zip(row.ids, row.targets, strict=True) if counted], device=device)
+        return nn.functional.cross_entropy(self.gpt.logits(torch.cat(states)).float(), targets, reduction="none")
 
 
 def alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
-    """Indices in groups of like length, so that at most a share of `waste` of a row, and 16, is padding: what is not there is not computed."""
+    """Indices in groups of similar length: at most a share `waste` of a row, and 16 places, is padding, so that little padding is computed."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if groups and lengths[index] >= (1 - waste) * lengths[groups[-1][0]] - 16:

@@ -1,9 +1,9 @@
 """The one-step vocoder's predictor: audio tokens (B, T) + condition -> what the other quantizers add (B, T, E), in one pass.
 
 Paper, section 3.4: a transformer is given the first quantizer's tokens and a condition, and estimates the sum of all quantizers'
-embeddings; here it estimates what is missing of it beside the token's own, which is known. Conditions: the text and a prompt of the
+embeddings; here it estimates the rest, since the first token's own embedding is given. Conditions: the text and a prompt of the
 speaker (TTS), the noisy speech (SE). Layout: `[letters, prompt features, tokens]`; the noisy features, as many as tokens, are added to the
-tokens. A letter stands about where it is heard, as it does for the GPT (model/sequence.py). A token sees the whole condition, all tokens
+tokens. A letter's position is about the time of its sound, as for the GPT (sequence.py). A token sees the whole condition, all tokens
 before it and `look_ahead` after it in each layer, so that sound can be sent while it is generated.
 
 B batch, T tokens, C width, E codec embedding.
@@ -37,8 +37,8 @@ class VocoderLayer(nn.Module):
         self.attention = Attention(config.width, config.heads)
         self.feed_forward = FeedForward(config.width, config.ffn)
 
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        x = x + self.attention(x, seen)
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = x + self.attention(x, mask)
         return x + self.feed_forward(x)
 
 
@@ -56,10 +56,6 @@ class Vocoder(nn.Module):
         for embedding in (self.tokens, self.text):
             nn.init.normal_(embedding.weight, std=0.5)
 
-    def enter(self, tokens: Tensor) -> Tensor:
-        """(B, T) -> (B, T, C)"""
-        return self.tokens(tokens)
-
     def forward(
         self,
         tokens: Tensor,
@@ -71,39 +67,39 @@ class Vocoder(nn.Module):
         """tokens (B, T), lengths (B,); letters (B, L), their lengths and paces, in tokens a letter; prompt, noisy features (B, P, F) and
         lengths. -> (B, T, E)"""
         T, device = tokens.shape[1], tokens.device
-        x = self.enter(tokens)
+        x = self.tokens(tokens)
         if noisy is not None:
-            features, there = noisy
-            heard = self.noisy(features[:, :T]) * _real(there, min(T, features.shape[1]))[..., None]
-            x = x + F.pad(heard, (0, 0, 0, T - heard.shape[1]))
-        parts, real = [], []
+            features, count = noisy
+            embedded = self.noisy(features[:, :T]) * _inside(count, min(T, features.shape[1]))[..., None]
+            x = x + F.pad(embedded, (0, 0, 0, T - embedded.shape[1]))
+        parts, insides = [], []
         if text is not None:
             letters, count, pace = text
             times = torch.arange(letters.shape[1], device=device) * pace[:, None]  # (B, L)
             parts.append(self.text(letters) + sinusoids_at(times, x.shape[2]).to(x.dtype))
-            real.append(_real(count, letters.shape[1]))
+            insides.append(_inside(count, letters.shape[1]))
         if prompt is not None:
-            heard, count = self.prompt(prompt[0]), prompt[1]
-            parts.append(heard + sinusoids(heard.shape[1], heard.shape[2], device).to(heard.dtype))
-            real.append(_real(count, heard.shape[1]))
+            embedded, count = self.prompt(prompt[0]), prompt[1]
+            parts.append(embedded + sinusoids(embedded.shape[1], embedded.shape[2], device).to(embedded.dtype))
+            insides.append(_inside(count, embedded.shape[1]))
         P = sum(part.shape[1] for part in parts)
         parts.append(x + sinusoids(T, x.shape[2], device).to(x.dtype))
-        real.append(_real(lengths, T))
-        x, exists = torch.cat(parts, 1), torch.cat(real, 1)  # (B, P + T, C), (B, P + T)
+        insides.append(_inside(lengths, T))
+        x, inside = torch.cat(parts, 1), torch.cat(insides, 1)  # (B, P + T, C), (B, P + T)
         at = torch.arange(P + T, device=device)
         # The condition sees itself alone; a token sees the condition and tokens up to its look-ahead.
-        seen = (at[None] < P) | ((at[:, None] >= P) & (at[None] <= at[:, None] + self.config.look_ahead))
-        seen = (seen[None] & exists[:, None]) | torch.eye(P + T, dtype=torch.bool, device=device)
+        mask = (at[None] < P) | ((at[:, None] >= P) & (at[None] <= at[:, None] + self.config.look_ahead))
+        mask = (mask[None] & inside[:, None]) | torch.eye(P + T, dtype=torch.bool, device=device)
         for layer in self.layers:
-            x = layer(x, seen[:, None])
+            x = layer(x, mask[:, None])
         return self.output(self.norm(x[:, P:]))
 
 
-def _real(lengths: Tensor, size: int) -> Tensor:
+def _inside(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
 def vocoder_loss(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
     """L1 + L2 to the true sum of embeddings (paper, section 3.4) over real tokens: (B, T, E), (B, T, E), (B,) -> scalar."""
-    difference = (predicted.float() - target.float())[_real(lengths, predicted.shape[1])]
+    difference = (predicted.float() - target.float())[_inside(lengths, predicted.shape[1])]
     return difference.abs().mean() + difference.square().mean()
