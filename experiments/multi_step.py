@@ -38,25 +38,31 @@ from lauragpt.train.stages.vocoder import VocoderStage
 CONFIG = StageConfig(batch_seconds=40, lr=1e-3, warmup=100, weights={"tts": 1, "tts/synth-tts": 1.2})
 
 
+class LevelInput(nn.Module):
+    """What takes the token embedding's place: the sum of the lower levels' embeddings (B, T, E), and the level -> (B, T, C)."""
+
+    def __init__(self, embedding: int, width: int, levels: int):
+        super().__init__()
+        self.sum, self.level, self.at = nn.Linear(embedding, width), nn.Embedding(levels, width), 0
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return self.sum(embeddings) + self.level.weight[self.at]
+
+
 class MultiStep(Vocoder):
     """The sum of the embeddings of levels 0 .. j-1 and the condition -> logits of level j's codes (B, T, V): minus the squared distance of
     what is predicted of the residual to each code, scaled."""
 
     def __init__(self, config: VocoderConfig, codebooks: Tensor):
         super().__init__(config)
-        self.tokens = None  # what is known so far takes their place
-        self.known = nn.Linear(config.embedding, config.width)
-        self.level = nn.Embedding(len(codebooks), config.width)
+        self.tokens = LevelInput(config.embedding, config.width, len(codebooks))
         self.sharpness = nn.Parameter(torch.zeros(len(codebooks)))
         self.register_buffer("codebooks", codebooks.clone())
 
-    def enter(self, known: Tensor) -> Tensor:
-        return self.known(known) + self.level.weight[self.at]
-
-    def logits(self, known: Tensor, at: int, lengths: Tensor, **conditions) -> Tensor:
-        """known (B, T, E)"""
-        self.at = at
-        predicted, codes = self(known, lengths, **conditions).float(), self.codebooks[at]
+    def logits(self, embeddings: Tensor, at: int, lengths: Tensor, **conditions) -> Tensor:
+        """embeddings (B, T, E)"""
+        self.tokens.at = at
+        predicted, codes = self(embeddings, lengths, **conditions).float(), self.codebooks[at]
         with torch.autocast(predicted.device.type, enabled=False):
             distance = predicted.square().sum(-1, keepdim=True) + codes.square().sum(-1) - 2 * predicted @ codes.t()
             return -distance * self.sharpness[at].exp()
