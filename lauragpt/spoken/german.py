@@ -1,0 +1,230 @@
+"""German rules, in the order in which they are applied: what is read as a whole (addresses, dates, times, money) before its parts."""
+
+import re
+
+from lauragpt.spoken.common import DASH, MINUS, Rule, address_rules, followed_by, rule, table_rule, version_rules, word_before, words_before
+from lauragpt.spoken.german_ordinals import MONTHS, SHORT_MONTHS, date, gender, ordinal, say_ordinal
+from lauragpt.spoken.numbers import ROMAN, digits, roman, whole, words
+
+NUMBER = r"(?:\d{1,3}(?:\.\d{3}){1,3}(?![\d])|\d{1,12}(?!\d))(?:,\d{1,30}(?!\d))?"
+# One number or a range of two, with its minus: groups minus, low, high.
+QUANTITY = rf"(?P<minus>{MINUS})?(?<!\w)(?<!\d[.,])(?:(?P<low>{NUMBER})(?:{DASH}| bis ))?(?P<high>{NUMBER})"
+MONTH = rf"(?P<month>{'|'.join(MONTHS)}|(?:{'|'.join(SHORT_MONTHS)})\b\.?)"
+
+# One, its article, and the word for hundredths.
+MONEY = {"US$": "US-Dollar", "$": "Dollar", "£": "Pfund", "€": "Euro", "¥": "Yen", "EUR": "Euro", "USD": "US-Dollar", "GBP": "Pfund",
+         "CHF": "Franken", "Euro": "Euro", "Dollar": "Dollar", "Franken": "Franken"}  # fmt: skip
+HUNDREDTHS = {"£": "pence", "GBP": "pence", "CHF": "rappen", "Franken": "rappen"}
+SCALES = {"Mio.": ("million", "millionen"), "Mrd.": ("milliarde", "milliarden"), "Bio.": ("billion", "billionen"), "Tsd.": ("tausend", "tausend")}
+# symbol: singular/plural; the same where one is given.
+UNITS = dict(
+    entry.split(":")
+    for entry in """km:kilometer m:meter cm:zentimeter mm:millimeter µm:mikrometer nm:nanometer dm:dezimeter kg:kilogramm g:gramm mg:milligramm
+    t:tonne/tonnen l:liter L:liter ml:milliliter cl:zentiliter hl:hektoliter ha:hektar °C:grad_celsius °F:grad_fahrenheit °:grad K:kelvin
+    h:stunde/stunden Std.:stunde/stunden Std:stunde/stunden min:minute/minuten Min.:minute/minuten Min:minute/minuten s:sekunde/sekunden
+    sek:sekunde/sekunden Sek.:sekunde/sekunden ms:millisekunde/millisekunden kB:kilobyte KB:kilobyte MB:megabyte GB:gigabyte TB:terabyte
+    Hz:hertz kHz:kilohertz MHz:megahertz GHz:gigahertz W:watt kW:kilowatt MW:megawatt Wh:wattstunde/wattstunden
+    kWh:kilowattstunde/kilowattstunden V:volt kV:kilovolt mA:milliampere mAh:milliamperestunde/milliamperestunden dB:dezibel hPa:hektopascal
+    kPa:kilopascal bar:bar kcal:kilokalorie/kilokalorien kJ:kilojoule PS:p_s mph:meile_pro_stunde/meilen_pro_stunde Mbit:megabit Gbit:gigabit
+    px:pixel qm:quadratmeter Stk.:stück %:prozent ‰:promille""".split()
+)  # fmt: skip
+UNITS["μm"] = UNITS["µm"]  # the Greek letter, into which Unicode folds the micro sign
+UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
+POWERS = {"2": "quadrat", "3": "kubik"}
+FEMININE_UNITS = ("tonne", "stunde", "minute", "sekunde", "kalorie", "meile")
+
+ANYWHERE = {"z. B.": "zum beispiel", "d. h.": "das heißt", "u. a.": "unter anderem", "usw.": "und so weiter", "usf.": "und so fort",
+            "bzw.": "beziehungsweise", "ca.": "circa", "evtl.": "eventuell", "ggf.": "gegebenenfalls", "inkl.": "inklusive",
+            "exkl.": "exklusive", "zzgl.": "zuzüglich", "abzgl.": "abzüglich", "vgl.": "vergleiche", "bspw.": "beispielsweise",
+            "i. d. R.": "in der regel", "z. T.": "zum teil", "u. U.": "unter umständen", "o. Ä.": "oder ähnliches", "s. o.": "siehe oben",
+            "s. u.": "siehe unten", "u. v. m.": "und vieles mehr", "z. Z.": "zur zeit", "etc.": "et cetera", "dr.": "doktor",
+            "prof.": "professor", "mwst.": "mehrwertsteuer", "v. Chr.": "vor christus", "n. Chr.": "nach christus", "i. A.": "im auftrag",
+            "mind.": "mindestens", "geb.": "geboren", "gest.": "gestorben", "tel.": "telefon", "str.": "straße"}  # fmt: skip
+BEFORE_NAMES = {"Hr.": "herr", "Fr.": "frau", "St.": "sankt"}
+BEFORE_NUMBERS = {"Nr.": "nummer", "No.": "nummer", "S.": "seite", "Bd.": "band", "Kap.": "kapitel", "Abb.": "abbildung", "Abs.": "absatz",
+                  "Art.": "artikel", "Tab.": "tabelle", "max.": "maximal", "min.": "minimal", "#": "nummer", "§": "paragraf",
+                  "§§": "paragrafen", "Anm.": "anmerkung", "Ziff.": "ziffer", "Aufl.": "auflage"}  # fmt: skip
+RULERS = """Heinrich Karl Ludwig Friedrich Wilhelm Otto Paul Pius Benedikt Johannes Leo Gregor Clemens Elisabeth Georg Eduard Katharina Peter
+Nikolaus Alexander Philipp Franz Ferdinand Leopold Joseph Maximilian Rudolf Konrad Sixtus Innozenz Urban Napoleon Ramses Albert August Jakob
+Richard Christian Gustav Iwan Maria Margarete Beatrix Juan Carlos Felipe Charles Elizabeth Henry""".split()
+WOMEN = ("Elisabeth", "Katharina", "Maria", "Margarete", "Beatrix", "Elizabeth")
+NUMBERED = "Kapitel|Band|Teil|Akt|Szene|Buch|Abschnitt|Artikel|Klasse|Stufe|Phase|Typ|Rocky|Fantasy|Apollo|Anhang|Abbildung|Tabelle|Hartz"
+JOINED = r"(?:jährig|mal|fach|köpfig|stündig|tägig|minütig|monatig|wöchig|stellig|teilig|prozentig|stöckig|zeilig|türig|sitzig|bändig|seitig)"
+# What takes no article in front of a lone 1: "Platz 1", "Nummer 1".
+COUNTED = re.compile(r"(?:platz|nummer|seite|kapitel|band|teil|zimmer|raum|gruppe|tag|punkt|schritt|stufe|linie|klasse|level|zu|und|oder|plus|mal|gleich)$")
+
+
+def cardinal(number: str, year: bool = False) -> str:
+    """A number in German writing: "1.234,5"."""
+    integer, _, decimals = number.replace(".", "").partition(",")
+    spoken = whole(integer, "de", year and not decimals and "." not in number)
+    return f"{spoken} komma {digits(decimals, 'de')}" if decimals else spoken
+
+
+def counted(number: str, noun: str) -> str:
+    """A number before what it counts: 1 becomes the article of its gender."""
+    feminine = noun.lower().startswith(FEMININE_UNITS) or noun.endswith(("stunde", "sekunde")) or gender(noun.capitalize()) == "f"
+    return ("eine" if feminine else "ein") if number == "1" else cardinal(number)
+
+
+def quantity(match: re.Match, noun: str) -> str:
+    low = f"{cardinal(match['low'])} bis " if match["low"] else ""
+    return f"{'minus ' if match['minus'] else ''}{low}{cardinal(match['high']) if low else counted(match['high'], noun)}"
+
+
+def money(match: re.Match) -> str:
+    sign, scale, per = match["sign"], match["scale"], match["per"]
+    name, (integer, _, decimals) = MONEY[sign].replace("US-", "u s "), match["high"].partition(",")
+    after = f" pro {per}" if per else ""
+    if scale:
+        single, many = SCALES.get(scale, (scale.removesuffix("en").removesuffix("n"), scale))
+        return f"{quantity(match, single)} {single if match['high'] == '1' else many} {name}{after}"
+    if match["low"] or (decimals and len(decimals) != 2) or sign == "¥":
+        return f"{quantity(match, name)} {name}{after}"
+    hundredths = int(decimals or 0)
+    minus = "minus " if match["minus"] else ""
+    if integer == "0" and hundredths:
+        return f"{minus}{counted(str(hundredths), 'cent')} {HUNDREDTHS.get(sign, 'cent')}{after}"
+    return f"{minus}{counted(integer, name)} {name} {words(hundredths, 'de') if hundredths else ''}{after}"
+
+
+def unit_words(symbol: str, power: str | None, single: bool) -> str:
+    singular, _, plural = UNITS[symbol].replace("_", " ").partition("/")
+    return POWERS.get((power or "").lstrip("^"), "") + (singular if single else plural or singular)
+
+
+def measure(match: re.Match) -> str:
+    name = unit_words(match["unit"], match["power"], (match["high"] == "1" and not match["low"]) or match["hyphen"] == "-")
+    per = f" pro {unit_words(match['per'], match['perpower'], True)}" if match["per"] else ""
+    return f"{quantity(match, name)} {name}{per}"
+
+
+def written_date(match: re.Match) -> str | None:
+    """"15.03.2024", "24.12." """
+    year = match["year"] or ""
+    return date(match, match["day"], int(match["number"]), whole(year, "de", year=True) if year else "")
+
+
+def clock(hour: str, minute: str | None) -> str:
+    spoken_hour = "ein" if int(hour) == 1 else words(int(hour), "de")
+    return f"{spoken_hour} uhr" + (f" {words(int(minute), 'de')}" if minute and int(minute) else "")
+
+
+def time_range(match: re.Match) -> str:
+    """"8:30-12:00 Uhr" has an hour's word in both halves, "14–16 Uhr" once."""
+    first = clock(match[1], match[2]) if match[2] else counted(match[1], "Cent")
+    return f"{first} bis {clock(match[3], match[4])}"
+
+
+def duration(match: re.Match) -> str:
+    parts = []
+    for number, name in zip(match.groups(), ("stunde", "minute", "sekunde"), strict=True):
+        parts.append(f"{counted(str(int(number)), name)} {name}{'' if int(number) == 1 else 'n'}")
+    return f"{parts[0]} {parts[1]} und {parts[2]}"
+
+
+def ruler(match: re.Match) -> str | None:
+    name, genitive, number = match[1], match[2], roman(match[3])
+    woman = name in WOMEN
+    if genitive:
+        article, end = ("der" if woman else "des"), "n"
+    elif {"unter", "von", "mit", "bei", "nach", "seit", "zu"} & set(words_before(match, 2)):
+        article, end = ("der" if woman else "dem"), "n"
+    else:
+        article, end = ("die" if woman else "der"), ""
+    return f"{name}{genitive} {article} {ordinal(number, end)}"
+
+
+def fraction(match: re.Match) -> str | None:
+    integer, above, below = match["whole"], int(match["above"]), int(match["below"])
+    if not 0 < above < below:
+        return f"{words(above, 'de')} {words(below, 'de')}"
+    noun = followed_by(match, r" ([A-ZÄÖÜ][a-zäöüß]{1,40})")
+    if below == 2:
+        if integer:
+            return ("ein" if integer == "1" else cardinal(integer)) + "einhalb"
+        return {"m": "ein halber", "f": "eine halbe", "n": "ein halbes"}[gender(noun[1])] if noun else "ein halb"
+    part = f"{'ein' if above == 1 else words(above, 'de')} {ordinal(below)[:-1].removeprefix('ein' if below in (100, 1000) else '')}el"
+    return f"{cardinal(integer)} {part}" if integer else part
+
+
+def span(match: re.Match) -> str:
+    """Two numbers with a dash: a range, or a subtraction where a result follows."""
+    joint = "minus" if followed_by(match, r" ?=") else "bis"
+    return f"{cardinal(match[1], year=True)} {joint} {cardinal(match[2], year=True)}"
+
+
+def plain(match: re.Match) -> str:
+    noun = followed_by(match, r" ([A-ZÄÖÜ][a-zäöüß]{1,40})")
+    if match["number"] == "1" and noun and not match["minus"] and not COUNTED.search(word_before(match)):
+        return counted("1", noun[1])
+    return f"{'minus ' if match['minus'] else ''}{cardinal(match['number'], year=True)}"
+
+
+def joined(number: str) -> str:
+    """A number inside a longer word: "dreimal", "einmal"."""
+    return "ein" if number == "1" else words(int(number), "de")
+
+
+SIGNS = {".": "punkt", "@": "at", "/": "schrägstrich", "-": "minus", "_": "unterstrich", "+": "plus", "=": "gleich", "?": "fragezeichen",
+         "&": "und", "#": "raute", "%": "prozent", "~": "tilde", ":": "doppelpunkt"}  # fmt: skip
+_SCALE = r"(?: ?(?P<scale>Mio\.|Mrd\.|Bio\.|Tsd\.|Million(?:en)?|Milliarden?))?"
+_PER = r"(?:/(?P<per>[A-Za-z]{1,20})(?!\w))?"
+_HOUR, _MINUTE = r"([01]?\d|2[0-4])", r"([0-5]\d)"
+
+RULES: tuple[Rule, ...] = (
+    *address_rules("de", SIGNS, "doppelpunkt"),
+    # Abbreviations and Roman numerals.
+    rule("street", r"(?<!\w)([A-ZÄÖÜ][a-zäöüß]{1,40})str\.", lambda m: m[1] + "straße"),
+    table_rule("abbreviation", ANYWHERE, before=r"(?<![\w.])", flags=re.I),
+    table_rule("title", BEFORE_NAMES, before=r"(?<!\w)", after=r"(?=\s{1,2}[A-ZÄÖÜ])"),
+    table_rule("before numbers", BEFORE_NUMBERS, before=r"(?<![\w#§])", after=r"(?=\s{0,2}\d)"),
+    rule("ruler", rf"\b({'|'.join(RULERS)})(s?) ({ROMAN})(?!\w)\.?", ruler),
+    rule("ordinal in Roman numerals", rf"(?<!\w)({ROMAN})\.(?=\s{{1,2}}(?:Weltkrieg|Jahrhundert|Kapitel|Akt|Band|Teil))", lambda m: f"{roman(m[1])}."),
+    rule("numbered", rf"\b({NUMBERED}) ({ROMAN})(?!\w)", lambda m: f"{m[1]} {words(roman(m[2]), 'de')}"),
+    # Dates, decades and times.
+    rule("date", r"(?<![\w.,])(?P<day>\d{1,2})\. ?(?P<number>\d{1,2})\.(?: ?(?P<year>\d{4}|\d{2})(?![\w,]))?(?!\d)", written_date),
+    rule("ISO date", r"(?<![\w-])(?P<year>[12]\d{3})-(?P<number>[01]\d)-(?P<day>[0-3]\d)(?![\w-])", written_date),
+    *version_rules("de", "punkt"),
+    rule("short month", rf"(?<=\d\. )({'|'.join(SHORT_MONTHS)})\.", lambda m: SHORT_MONTHS[m[1]]),
+    rule("ordinal", r"(?<![\w.,:])(?P<number>\d{1,3})\.(?:(?P<joint>\s?[-–—/]\s?|\s(?:bis|und|oder)\s)(?P<other>\d{1,3})\.)?(?!\w)", say_ordinal),
+    rule("decade", r"(?<![\w.,])(\d{1,4})er(n|s)?(?:-(?=Jahre))?(?!\w)", lambda m: f"{whole(m[1], 'de', year=True)}er{m[2] or ''}"),
+    rule("duration", r"(?<![\w:.])(\d{1,2}):([0-5]\d):([0-5]\d)(?![\w:])", duration),
+    rule("time range", rf"(?<![\w:.,])(?:{_HOUR}(?:[:.]{_MINUTE})?)(?:{DASH}| bis ){_HOUR}(?:[:.]{_MINUTE})? Uhr\b", time_range),
+    rule("time", rf"(?<![\w:.,]){_HOUR}[:.]{_MINUTE} Uhr\b", lambda m: clock(m[1], m[2])),
+    rule("time", rf"(?<![\w:.,]){_HOUR}:{_MINUTE}(?![\w:])", lambda m: clock(m[1], m[2])),
+    rule("hour", rf"(?<![\w:.,]){_HOUR} Uhr\b", lambda m: clock(m[1], None)),
+    # Telephone numbers.
+    rule("telephone", r"(?<![\w.,])\(?0\d{2,5}\)?[ /-]{1,3}\d{2,8}(?:[ -]\d{2,8}){0,4}(?![\w.,]\d)", lambda m: digits(m[0], "de")),
+    rule("emergency", r"(?i:(?<=notruf )|(?<=telefon )|(?<=wähle )|(?<=wählen sie ))\d{3}(?!\w|[.,]\d)", lambda m: digits(m[0], "de")),
+    # Money, units, numbers inside words.
+    rule("by", r"(?<=[\dmt]) {1,3}[x×] {1,3}(?=\d)|(?<=\d)[x×](?=\d)", "mal"),
+    rule("money", rf"(?P<minus>{MINUS})?(?P<sign>US\$|[$£€¥]|\b(?:EUR|USD|GBP|CHF)(?= ?\d)) ?(?:(?P<low>{NUMBER}){DASH}[$£€¥]?)?(?P<high>{NUMBER}){_SCALE}{_PER}", money),
+    rule("money", rf"{QUANTITY}(?:,[-–])?{_SCALE} ?(?P<sign>[$£€¥]|(?:EUR|USD|GBP|CHF|Euro|Dollar|Franken)(?!\w)){_PER}", money),
+    rule("scale", rf"{QUANTITY} ?(?P<scale>Mio\.|Mrd\.|Bio\.|Tsd\.)", lambda m: f"{quantity(m, SCALES[m['scale']][0])} {SCALES[m['scale']][m['high'] != '1']}"),
+    rule("unit", rf"{QUANTITY}(?P<hyphen>[ -]?)(?P<unit>{UNIT})(?P<power>\^?[23])?(?![\w'^])(?:/(?P<per>{UNIT})(?P<perpower>\^?[23])?(?!\w))?", measure),
+    rule("joined", rf"(?<![\w.,])(\d{{1,6}})-?({JOINED}[a-zäöüß]{{0,6}})(?!\w)", lambda m: joined(m[1]) + m[2]),
+    rule("times", r"(?<!\w)(\d{1,6})[x×](?!\w)", lambda m: joined(m[1]) + "mal"),
+    # Fractions, ratios, ranges, ordinals.
+    rule("fraction", r"(?<![\w/.,])(?:(?P<whole>\d{1,4}) )?(?P<above>\d{1,4})[/⁄](?P<below>[1-9]\d{0,3})(?![\w/⁄])", fraction),
+    rule("ratio", rf"(?<![\w.,:])({NUMBER}) ?: ?({NUMBER})(?![\w:])", lambda m: f"{cardinal(m[1])} zu {cardinal(m[2])}"),
+    rule("code", r"(?<![\w-])\d{1,12}(?:-\d{1,12}){2,8}(?![\w-])", lambda m: digits(m[0], "de")),
+    rule("range", rf"(?<![\w.,–-])({NUMBER}){DASH}({NUMBER})(?![\w–-])", span),
+    rule("English ordinal", r"(?<![\w.])(\d{1,12})(?:st|nd|rd|th)\b", lambda m: ordinal(int(m[1]))),
+    # Signs.
+    rule("plus or minus", r"±|\+/-", "plus minus"),
+    rule("about", r"~ ?(?=\d)", "etwa"),
+    rule("power", r"(?<=\w)\^2(?!\d)", "quadrat"),
+    rule("power", r"(?<=\w)\^(?=\d)", "hoch"),
+    rule("greater", r"(?<=[\w)]) ?> ?(?=[\w(-])", "größer als"),
+    rule("less", r"(?<=[\w)]) ?< ?(?=[\d(-])", "kleiner als"),
+    rule("hash", r"(?<![\w#])#(?=[A-Za-z]\w)", "hashtag"),
+    rule("equals", r"(?<![=<>!])=(?![=<>])", "gleich"),
+    rule("plus", r"(?<!\+\+)\+(?!\+\+)", "plus"),
+    table_rule("sign", {"&": "und", "×": "mal", "÷": "geteilt durch", "@": "at", "%": "prozent", "$": "dollar", "£": "pfund", "€": "euro", "°": "grad"}),
+    # What is left of the numbers.
+    rule("spelled", r"(?<![^\W\d_])[A-Z]{1,3}(?=\d)|(?<=\d)[A-Z]{1,3}(?![^\W_])", lambda m: " ".join(m[0])),
+    rule("English decimal", r"(?<![\w.,])(\d{1,12})\.(\d{1,2})(?![\w.,])", lambda m: f"{whole(m[1], 'de')} punkt {digits(m[2], 'de')}"),
+    rule("number", rf"(?P<minus>{MINUS})?(?<!\d)(?P<number>{NUMBER})", plain),
+    rule("digits", r"\d{1,60}", lambda m: digits(m[0], "de")),
+)
