@@ -2,7 +2,8 @@
 
 import pytest
 
-from lauragpt.text import CtcUnits, Tokenizer, normalize
+from lauragpt.spoken import normalize
+from lauragpt.text import CtcUnits, Tokenizer
 
 
 @pytest.mark.parametrize(

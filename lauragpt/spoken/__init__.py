@@ -12,13 +12,12 @@ spelled ("MP3" -> "m p three"). Letters keep their accents; the CTC units drop t
 import re
 import unicodedata
 
-from lauragpt.spoken.common import Rule
-from lauragpt.spoken.english import RULES as ENGLISH
-from lauragpt.spoken.german import RULES as GERMAN
+from lauragpt.spoken import english, german
 
-_RULES: dict[str, tuple[Rule, ...]] = {"en": ENGLISH, "de": GERMAN}
-# A text without any of these has nothing to rewrite: digits, a letter or closing bracket before a point, signs, Roman numerals.
-_WRITTEN = re.compile(r"[\d$£€¥¢%‰&@#+=<>×÷±°§^~]|[a-zA-ZäöüÄÖÜ]\.|\b[IVXL]{1,8}\b")
+_LANGUAGES = {"en": english, "de": german}
+# What rules look for: without it a text has nothing to rewrite. A point behind a letter or a Roman numeral; a digit or a sign.
+_ABBREVIATED = re.compile(r"[^\W\d]\.|\d\.\d|\+\d|[@#§]|https?:|\b[IVXL]{1,8}\b")
+_COUNTED = re.compile(r"[\d$£€¥¢%‰&@#+=<>×÷±°§^~]")
 # Compatibility forms that would change their meaning when Unicode folds them: "1½" into 11/2, "m²" into m2, "™" into letters.
 _FOLDED = ((re.compile("(?<=[0-9])(?=[¼½¾⅐-⅞])"), " "), (re.compile("²"), "^2"), (re.compile("³"), "^3"), (re.compile("[™℠®©]"), " "))
 
@@ -28,16 +27,17 @@ def normalize(text: str, lang: str = "en") -> str:
 
     Any text has one, perhaps an empty one, and it is its own spoken form. Other languages keep their digits.
     """
-    rules = _RULES.get(lang, ())
-    if rules:
+    language = _LANGUAGES.get(lang)
+    if language:
         for pattern, replacement in _FOLDED:
             text = pattern.sub(replacement, text)
     text = unicodedata.normalize("NFKC", text).replace("’", "'")
-    if rules:
-        text = "".join(_ascii_digit(c) for c in text) if not text.isascii() else text
-        if _WRITTEN.search(text):
-            for rule in rules:
-                text = rule(text)
+    if language:
+        text = text if text.isascii() else "".join(map(_ascii_digit, text))
+        for trigger, rules in ((_ABBREVIATED, language.WORDS), (_COUNTED, language.NUMBERS)):
+            if trigger.search(text):
+                for rule in rules:
+                    text = rule(text)
     return _words_only(text.lower())
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from lauragpt.spoken.common import DASH, MINUS, Rule, address_rules, followed_by, rule, table_rule, version_rules, word_before
+from lauragpt.spoken.common import DASH, MINUS, Rule, address_rules, followed_by, rule, table_rule, version_rules, word_before, words_before
 from lauragpt.spoken.numbers import ROMAN, digits, roman, whole, words
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,3}(?![\d])|\d{1,12}(?!\d))(?:\.\d{1,30}(?!\d))?"
@@ -31,7 +31,7 @@ UNITS = dict(
     entry.split(":")
     for entry in """km:kilometer m:meter cm:centimeter mm:millimeter µm:micrometer nm:nanometer mi:mile yd:yard ft:foot/feet in.:inch/inches
     kg:kilogram g:gram mg:milligram lb:pound lbs:pound oz:ounce t:ton l:liter L:liter ml:milliliter mL:milliliter cl:centiliter ha:hectare
-    °C:degree_celsius/degrees_celsius °F:degree_fahrenheit/degrees_fahrenheit °:degree K:kelvin/kelvin h:hour hr:hour hrs:hour
+    °C:degree_celsius/degrees_celsius °F:degree_fahrenheit/degrees_fahrenheit °:degree h:hour hr:hour hrs:hour
     min:minute mins:minute sec:second secs:second s:second ms:millisecond kB:kilobyte KB:kilobyte MB:megabyte GB:gigabyte TB:terabyte
     Hz:hertz/hertz kHz:kilohertz/kilohertz MHz:megahertz/megahertz GHz:gigahertz/gigahertz W:watt kW:kilowatt MW:megawatt
     Wh:watt_hour kWh:kilowatt_hour V:volt kV:kilovolt mA:milliampere mAh:milliampere_hour dB:decibel hPa:hectopascal kPa:kilopascal
@@ -48,7 +48,7 @@ SPECIAL = {"24/7": "twenty four seven", "9/11": "nine eleven"}
 
 ANYWHERE = {"e.g.": "for example", "i.e.": "that is", "etc.": "et cetera", "mr.": "mister", "mrs.": "missus", "dr.": "doctor", "vs.": "versus",
             "prof.": "professor", "approx.": "approximately", "mt.": "mount", "blvd.": "boulevard", "dept.": "department"}  # fmt: skip
-BEFORE_NAMES = {"Capt.": "captain", "Lt.": "lieutenant", "Gen.": "general", "Col.": "colonel", "Sgt.": "sergeant", "Rev.": "reverend",
+BEFORE_NAMES = {"Capt.": "captain", "Lt.": "lieutenant", "Gen.": "general", "Col.": "colonel", "Sgt.": "sergeant", "Maj.": "major", "Rev.": "reverend",
                 "Sen.": "senator", "Gov.": "governor", "Rep.": "representative"}  # fmt: skip
 BEFORE_NUMBERS = {"no.": "number", "nos.": "numbers", "p.": "page", "pp.": "pages", "vol.": "volume", "fig.": "figure", "figs.": "figures",
                   "ch.": "chapter", "sec.": "section", "eq.": "equation", "ver.": "version", "#": "number", "§": "section", "§§": "sections"}  # fmt: skip
@@ -147,7 +147,7 @@ def duration(match: re.Match) -> str:
     return f"{parts[0]} {parts[1]} and {parts[2]}"
 
 
-DECADE_WORDS = ("the", "early", "late", "mid", "in", "'")
+DECADE_WORDS = set("the a early late mid in my your his her its our their".split())
 
 
 def decade(match: re.Match) -> str | None:
@@ -165,6 +165,8 @@ def ruler(match: re.Match) -> str | None:
     number = roman(match[2])
     if number == 1 and not followed_by(match, r"[,.;:!?)]|$| of "):
         return None  # "when Mary I ..." is rarely a queen
+    if number == 50 or (len(match[2]) == 1 and followed_by(match, r"\. [A-Z]")):
+        return None  # an initial
     return f"{match[1]} the {words(number, 'en', 'ordinal')}{match[3] or ''}"
 
 
@@ -188,6 +190,8 @@ def ratio(match: re.Match) -> str:
 
 def span(match: re.Match) -> str:
     """Two numbers with a dash: a range, or a subtraction where a result follows."""
+    if {"number", "phone", "telephone", "call"} & set(words_before(match, 2)) and min(len(match[1]), len(match[2])) > 2:
+        return digits(match[0], "en")
     joint = "minus" if followed_by(match, r" ?=") else "to"
     return f"{cardinal(match[1], year=True)} {joint} {cardinal(match[2], year=True)}"
 
@@ -203,12 +207,12 @@ _SUFFIX = r"(?P<sign>[$£€¥¢]|(?:USD|EUR|GBP|CHF|JPY)(?!\w))"
 _SCALE = r"(?: ?(?P<scale>(?i:thousand|million|billion|trillion|mn|bn|tn|[kmb]))(?!\w))?"
 _PER = r"(?:/(?P<per>[a-z]{1,12})(?!\w))?"
 _ORDINAL_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?(?!\d|[.,:/]\d)"
-_US_PHONE = r"(?:\b1[- .])?(?:\(\d{3}\) ?|(?<![\w-])\d{3}[-.])\d{3}[-.]\d{4}(?![\w-])|(?<![\w.-])\d{3}-\d{4}(?![\w-])"
+_US_PHONE = r"(?:\b1[- .])?(?:\(\d{3}\) ?|(?<![\w-])\d{3}[-.])\d{3}[-.]\d{4}(?![\w-])|(?<![\w.-])\d{3}-\d{4}(?<!00)(?![\w-])"
 
-RULES: tuple[Rule, ...] = (
+# Rules for texts with abbreviations, addresses or Roman numerals.
+WORDS: tuple[Rule, ...] = (
     *address_rules("en", SIGNS, "colon"),
-    # Abbreviations and Roman numerals.
-    rule("street", r"(?<=[a-z]) St\.(?! [A-Z])|(?<=\d(?:st|nd|rd|th)) St\.", "street"),
+    rule("street", r"\b([A-Z][a-z]{1,30}|\d{1,3}(?:st|nd|rd|th)) St\.(?! [A-Z])", lambda m: f"{m[1]} street"),
     rule("saint", r"(?<!\w)st\.", "saint", re.I),
     rule("avenue", r"(?<=\w) (?:Ave|Av)\.", "avenue"),
     rule("road", r"(?<=[a-z]) Rd\.", "road"),
@@ -216,13 +220,16 @@ RULES: tuple[Rule, ...] = (
     rule("senior", r"(?<=\w),? Sr\.", "senior"),
     table_rule("abbreviation", ANYWHERE, before=r"(?<![\w.])", flags=re.I),
     table_rule("title", BEFORE_NAMES, before=r"(?<!\w)", after=r"(?=\s{1,2}[A-Z])"),
-    table_rule("before numbers", BEFORE_NUMBERS, before=r"(?<![\w#§])", after=r"(?=\s{0,2}(?:\d|[IVXL]{1,8}\b))", flags=re.I),
+    table_rule("before numbers", BEFORE_NUMBERS, before=r"(?<![\w#§])", after=r"(?=\s{0,2}(?:\d|(?-i:[IVXL]{2,8}\b)))", flags=re.I),
     rule("ruler", rf"\b({'|'.join(RULERS)}) ({ROMAN})('s)?(?!\w)", ruler),
     rule("ruler", rf"\b((?:King|Queen|Pope|Emperor|Tsar|Prince) [A-Z][a-z]{{1,20}}) ({ROMAN})('s)?(?!\w)", ruler),
     rule("numbered", rf"\b({NUMBERED}) ({ROMAN})(?![\w'])", lambda m: f"{m[1]} {words(roman(m[2]), 'en')}"),
+)
+# Rules for texts with digits or signs, after those above.
+NUMBERS: tuple[Rule, ...] = (
     # Dates, decades and times.
     rule("date", rf"(?<![\w]){MONTH} (?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:{DASH}(?P<last>\d{{1,2}})(?:st|nd|rd|th)?)?(?!\d|[.:/]\d|\w){YEAR}", date),
-    rule("date", rf"(?<![\w.,:/-])(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?: of)? {MONTH}(?!\w){YEAR}", date),
+    rule("date", rf"(?<![\w.,:/-])(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:{DASH}(?P<last>\d{{1,2}})(?:st|nd|rd|th)?)?(?: of)? {MONTH}(?!\w){YEAR}", date),
     rule("ISO date", r"(?<![\w-])(?P<year>[12]\d{3})(?P<mark>-)(?P<first>[01]\d)-(?P<second>[0-3]\d)(?![\w-])", numeric_date),
     rule("numeric date", r"(?<![\w/.])(?P<first>\d{1,2})(?P<mark>[/.-])(?P<second>\d{1,2})(?P=mark)(?P<year>\d{4}|\d{2})(?![\w/])", numeric_date),
     *version_rules("en", "point"),
@@ -239,12 +246,14 @@ RULES: tuple[Rule, ...] = (
     rule("emergency", r"(?i:(?<=call )|(?<=dial )|(?<=called )|(?<=dialed ))\d{3}(?!\w|[.,]\d)", lambda m: digits(m[0], "en")),
     rule("telephone", r"(?<![\w.,])0\d{2,5}[ /-]\d{3,8}(?: \d{2,8}){0,3}(?![\w.,]\d)", lambda m: digits(m[0], "en")),
     # Money, percent, units.
+    rule("shillings", r"(?<![\w.])(\d{1,3})s\.? (\d{1,2})d\.", lambda m: f"{cardinal(m[1])} shillings and {cardinal(m[2])} pence"),
+    rule("shillings", r"(?<=pounds )(\d{1,2})s\.", lambda m: f"{cardinal(m[1])} shillings"),
     rule("by", r"(?<=[\dmtnd]) {1,3}x {1,3}(?=\d)|(?<=\d)x(?=\d)", "by"),
     rule("money", rf"(?P<minus>{MINUS})?{_PREFIX} ?(?:(?P<low>{NUMBER}){DASH}[$£€¥]?)?(?P<high>{NUMBER}){_SCALE}{_PER}", money),
     rule("money", rf"{QUANTITY}{_SCALE} ?{_SUFFIX}{_PER}", money),
     rule("percent", rf"{QUANTITY} ?%", lambda m: f"{quantity(m)} percent"),
     rule("per mille", rf"{QUANTITY} ?‰", lambda m: f"{quantity(m)} per mille"),
-    rule("feet and inches", r"(?<!\w)(\d{1,2})' ?(\d{1,2})(?:\"|''|″)", lambda m: f"{words(int(m[1]), 'en')} foot {words(int(m[2]), 'en')}"),
+    rule("feet and inches", r"(?<!\w)([1-9])' ?(\d|1[01])(?:\"|''|″)", lambda m: f"{words(int(m[1]), 'en')} foot {words(int(m[2]), 'en')}"),
     rule("unit", rf"{QUANTITY}(?P<hyphen>[ -]?)(?P<unit>{UNIT})(?P<power>\^?[23])?(?![\w'^])(?:/(?P<per>{UNIT})(?P<perpower>\^?[23])?(?!\w))?", measure),
     # Fractions, ratios, ranges, ordinals.
     rule("fraction", r"(?<![\w/.,])(?:(?P<whole>\d{1,4}) )?(?P<above>\d{1,4})[/⁄](?P<below>[1-9]\d{0,3})(?![\w/⁄])", fraction),
@@ -262,9 +271,10 @@ RULES: tuple[Rule, ...] = (
     rule("greater", r"(?<=[\w)]) ?> ?(?=[\w(-])", "is greater than"),
     rule("less", r"(?<=[\w)]) ?< ?(?=[\d(-])", "is less than"),
     rule("hash", r"(?<![\w#])#(?=[A-Za-z]\w)", "hashtag"),
+    rule("at", r"(?<!@)@(?!@)", "at"),
     rule("equals", r"(?<![=<>!])=(?![=<>])", "equals"),
     rule("plus", r"(?<!\+\+)\+(?!\+\+)", "plus"),
-    table_rule("sign", {"&": "and", "×": "times", "÷": "divided by", "@": "at", "%": "percent", "$": "dollars", "£": "pounds", "€": "euros", "°": "degrees"}),
+    table_rule("sign", {"&": "and", "×": "times", "÷": "divided by", "%": "percent", "$": "dollars", "£": "pounds", "€": "euros", "°": "degrees"}),
     # What is left of the numbers.
     rule("spelled", r"(?<![^\W\d_])[A-Z]{1,3}(?=\d)|(?<=\d)[A-Z]{1,3}(?![^\W_])", lambda m: " ".join(m[0])),
     rule("decimal", r"(?<![\w.])\.(\d{1,30})(?![\w.])", lambda m: f"point {digits(m[1], 'en')}"),

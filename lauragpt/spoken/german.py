@@ -20,7 +20,7 @@ SCALES = {"Mio.": ("million", "millionen"), "Mrd.": ("milliarde", "milliarden"),
 UNITS = dict(
     entry.split(":")
     for entry in """km:kilometer m:meter cm:zentimeter mm:millimeter µm:mikrometer nm:nanometer dm:dezimeter kg:kilogramm g:gramm mg:milligramm
-    t:tonne/tonnen l:liter L:liter ml:milliliter cl:zentiliter hl:hektoliter ha:hektar °C:grad_celsius °F:grad_fahrenheit °:grad K:kelvin
+    t:tonne/tonnen l:liter L:liter ml:milliliter cl:zentiliter hl:hektoliter ha:hektar °C:grad_celsius °F:grad_fahrenheit °:grad
     h:stunde/stunden Std.:stunde/stunden Std:stunde/stunden min:minute/minuten Min.:minute/minuten Min:minute/minuten s:sekunde/sekunden
     sek:sekunde/sekunden Sek.:sekunde/sekunden ms:millisekunde/millisekunden kB:kilobyte KB:kilobyte MB:megabyte GB:gigabyte TB:terabyte
     Hz:hertz kHz:kilohertz MHz:megahertz GHz:gigahertz W:watt kW:kilowatt MW:megawatt Wh:wattstunde/wattstunden
@@ -40,7 +40,7 @@ ANYWHERE = {"z. B.": "zum beispiel", "d. h.": "das heißt", "u. a.": "unter ande
             "s. u.": "siehe unten", "u. v. m.": "und vieles mehr", "z. Z.": "zur zeit", "etc.": "et cetera", "dr.": "doktor",
             "prof.": "professor", "mwst.": "mehrwertsteuer", "v. Chr.": "vor christus", "n. Chr.": "nach christus", "i. A.": "im auftrag",
             "mind.": "mindestens", "geb.": "geboren", "gest.": "gestorben", "tel.": "telefon", "str.": "straße"}  # fmt: skip
-BEFORE_NAMES = {"Hr.": "herr", "Fr.": "frau", "St.": "sankt"}
+BEFORE_NAMES = {"Hr.": "herr", "Fr.": "frau"}
 BEFORE_NUMBERS = {"Nr.": "nummer", "No.": "nummer", "S.": "seite", "Bd.": "band", "Kap.": "kapitel", "Abb.": "abbildung", "Abs.": "absatz",
                   "Art.": "artikel", "Tab.": "tabelle", "max.": "maximal", "min.": "minimal", "#": "nummer", "§": "paragraf",
                   "§§": "paragrafen", "Anm.": "anmerkung", "Ziff.": "ziffer", "Aufl.": "auflage"}  # fmt: skip
@@ -123,8 +123,15 @@ def duration(match: re.Match) -> str:
     return f"{parts[0]} {parts[1]} und {parts[2]}"
 
 
+def saint(match: re.Match) -> str | None:
+    before = re.search(r"(\w{1,40}) $", match.string[max(0, match.start() - 41) : match.start()])
+    return None if before and before[1][0].isupper() and len(before[1]) > 3 else "sankt"  # "Broad St. Station" is no saint
+
+
 def ruler(match: re.Match) -> str | None:
     name, genitive, number = match[1], match[2], roman(match[3])
+    if number == 50:
+        return None  # an initial
     woman = name in WOMEN
     if genitive:
         article, end = ("der" if woman else "des"), "n"
@@ -150,6 +157,8 @@ def fraction(match: re.Match) -> str | None:
 
 def span(match: re.Match) -> str:
     """Two numbers with a dash: a range, or a subtraction where a result follows."""
+    if {"nummer", "telefon", "telefonnummer"} & set(words_before(match, 2)) and min(len(match[1]), len(match[2])) > 2:
+        return digits(match[0], "de")
     joint = "minus" if followed_by(match, r" ?=") else "bis"
     return f"{cardinal(match[1], year=True)} {joint} {cardinal(match[2], year=True)}"
 
@@ -172,31 +181,36 @@ _SCALE = r"(?: ?(?P<scale>Mio\.|Mrd\.|Bio\.|Tsd\.|Million(?:en)?|Milliarden?))?"
 _PER = r"(?:/(?P<per>[A-Za-z]{1,20})(?!\w))?"
 _HOUR, _MINUTE = r"([01]?\d|2[0-4])", r"([0-5]\d)"
 
-RULES: tuple[Rule, ...] = (
+# Rules for texts with abbreviations, addresses or Roman numerals.
+WORDS: tuple[Rule, ...] = (
     *address_rules("de", SIGNS, "doppelpunkt"),
-    # Abbreviations and Roman numerals.
     rule("street", r"(?<!\w)([A-ZÄÖÜ][a-zäöüß]{1,40})str\.", lambda m: m[1] + "straße"),
     table_rule("abbreviation", ANYWHERE, before=r"(?<![\w.])", flags=re.I),
+    rule("saint", r"(?<!\w)St\. (?=[A-ZÄÖÜ])", saint),
     table_rule("title", BEFORE_NAMES, before=r"(?<!\w)", after=r"(?=\s{1,2}[A-ZÄÖÜ])"),
     table_rule("before numbers", BEFORE_NUMBERS, before=r"(?<![\w#§])", after=r"(?=\s{0,2}\d)"),
     rule("ruler", rf"\b({'|'.join(RULERS)})(s?) ({ROMAN})(?!\w)\.?", ruler),
     rule("ordinal in Roman numerals", rf"(?<!\w)({ROMAN})\.(?=\s{{1,2}}(?:Weltkrieg|Jahrhundert|Kapitel|Akt|Band|Teil))", lambda m: f"{roman(m[1])}."),
     rule("numbered", rf"\b({NUMBERED}) ({ROMAN})(?!\w)", lambda m: f"{m[1]} {words(roman(m[2]), 'de')}"),
+)
+# Rules for texts with digits or signs, after those above.
+NUMBERS: tuple[Rule, ...] = (
     # Dates, decades and times.
     rule("date", r"(?<![\w.,])(?P<day>\d{1,2})\. ?(?P<number>\d{1,2})\.(?: ?(?P<year>\d{4}|\d{2})(?![\w,]))?(?!\d)", written_date),
     rule("ISO date", r"(?<![\w-])(?P<year>[12]\d{3})-(?P<number>[01]\d)-(?P<day>[0-3]\d)(?![\w-])", written_date),
     *version_rules("de", "punkt"),
     rule("short month", rf"(?<=\d\. )({'|'.join(SHORT_MONTHS)})\.", lambda m: SHORT_MONTHS[m[1]]),
     rule("ordinal", r"(?<![\w.,:])(?P<number>\d{1,3})\.(?:(?P<joint>\s?[-–—/]\s?|\s(?:bis|und|oder)\s)(?P<other>\d{1,3})\.)?(?!\w)", say_ordinal),
-    rule("decade", r"(?<![\w.,])(\d{1,4})er(n|s)?(?:-(?=Jahre))?(?!\w)", lambda m: f"{whole(m[1], 'de', year=True)}er{m[2] or ''}"),
+    rule("decade", r"(?<![\w.,])(\d{1,4})er(n)?(?:-(?=Jahre))?(?!\w)", lambda m: f"{whole(m[1], 'de', year=True)}er{m[2] or ''}"),
     rule("duration", r"(?<![\w:.])(\d{1,2}):([0-5]\d):([0-5]\d)(?![\w:])", duration),
     rule("time range", rf"(?<![\w:.,])(?:{_HOUR}(?:[:.]{_MINUTE})?)(?:{DASH}| bis ){_HOUR}(?:[:.]{_MINUTE})? Uhr\b", time_range),
-    rule("time", rf"(?<![\w:.,]){_HOUR}[:.]{_MINUTE} Uhr\b", lambda m: clock(m[1], m[2])),
+    rule("time", rf"(?<![\w:.,]){_HOUR}[:.]{_MINUTE} (?:Uhr|h)\b", lambda m: clock(m[1], m[2])),
     rule("time", rf"(?<![\w:.,]){_HOUR}:{_MINUTE}(?![\w:])", lambda m: clock(m[1], m[2])),
     rule("hour", rf"(?<![\w:.,]){_HOUR} Uhr\b", lambda m: clock(m[1], None)),
     # Telephone numbers.
     rule("telephone", r"(?<![\w.,])\(?0\d{2,5}\)?[ /-]{1,3}\d{2,8}(?:[ -]\d{2,8}){0,4}(?![\w.,]\d)", lambda m: digits(m[0], "de")),
-    rule("emergency", r"(?i:(?<=notruf )|(?<=telefon )|(?<=wähle )|(?<=wählen sie ))\d{3}(?!\w|[.,]\d)", lambda m: digits(m[0], "de")),
+    rule("telephone", r"(?<![\w.,-])\d{3}-\d{4}(?<!00)(?![\w-])", lambda m: digits(m[0], "de")),
+    rule("emergency", r"(?i:(?<=notruf )|(?<=telefon )|(?<=wähle )|(?<=die )(?=11[02](?!\.\d))|(?<=wählen sie ))\d{3}(?!\w|[.,]\d)", lambda m: digits(m[0], "de")),
     # Money, units, numbers inside words.
     rule("by", r"(?<=[\dmt]) {1,3}[x×] {1,3}(?=\d)|(?<=\d)[x×](?=\d)", "mal"),
     rule("money", rf"(?P<minus>{MINUS})?(?P<sign>US\$|[$£€¥]|\b(?:EUR|USD|GBP|CHF)(?= ?\d)) ?(?:(?P<low>{NUMBER}){DASH}[$£€¥]?)?(?P<high>{NUMBER}){_SCALE}{_PER}", money),
@@ -219,9 +233,10 @@ RULES: tuple[Rule, ...] = (
     rule("greater", r"(?<=[\w)]) ?> ?(?=[\w(-])", "größer als"),
     rule("less", r"(?<=[\w)]) ?< ?(?=[\d(-])", "kleiner als"),
     rule("hash", r"(?<![\w#])#(?=[A-Za-z]\w)", "hashtag"),
+    rule("at", r"(?<!@)@(?!@)", "at"),
     rule("equals", r"(?<![=<>!])=(?![=<>])", "gleich"),
     rule("plus", r"(?<!\+\+)\+(?!\+\+)", "plus"),
-    table_rule("sign", {"&": "und", "×": "mal", "÷": "geteilt durch", "@": "at", "%": "prozent", "$": "dollar", "£": "pfund", "€": "euro", "°": "grad"}),
+    table_rule("sign", {"&": "und", "×": "mal", "÷": "geteilt durch", "%": "prozent", "$": "dollar", "£": "pfund", "€": "euro", "°": "grad"}),
     # What is left of the numbers.
     rule("spelled", r"(?<![^\W\d_])[A-Z]{1,3}(?=\d)|(?<=\d)[A-Z]{1,3}(?![^\W_])", lambda m: " ".join(m[0])),
     rule("English decimal", r"(?<![\w.,])(\d{1,12})\.(\d{1,2})(?![\w.,])", lambda m: f"{whole(m[1], 'de')} punkt {digits(m[2], 'de')}"),

@@ -73,8 +73,8 @@ def say_ordinal(match: re.Match) -> str | None:
     noun = noun[1] if noun else ""
     noun = SHORT_MONTHS.get(noun, noun)
     end = ending(match, noun)
-    if end is None:
-        return None
+    if end is None or (not noun and end == "" and words_before(match)[-1] != "der"):
+        return None  # "Ruf die 110." ends a sentence, "heute ist der 20." a date
     joint = re.sub(r"\s*[-–—/]\s*", " bis ", match["joint"]) if match["joint"] else ""
     return ordinal(int(match["number"]), end) + (joint + ordinal(int(match["other"]), end) if joint else "")
 
