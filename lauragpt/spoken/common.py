@@ -83,7 +83,7 @@ def address_rules(lang: str, signs: dict[str, str], port: str) -> tuple[Rule, ..
         return f"{spoken} {port} {digits(match[2], lang)}" if match[2] else spoken
 
     def telephone(match: re.Match) -> str | None:
-        found = digits(match[0], lang)
+        found = digits(match[0].replace("(0)", ""), lang)  # the zero in brackets is dialled inside the country only
         return None if len(found.split()) < 7 else ("plus " if match[0][0] == "+" else "") + found
 
     host = rf"(?:[A-Za-z0-9-]{{1,40}}\.){{1,4}}(?:{DOMAINS})(?![\w-])(?!\.\w)"
@@ -92,7 +92,9 @@ def address_rules(lang: str, signs: dict[str, str], port: str) -> tuple[Rule, ..
         rule("e-mail", rf"(?<![\w.+@-])[\w.+-]{{1,64}}@{host}", lambda m: address(m[0])),
         rule("web", rf"(?<![\w@.-])(?:https?://[\w-]{{1,60}}(?:\.[\w-]{{1,60}}){{0,4}}|(?:www\.)?{host}){path}", lambda m: address(m[0])),
         rule("IP address", r"(?<![\w.])(\d{1,3}(?:\.\d{1,3}){3})(?::(\d{1,5}))?(?!\d|\.\d)", machine),
-        rule("international telephone", r"(?<![\w+])\+\d{1,4}[ /.-]{0,2}\(?\d{1,5}\)?(?:[ /.-]\d{2,8}){0,5}(?![\d,])", telephone),
+        rule(
+            "international telephone", r"(?<![\w+])\+\d{1,4}[ /.-]{0,2}(?:\(0\) ?)?\(?\d{1,5}\)?(?:[ /.-]\d{2,8}){0,5}(?![\d,])", telephone
+        ),
     )
 
 

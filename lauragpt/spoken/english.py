@@ -3,7 +3,24 @@
 import re
 
 from lauragpt.spoken.common import DASH, MINUS, Rule, address_rules, followed_by, rule, table_rule, version_rules, word_before, words_before
-from lauragpt.spoken.numbers import ROMAN, digits, roman, whole, words
+from lauragpt.spoken.english_words import (
+    ANYWHERE,
+    BEFORE_NAMES,
+    BEFORE_NUMBERS,
+    DECADE_WORDS,
+    FRACTIONS,
+    MONEY,
+    NUMBERED,
+    PERIODS,
+    POWERS,
+    RULERS,
+    SCALES,
+    SIGNS,
+    SPECIAL,
+    UNIT,
+    UNITS,
+)
+from lauragpt.spoken.numbers import ROMAN, digits, rises, roman, whole, words
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,3}(?![\d])|\d{1,12}(?!\d))(?:\.\d{1,30}(?!\d))?"
 # One number or a range of two, with its minus: groups minus, low, high.
@@ -14,49 +31,6 @@ MONTH = rf"(?P<month>{'|'.join(MONTHS)}|(?:{'|'.join(SHORT_MONTHS)})\b\.?)"
 YEAR = r"(?:,? (?P<year>[12]\d{3})(?![\d,]))?"
 CLOCK = r"([01]?\d|2[0-4]):([0-5]\d)"
 HALF_DAY = r" ?(?P<half>[AaPp])(?:\.[Mm]\.|[Mm](?!\w))"
-
-# Singular, plural, and the words for hundredths.
-MONEY = {
-    "US$": ("u s dollar", "u s dollars", "cent", "cents"), "A$": ("australian dollar", "australian dollars", "cent", "cents"),
-    "C$": ("canadian dollar", "canadian dollars", "cent", "cents"), "$": ("dollar", "dollars", "cent", "cents"),
-    "£": ("pound", "pounds", "penny", "pence"), "€": ("euro", "euros", "cent", "cents"), "¥": ("yen", "yen", "", ""),
-    "¢": ("cent", "cents", "", ""), "USD": ("u s dollar", "u s dollars", "cent", "cents"), "EUR": ("euro", "euros", "cent", "cents"),
-    "GBP": ("pound", "pounds", "penny", "pence"), "CHF": ("swiss franc", "swiss francs", "centime", "centimes"),
-    "JPY": ("yen", "yen", "", ""),
-}  # fmt: skip
-SCALES = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "b": "billion", "tn": "trillion"}
-SCALES |= {word: word for word in ("thousand", "million", "billion", "trillion")}
-# symbol: singular/plural; the plural has an s where it is not given.
-UNITS = dict(
-    entry.split(":")
-    for entry in """km:kilometer m:meter cm:centimeter mm:millimeter µm:micrometer nm:nanometer mi:mile yd:yard ft:foot/feet in.:inch/inches
-    kg:kilogram g:gram mg:milligram lb:pound lbs:pound oz:ounce t:ton l:liter L:liter ml:milliliter mL:milliliter cl:centiliter ha:hectare
-    °C:degree_celsius/degrees_celsius °F:degree_fahrenheit/degrees_fahrenheit °:degree h:hour hr:hour hrs:hour
-    min:minute mins:minute sec:second secs:second s:second ms:millisecond kB:kilobyte KB:kilobyte MB:megabyte GB:gigabyte TB:terabyte
-    Hz:hertz/hertz kHz:kilohertz/kilohertz MHz:megahertz/megahertz GHz:gigahertz/gigahertz W:watt kW:kilowatt MW:megawatt
-    Wh:watt_hour kWh:kilowatt_hour V:volt kV:kilovolt mA:milliampere mAh:milliampere_hour dB:decibel hPa:hectopascal kPa:kilopascal
-    bar:bar kcal:kilocalorie kJ:kilojoule mph:mile_per_hour/miles_per_hour kph:kilometer_per_hour/kilometers_per_hour
-    kmh:kilometer_per_hour/kilometers_per_hour mbps:megabit_per_second/megabits_per_second Mbps:megabit_per_second/megabits_per_second
-    Mbit:megabit Gbit:gigabit rpm:revolution_per_minute/revolutions_per_minute fps:frame_per_second/frames_per_second
-    px:pixel sqm:square_meter""".split()
-)  # fmt: skip
-UNITS["μm"] = UNITS["µm"]  # the Greek letter, into which Unicode folds the micro sign
-UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
-POWERS = {"2": "square ", "3": "cubic "}
-FRACTIONS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
-SPECIAL = {"24/7": "twenty four seven", "9/11": "nine eleven"}
-
-ANYWHERE = {"e.g.": "for example", "i.e.": "that is", "etc.": "et cetera", "mr.": "mister", "mrs.": "missus", "dr.": "doctor", "vs.": "versus",
-            "prof.": "professor", "approx.": "approximately", "mt.": "mount", "blvd.": "boulevard", "dept.": "department"}  # fmt: skip
-BEFORE_NAMES = {"Capt.": "captain", "Lt.": "lieutenant", "Gen.": "general", "Col.": "colonel", "Sgt.": "sergeant", "Maj.": "major", "Rev.": "reverend",
-                "Sen.": "senator", "Gov.": "governor", "Rep.": "representative"}  # fmt: skip
-BEFORE_NUMBERS = {"no.": "number", "nos.": "numbers", "p.": "page", "pp.": "pages", "vol.": "volume", "fig.": "figure", "figs.": "figures",
-                  "ch.": "chapter", "sec.": "section", "eq.": "equation", "ver.": "version", "#": "number", "§": "section", "§§": "sections"}  # fmt: skip
-RULERS = """Elizabeth Henry George Edward William James Charles Richard Louis Philip Catherine Mary Frederick Alexander Nicholas Peter Paul
-Pius Benedict John Leo Gregory Clement Innocent Urban Francis Ferdinand Leopold Wilhelm Napoleon Ramses Ramesses Otto Alfonso Juan Carlos
-Margaret Gustav Haakon Christian Olaf Ivan Constantine Ptolemy Xerxes Darius Cleopatra Beatrix""".split()
-NUMBERED = """War|Chapter|Part|Act|Scene|Volume|Vol\\.|Book|Section|Article|Title|Phase|Type|Class|Level|Stage|Bowl|Rocky|Fantasy|Apollo|Appendix|Figure|
-Table|Canto|Psalm|Episode|Group|Unit|Mark|Schedule|Division|Region|Category""".replace("\n", "")
 
 
 def cardinal(number: str, year: bool = False) -> str:
@@ -84,7 +58,7 @@ def money(match: re.Match) -> str:
     single, many, cent, cents = MONEY[match["sign"]]
     scale, (integer, _, decimals) = match["scale"], match["high"].partition(".")
     noun = single if attribute(match) or (one(match) and not scale) else many
-    after = f" per {match['per']}" if match["per"] else ""
+    after = f" per {unit_words(match['per'], None, True) if match['per'] in UNITS else match['per']}" if match["per"] else ""
     if scale or match["low"] or (decimals and (len(decimals) != 2 or not cent)):
         return f"{quantity(match)} {SCALES[scale.lower()] if scale else ''} {noun}{after}"
     hundredths = int(decimals or 0)
@@ -98,8 +72,16 @@ def unit_words(symbol: str, power: str | None, single: bool) -> str:
     return POWERS.get((power or "").lstrip("^"), "") + (singular if single else plural or singular + "s")
 
 
+def per_words(symbol: str, power: str | None) -> str:
+    if symbol not in UNITS:
+        return f" per {symbol}"
+    if symbol == "s" and power:
+        return f" per second {'squared' if power[-1] == '2' else 'cubed'}"
+    return f" per {unit_words(symbol, power, True)}"
+
+
 def measure(match: re.Match) -> str:
-    per = f" per {unit_words(match['per'], match['perpower'], True)}" if match["per"] else ""
+    per = per_words(match["per"], match["perpower"]) if match["per"] else ""
     single = one(match) or attribute(match) or match["hyphen"] == "-"
     return f"{quantity(match)} {unit_words(match['unit'], match['power'], single)}{per}"
 
@@ -141,13 +123,16 @@ def time(match: re.Match) -> str:
     return clock(match[1], match[2], half) + (f" {half.lower()} m" if half else "")
 
 
+def hour_range(match: re.Match) -> str:
+    """The first half of "9am-5pm"; the second is a time like any other."""
+    half = re.sub(r"[ .]", "", match[2] or "").lower()
+    return f"{cardinal(match[1])} {' '.join(half)} to"
+
+
 def duration(match: re.Match) -> str:
     hours, minutes, seconds = (int(part) for part in match.groups())
     parts = [f"{words(n, 'en')} {name}{'' if n == 1 else 's'}" for n, name in ((hours, "hour"), (minutes, "minute"), (seconds, "second"))]
     return f"{parts[0]} {parts[1]} and {parts[2]}"
-
-
-DECADE_WORDS = set("the a early late mid in my your his her its our their".split())
 
 
 def decade(match: re.Match) -> str | None:
@@ -155,7 +140,13 @@ def decade(match: re.Match) -> str | None:
     if not century and not match["quote"] and word_before(match) not in DECADE_WORDS:
         return None
     if tens == "00":
-        return f"{words(int(century), 'en')} hundreds" if century and century[1] != "0" else f"{cardinal(century + tens)}s" if century else None
+        return (
+            f"{words(int(century), 'en')} hundreds"
+            if century and century[1] != "0"
+            else f"{cardinal(century + tens)}s"
+            if century
+            else None
+        )
     plural = words(int(tens), "en")
     plural = plural[:-1] + "ies" if plural.endswith("y") else plural + "s"
     return f"{words(int(century), 'en')} {plural}" if century else plural
@@ -174,8 +165,10 @@ def fraction(match: re.Match) -> str | None:
     integer, above, below = match["whole"], int(match["above"]), int(match["below"])
     if match["above"] + "/" + match["below"] in SPECIAL and not integer:
         return SPECIAL[match["above"] + "/" + match["below"]]
+    if above == below or below > 1000:  # "50/50", "issue 3/2024"
+        return f"{words(above, 'en')} {cardinal(match['below'], year=True)}"
     if not 0 < above < below:
-        return f"{cardinal(match['above'])} {cardinal(match['below'])}" if above == below else f"{words(above, 'en')} over {words(below, 'en')}"
+        return f"{words(above, 'en')} over {words(below, 'en')}"
     ordinal = words(below, "en", "ordinal").removeprefix("one ")
     single, many = FRACTIONS.get(below, (ordinal, ordinal + "s"))
     part = f"{words(above, 'en')} {single if above == 1 else many}"
@@ -192,16 +185,16 @@ def span(match: re.Match) -> str:
     """Two numbers with a dash: a range, or a subtraction where a result follows."""
     if {"number", "phone", "telephone", "call"} & set(words_before(match, 2)) and min(len(match[1]), len(match[2])) > 2:
         return digits(match[0], "en")
-    joint = "minus" if followed_by(match, r" ?=") else "to"
-    return f"{cardinal(match[1], year=True)} {joint} {cardinal(match[2], year=True)}"
+    first, second = (cardinal(number, year=True) for number in match.groups())
+    if followed_by(match, r" ?="):
+        return f"{first} minus {second}"
+    return f"{first} {'to ' if rises(*match.groups()) else ''}{second}"
 
 
 def plain(match: re.Match) -> str:
     return f"{'minus ' if match['minus'] else ''}{cardinal(match['number'], year=True)}"
 
 
-SIGNS = {".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "underscore", "+": "plus", "=": "equals", "?": "question mark",
-         "&": "and", "#": "hash", "%": "percent", "~": "tilde", ":": "colon"}  # fmt: skip
 _PREFIX = r"(?P<sign>US\$|A\$|C\$|[$£€¥]|\b(?:USD|EUR|GBP|CHF|JPY)(?= ?\d))"
 _SUFFIX = r"(?P<sign>[$£€¥¢]|(?:USD|EUR|GBP|CHF|JPY)(?!\w))"
 _SCALE = r"(?: ?(?P<scale>(?i:thousand|million|billion|trillion|mn|bn|tn|[kmb]))(?!\w))?"
@@ -228,19 +221,39 @@ WORDS: tuple[Rule, ...] = (
 # Rules for texts with digits or signs, after those above.
 NUMBERS: tuple[Rule, ...] = (
     # Dates, decades and times.
-    rule("date", rf"(?<![\w]){MONTH} (?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:{DASH}(?P<last>\d{{1,2}})(?:st|nd|rd|th)?)?(?!\d|[.:/]\d|\w){YEAR}", date),
-    rule("date", rf"(?<![\w.,:/-])(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:{DASH}(?P<last>\d{{1,2}})(?:st|nd|rd|th)?)?(?: of)? {MONTH}(?!\w){YEAR}", date),
+    rule(
+        "date",
+        rf"(?<![\w]){MONTH} (?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:{DASH}(?P<last>\d{{1,2}})(?:st|nd|rd|th)?)?(?!\d|[.:/]\d|\w){YEAR}",
+        date,
+    ),
+    rule(
+        "date",
+        rf"(?<![\w.,:/-])(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:{DASH}(?P<last>\d{{1,2}})(?:st|nd|rd|th)?)?(?: of)? {MONTH}(?!\w){YEAR}",
+        date,
+    ),
     rule("ISO date", r"(?<![\w-])(?P<year>[12]\d{3})(?P<mark>-)(?P<first>[01]\d)-(?P<second>[0-3]\d)(?![\w-])", numeric_date),
-    rule("numeric date", r"(?<![\w/.])(?P<first>\d{1,2})(?P<mark>[/.-])(?P<second>\d{1,2})(?P=mark)(?P<year>\d{4}|\d{2})(?![\w/])", numeric_date),
+    rule(
+        "numeric date",
+        r"(?<![\w/.])(?P<first>\d{1,2})(?P<mark>[/.-])(?P<second>\d{1,2})(?P=mark)(?P<year>\d{4}|\d{2})(?![\w/])",
+        numeric_date,
+    ),
     *version_rules("en", "point"),
     rule("decade", r"(?P<quote>')?(?<!\w)(?P<century>1\d|20)?(?P<tens>\d0)'?s\b", decade),
-    rule("short year", r"(?<!\w)'(\d)(\d)(?!\w)", lambda m: f"oh {words(int(m[2]), 'en')}" if m[1] == "0" else words(int(m[1] + m[2]), "en")),
+    rule(
+        "short year", r"(?<!\w)'(\d)(\d)(?!\w)", lambda m: f"oh {words(int(m[2]), 'en')}" if m[1] == "0" else words(int(m[1] + m[2]), "en")
+    ),
     rule("era", r"(?<!\w)(\d{1,4}) (BCE|BC|AD|CE)\b", lambda m: f"{whole(m[1], 'en', year=True)} {' '.join(m[2])}"),
     rule("era", r"\bAD (\d{1,4})\b", lambda m: f"a d {whole(m[1], 'en', year=True)}"),
     rule("duration", r"(?<![\w:.])(\d{1,2}):([0-5]\d):([0-5]\d)(?![\w:])", duration),
+    rule("hour range", rf"(?<![\w:.])(\d{{1,2}})( ?[ap]\.?m\.?)?{DASH}(?=\d{{1,2}}(?::\d\d)? ?[ap]\.?m)", hour_range, re.I),
+    rule("time", rf"(?<![\w:.])(1[0-2]|0?[1-9])\.([0-5]\d){HALF_DAY}", time),
     rule("time", rf"(?<![\w:.]){CLOCK}(?![\d:])(?:{HALF_DAY})?", time),
     rule("hour", rf"(?<![\w:.])(1[0-2]|0?[1-9]){HALF_DAY}", lambda m: f"{words(int(m[1]), 'en')} {m['half'].lower()} m"),
-    rule("time range", r"(?<=[a-z]) {1,3}[-–] {1,3}(?=(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b[ \w]{1,20}o'clock)", "to"),
+    rule(
+        "time range",
+        r"(?<=[a-z]) {1,3}[-–] {1,3}(?=(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b[ \w]{1,20}o'clock)",
+        "to",
+    ),
     # Telephone numbers.
     rule("telephone", _US_PHONE, lambda m: digits(m[0], "en")),
     rule("emergency", r"(?i:(?<=call )|(?<=dial )|(?<=called )|(?<=dialed ))\d{3}(?!\w|[.,]\d)", lambda m: digits(m[0], "en")),
@@ -251,16 +264,28 @@ NUMBERS: tuple[Rule, ...] = (
     rule("by", r"(?<=[\dmtnd]) {1,3}x {1,3}(?=\d)|(?<=\d)x(?=\d)", "by"),
     rule("money", rf"(?P<minus>{MINUS})?{_PREFIX} ?(?:(?P<low>{NUMBER}){DASH}[$£€¥]?)?(?P<high>{NUMBER}){_SCALE}{_PER}", money),
     rule("money", rf"{QUANTITY}{_SCALE} ?{_SUFFIX}{_PER}", money),
+    rule("cents", r"\$\.(\d\d)(?!\d)", lambda m: f"{words(int(m[1]), 'en')} cents"),
     rule("percent", rf"{QUANTITY} ?%", lambda m: f"{quantity(m)} percent"),
     rule("per mille", rf"{QUANTITY} ?‰", lambda m: f"{quantity(m)} per mille"),
     rule("feet and inches", r"(?<!\w)([1-9])' ?(\d|1[01])(?:\"|''|″)", lambda m: f"{words(int(m[1]), 'en')} foot {words(int(m[2]), 'en')}"),
-    rule("unit", rf"{QUANTITY}(?P<hyphen>[ -]?)(?P<unit>{UNIT})(?P<power>\^?[23])?(?![\w'^])(?:/(?P<per>{UNIT})(?P<perpower>\^?[23])?(?!\w))?", measure),
+    rule(
+        "unit",
+        rf"{QUANTITY}(?P<hyphen>[ -]?)(?P<unit>{UNIT})(?P<power>\^?[23])?(?![\w'^])"
+        rf"(?:/(?P<per>{UNIT}|{PERIODS})(?P<perpower>\^?[23])?(?!\w))?",
+        measure,
+    ),
     # Fractions, ratios, ranges, ordinals.
+    rule("score", r"(?<![\w/.,])(\d{1,3}\.\d{1,3})/(\d{1,4})(?![\w/])", lambda m: f"{cardinal(m[1])} out of {cardinal(m[2])}"),
     rule("fraction", r"(?<![\w/.,])(?:(?P<whole>\d{1,4}) )?(?P<above>\d{1,4})[/⁄](?P<below>[1-9]\d{0,3})(?![\w/⁄])", fraction),
     rule("ratio", rf"(?<![\w.,:])({NUMBER}) ?: ?({NUMBER})(?![\w:])", ratio),
     rule("code", r"(?<![\w-])\d{1,12}(?:-\d{1,12}){2,8}(?![\w-])", lambda m: digits(m[0], "en")),
+    rule("range", r"(?<=\d(?:st|nd|rd|th))[-–](?=\d{1,4}(?:st|nd|rd|th))", "to"),
     rule("range", rf"(?<![\w.,–-])({NUMBER}){DASH}({NUMBER})(?![\w–-])", span),
-    rule("ordinal", r"(?<![\w.])(\d{1,3}(?:,\d{3}){1,3}|\d{1,12})(?:st|nd|rd|th)\b", lambda m: words(int(m[1].replace(",", "")), "en", "ordinal")),
+    rule(
+        "ordinal",
+        r"(?<![\w.])(\d{1,3}(?:,\d{3}){1,3}|\d{1,12})(?:st|nd|rd|th)\b",
+        lambda m: words(int(m[1].replace(",", "")), "en", "ordinal"),
+    ),
     rule("times", r"(?<!\w)(\d{1,6})[x×](?!\w)", lambda m: f"{words(int(m[1]), 'en')} times"),
     # Signs.
     rule("plus or minus", r"±|\+/-", "plus or minus"),
@@ -268,13 +293,15 @@ NUMBERS: tuple[Rule, ...] = (
     rule("power", r"(?<=\w)\^2(?!\d)", "squared"),
     rule("power", r"(?<=\w)\^3(?!\d)(?<=[a-zA-Z]\^3)", "cubed"),
     rule("power", r"(?<=\w)\^(?=\d)", "to the power of"),
-    rule("greater", r"(?<=[\w)]) ?> ?(?=[\w(-])", "is greater than"),
+    rule("greater", r"(?<=[\d)]) ?> ?(?=[\w(-])|(?<=\w) > (?=\w)", "is greater than"),
     rule("less", r"(?<=[\w)]) ?< ?(?=[\d(-])", "is less than"),
     rule("hash", r"(?<![\w#])#(?=[A-Za-z]\w)", "hashtag"),
     rule("at", r"(?<!@)@(?!@)", "at"),
     rule("equals", r"(?<![=<>!])=(?![=<>])", "equals"),
     rule("plus", r"(?<!\+\+)\+(?!\+\+)", "plus"),
-    table_rule("sign", {"&": "and", "×": "times", "÷": "divided by", "%": "percent", "$": "dollars", "£": "pounds", "€": "euros", "°": "degrees"}),
+    table_rule(
+        "sign", {"&": "and", "×": "times", "÷": "divided by", "%": "percent", "$": "dollars", "£": "pounds", "€": "euros", "°": "degrees"}
+    ),
     # What is left of the numbers.
     rule("spelled", r"(?<![^\W\d_])[A-Z]{1,3}(?=\d)|(?<=\d)[A-Z]{1,3}(?![^\W_])", lambda m: " ".join(m[0])),
     rule("decimal", r"(?<![\w.])\.(\d{1,30})(?![\w.])", lambda m: f"point {digits(m[1], 'en')}"),

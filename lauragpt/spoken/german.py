@@ -4,54 +4,32 @@ import re
 
 from lauragpt.spoken.common import DASH, MINUS, Rule, address_rules, followed_by, rule, table_rule, version_rules, word_before, words_before
 from lauragpt.spoken.german_ordinals import MONTHS, SHORT_MONTHS, date, gender, ordinal, say_ordinal
-from lauragpt.spoken.numbers import ROMAN, digits, roman, whole, words
+from lauragpt.spoken.german_words import (
+    ANYWHERE,
+    BEFORE_NAMES,
+    BEFORE_NUMBERS,
+    COUNTED,
+    DAY,
+    FEMININE_UNITS,
+    HUNDREDTHS,
+    JOINED,
+    MONEY,
+    NUMBERED,
+    POWERS,
+    RULERS,
+    SCALES,
+    SIGNS,
+    UNIT,
+    UNITS,
+    WEEKDAYS,
+    WOMEN,
+)
+from lauragpt.spoken.numbers import ROMAN, digits, rises, roman, whole, words
 
 NUMBER = r"(?:\d{1,3}(?:\.\d{3}){1,3}(?![\d])|\d{1,12}(?!\d))(?:,\d{1,30}(?!\d))?"
 # One number or a range of two, with its minus: groups minus, low, high.
 QUANTITY = rf"(?P<minus>{MINUS})?(?<!\w)(?<!\d[.,])(?:(?P<low>{NUMBER})(?:{DASH}| bis ))?(?P<high>{NUMBER})"
 MONTH = rf"(?P<month>{'|'.join(MONTHS)}|(?:{'|'.join(SHORT_MONTHS)})\b\.?)"
-
-# One, its article, and the word for hundredths.
-MONEY = {"US$": "US-Dollar", "$": "Dollar", "£": "Pfund", "€": "Euro", "¥": "Yen", "EUR": "Euro", "USD": "US-Dollar", "GBP": "Pfund",
-         "CHF": "Franken", "Euro": "Euro", "Dollar": "Dollar", "Franken": "Franken"}  # fmt: skip
-HUNDREDTHS = {"£": "pence", "GBP": "pence", "CHF": "rappen", "Franken": "rappen"}
-SCALES = {"Mio.": ("million", "millionen"), "Mrd.": ("milliarde", "milliarden"), "Bio.": ("billion", "billionen"), "Tsd.": ("tausend", "tausend")}
-# symbol: singular/plural; the same where one is given.
-UNITS = dict(
-    entry.split(":")
-    for entry in """km:kilometer m:meter cm:zentimeter mm:millimeter µm:mikrometer nm:nanometer dm:dezimeter kg:kilogramm g:gramm mg:milligramm
-    t:tonne/tonnen l:liter L:liter ml:milliliter cl:zentiliter hl:hektoliter ha:hektar °C:grad_celsius °F:grad_fahrenheit °:grad
-    h:stunde/stunden Std.:stunde/stunden Std:stunde/stunden min:minute/minuten Min.:minute/minuten Min:minute/minuten s:sekunde/sekunden
-    sek:sekunde/sekunden Sek.:sekunde/sekunden ms:millisekunde/millisekunden kB:kilobyte KB:kilobyte MB:megabyte GB:gigabyte TB:terabyte
-    Hz:hertz kHz:kilohertz MHz:megahertz GHz:gigahertz W:watt kW:kilowatt MW:megawatt Wh:wattstunde/wattstunden
-    kWh:kilowattstunde/kilowattstunden V:volt kV:kilovolt mA:milliampere mAh:milliamperestunde/milliamperestunden dB:dezibel hPa:hektopascal
-    kPa:kilopascal bar:bar kcal:kilokalorie/kilokalorien kJ:kilojoule PS:p_s mph:meile_pro_stunde/meilen_pro_stunde Mbit:megabit Gbit:gigabit
-    px:pixel qm:quadratmeter Stk.:stück %:prozent ‰:promille""".split()
-)  # fmt: skip
-UNITS["μm"] = UNITS["µm"]  # the Greek letter, into which Unicode folds the micro sign
-UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
-POWERS = {"2": "quadrat", "3": "kubik"}
-FEMININE_UNITS = ("tonne", "stunde", "minute", "sekunde", "kalorie", "meile")
-
-ANYWHERE = {"z. B.": "zum beispiel", "d. h.": "das heißt", "u. a.": "unter anderem", "usw.": "und so weiter", "usf.": "und so fort",
-            "bzw.": "beziehungsweise", "ca.": "circa", "evtl.": "eventuell", "ggf.": "gegebenenfalls", "inkl.": "inklusive",
-            "exkl.": "exklusive", "zzgl.": "zuzüglich", "abzgl.": "abzüglich", "vgl.": "vergleiche", "bspw.": "beispielsweise",
-            "i. d. R.": "in der regel", "z. T.": "zum teil", "u. U.": "unter umständen", "o. Ä.": "oder ähnliches", "s. o.": "siehe oben",
-            "s. u.": "siehe unten", "u. v. m.": "und vieles mehr", "z. Z.": "zur zeit", "etc.": "et cetera", "dr.": "doktor",
-            "prof.": "professor", "mwst.": "mehrwertsteuer", "v. Chr.": "vor christus", "n. Chr.": "nach christus", "i. A.": "im auftrag",
-            "mind.": "mindestens", "geb.": "geboren", "gest.": "gestorben", "tel.": "telefon", "str.": "straße"}  # fmt: skip
-BEFORE_NAMES = {"Hr.": "herr", "Fr.": "frau"}
-BEFORE_NUMBERS = {"Nr.": "nummer", "No.": "nummer", "S.": "seite", "Bd.": "band", "Kap.": "kapitel", "Abb.": "abbildung", "Abs.": "absatz",
-                  "Art.": "artikel", "Tab.": "tabelle", "max.": "maximal", "min.": "minimal", "#": "nummer", "§": "paragraf",
-                  "§§": "paragrafen", "Anm.": "anmerkung", "Ziff.": "ziffer", "Aufl.": "auflage"}  # fmt: skip
-RULERS = """Heinrich Karl Ludwig Friedrich Wilhelm Otto Paul Pius Benedikt Johannes Leo Gregor Clemens Elisabeth Georg Eduard Katharina Peter
-Nikolaus Alexander Philipp Franz Ferdinand Leopold Joseph Maximilian Rudolf Konrad Sixtus Innozenz Urban Napoleon Ramses Albert August Jakob
-Richard Christian Gustav Iwan Maria Margarete Beatrix Juan Carlos Felipe Charles Elizabeth Henry""".split()
-WOMEN = ("Elisabeth", "Katharina", "Maria", "Margarete", "Beatrix", "Elizabeth")
-NUMBERED = "Kapitel|Band|Teil|Akt|Szene|Buch|Abschnitt|Artikel|Klasse|Stufe|Phase|Typ|Rocky|Fantasy|Apollo|Anhang|Abbildung|Tabelle|Hartz"
-JOINED = r"(?:jährig|mal|fach|köpfig|stündig|tägig|minütig|monatig|wöchig|stellig|teilig|prozentig|stöckig|zeilig|türig|sitzig|bändig|seitig)"
-# What takes no article in front of a lone 1: "Platz 1", "Nummer 1".
-COUNTED = re.compile(r"(?:platz|nummer|seite|kapitel|band|teil|zimmer|raum|gruppe|tag|punkt|schritt|stufe|linie|klasse|level|zu|und|oder|plus|mal|gleich)$")
 
 
 def cardinal(number: str, year: bool = False) -> str:
@@ -75,7 +53,7 @@ def quantity(match: re.Match, noun: str) -> str:
 def money(match: re.Match) -> str:
     sign, scale, per = match["sign"], match["scale"], match["per"]
     name, (integer, _, decimals) = MONEY[sign].replace("US-", "u s "), match["high"].partition(",")
-    after = f" pro {per}" if per else ""
+    after = f" pro {unit_words(per, None, True) if per in UNITS else per}" if per else ""
     if scale:
         single, many = SCALES.get(scale, (scale.removesuffix("en").removesuffix("n"), scale))
         return f"{quantity(match, single)} {single if match['high'] == '1' else many} {name}{after}"
@@ -100,7 +78,7 @@ def measure(match: re.Match) -> str:
 
 
 def written_date(match: re.Match) -> str | None:
-    """"15.03.2024", "24.12." """
+    """ "15.03.2024", "24.12." """
     year = match["year"] or ""
     return date(match, match["day"], int(match["number"]), whole(year, "de", year=True) if year else "")
 
@@ -111,7 +89,7 @@ def clock(hour: str, minute: str | None) -> str:
 
 
 def time_range(match: re.Match) -> str:
-    """"8:30-12:00 Uhr" has an hour's word in both halves, "14–16 Uhr" once."""
+    """ "8:30-12:00 Uhr" has an hour's word in both halves, "14–16 Uhr" once."""
     first = clock(match[1], match[2]) if match[2] else counted(match[1], "Cent")
     return f"{first} bis {clock(match[3], match[4])}"
 
@@ -144,8 +122,8 @@ def ruler(match: re.Match) -> str | None:
 
 def fraction(match: re.Match) -> str | None:
     integer, above, below = match["whole"], int(match["above"]), int(match["below"])
-    if not 0 < above < below:
-        return f"{words(above, 'de')} {words(below, 'de')}"
+    if not 0 < above < below or below > 1000:
+        return f"{words(above, 'de')} {cardinal(match['below'], year=True)}"
     noun = followed_by(match, r" ([A-ZÄÖÜ][a-zäöüß]{1,40})")
     if below == 2:
         if integer:
@@ -159,8 +137,10 @@ def span(match: re.Match) -> str:
     """Two numbers with a dash: a range, or a subtraction where a result follows."""
     if {"nummer", "telefon", "telefonnummer"} & set(words_before(match, 2)) and min(len(match[1]), len(match[2])) > 2:
         return digits(match[0], "de")
-    joint = "minus" if followed_by(match, r" ?=") else "bis"
-    return f"{cardinal(match[1], year=True)} {joint} {cardinal(match[2], year=True)}"
+    first, second = (cardinal(number, year=True) for number in match.groups())
+    if followed_by(match, r" ?="):
+        return f"{first} minus {second}"
+    return f"{first} {'bis ' if rises(*match.groups()) else ''}{second}"
 
 
 def plain(match: re.Match) -> str:
@@ -175,8 +155,6 @@ def joined(number: str) -> str:
     return "ein" if number == "1" else words(int(number), "de")
 
 
-SIGNS = {".": "punkt", "@": "at", "/": "schrägstrich", "-": "minus", "_": "unterstrich", "+": "plus", "=": "gleich", "?": "fragezeichen",
-         "&": "und", "#": "raute", "%": "prozent", "~": "tilde", ":": "doppelpunkt"}  # fmt: skip
 _SCALE = r"(?: ?(?P<scale>Mio\.|Mrd\.|Bio\.|Tsd\.|Million(?:en)?|Milliarden?))?"
 _PER = r"(?:/(?P<per>[A-Za-z]{1,20})(?!\w))?"
 _HOUR, _MINUTE = r"([01]?\d|2[0-4])", r"([0-5]\d)"
@@ -185,22 +163,32 @@ _HOUR, _MINUTE = r"([01]?\d|2[0-4])", r"([0-5]\d)"
 WORDS: tuple[Rule, ...] = (
     *address_rules("de", SIGNS, "doppelpunkt"),
     rule("street", r"(?<!\w)([A-ZÄÖÜ][a-zäöüß]{1,40})str\.", lambda m: m[1] + "straße"),
+    rule("weekdays", rf"\b({DAY})\.?{DASH}({DAY})\b\.?", lambda m: f"{WEEKDAYS[m[1]]} bis {WEEKDAYS[m[2]]}"),
     table_rule("abbreviation", ANYWHERE, before=r"(?<![\w.])", flags=re.I),
     rule("saint", r"(?<!\w)St\. (?=[A-ZÄÖÜ])", saint),
     table_rule("title", BEFORE_NAMES, before=r"(?<!\w)", after=r"(?=\s{1,2}[A-ZÄÖÜ])"),
     table_rule("before numbers", BEFORE_NUMBERS, before=r"(?<![\w#§])", after=r"(?=\s{0,2}\d)"),
     rule("ruler", rf"\b({'|'.join(RULERS)})(s?) ({ROMAN})(?!\w)\.?", ruler),
-    rule("ordinal in Roman numerals", rf"(?<!\w)({ROMAN})\.(?=\s{{1,2}}(?:Weltkrieg|Jahrhundert|Kapitel|Akt|Band|Teil))", lambda m: f"{roman(m[1])}."),
+    rule(
+        "ordinal in Roman numerals",
+        rf"(?<!\w)({ROMAN})\.(?=\s{{1,2}}(?:Weltkrieg|Jahrhundert|Kapitel|Akt|Band|Teil))",
+        lambda m: f"{roman(m[1])}.",
+    ),
     rule("numbered", rf"\b({NUMBERED}) ({ROMAN})(?!\w)", lambda m: f"{m[1]} {words(roman(m[2]), 'de')}"),
 )
 # Rules for texts with digits or signs, after those above.
 NUMBERS: tuple[Rule, ...] = (
     # Dates, decades and times.
+    rule("dates", r"(?<=\d\.) ?[-–] ?(?=\d{1,2}\. ?\d{1,2}\.)|(?<=\.[12]\d{3}) ?[-–] ?(?=\d{1,2}\. ?\d{1,2}\.)", "bis"),
     rule("date", r"(?<![\w.,])(?P<day>\d{1,2})\. ?(?P<number>\d{1,2})\.(?: ?(?P<year>\d{4}|\d{2})(?![\w,]))?(?!\d)", written_date),
     rule("ISO date", r"(?<![\w-])(?P<year>[12]\d{3})-(?P<number>[01]\d)-(?P<day>[0-3]\d)(?![\w-])", written_date),
     *version_rules("de", "punkt"),
     rule("short month", rf"(?<=\d\. )({'|'.join(SHORT_MONTHS)})\.", lambda m: SHORT_MONTHS[m[1]]),
-    rule("ordinal", r"(?<![\w.,:])(?P<number>\d{1,3})\.(?:(?P<joint>\s?[-–—/]\s?|\s(?:bis|und|oder)\s)(?P<other>\d{1,3})\.)?(?!\w)", say_ordinal),
+    rule(
+        "ordinal",
+        r"(?<![\w.,:])(?P<number>\d{1,3})\.(?:(?P<joint>\s?[-–—/]\s?|\s(?:bis|und|oder)\s)(?P<other>\d{1,3})\.)?(?!\w)",
+        say_ordinal,
+    ),
     rule("decade", r"(?<![\w.,])(\d{1,4})er(n)?(?:-(?=Jahre))?(?!\w)", lambda m: f"{whole(m[1], 'de', year=True)}er{m[2] or ''}"),
     rule("duration", r"(?<![\w:.])(\d{1,2}):([0-5]\d):([0-5]\d)(?![\w:])", duration),
     rule("time range", rf"(?<![\w:.,])(?:{_HOUR}(?:[:.]{_MINUTE})?)(?:{DASH}| bis ){_HOUR}(?:[:.]{_MINUTE})? Uhr\b", time_range),
@@ -210,16 +198,35 @@ NUMBERS: tuple[Rule, ...] = (
     # Telephone numbers.
     rule("telephone", r"(?<![\w.,])\(?0\d{2,5}\)?[ /-]{1,3}\d{2,8}(?:[ -]\d{2,8}){0,4}(?![\w.,]\d)", lambda m: digits(m[0], "de")),
     rule("telephone", r"(?<![\w.,-])\d{3}-\d{4}(?<!00)(?![\w-])", lambda m: digits(m[0], "de")),
-    rule("emergency", r"(?i:(?<=notruf )|(?<=telefon )|(?<=wähle )|(?<=die )(?=11[02](?!\.\d))|(?<=wählen sie ))\d{3}(?!\w|[.,]\d)", lambda m: digits(m[0], "de")),
+    rule("postcode", r"(?<=PLZ )\d{5}(?!\d)", lambda m: digits(m[0], "de")),
+    rule(
+        "emergency",
+        r"(?i:(?<=notruf )|(?<=telefon )|(?<=wähle )|(?<=die )(?=11[02](?!\.\d))|(?<=wählen sie ))\d{3}(?!\w|[.,]\d)",
+        lambda m: digits(m[0], "de"),
+    ),
     # Money, units, numbers inside words.
     rule("by", r"(?<=[\dmt]) {1,3}[x×] {1,3}(?=\d)|(?<=\d)[x×](?=\d)", "mal"),
-    rule("money", rf"(?P<minus>{MINUS})?(?P<sign>US\$|[$£€¥]|\b(?:EUR|USD|GBP|CHF)(?= ?\d)) ?(?:(?P<low>{NUMBER}){DASH}[$£€¥]?)?(?P<high>{NUMBER}){_SCALE}{_PER}", money),
+    rule(
+        "money",
+        rf"(?P<minus>{MINUS})?(?P<sign>US\$|[$£€¥]|\b(?:EUR|USD|GBP|CHF)(?= ?\d)) ?"
+        rf"(?:(?P<low>{NUMBER}){DASH}[$£€¥]?)?(?P<high>{NUMBER}){_SCALE}{_PER}",
+        money,
+    ),
     rule("money", rf"{QUANTITY}(?:,[-–])?{_SCALE} ?(?P<sign>[$£€¥]|(?:EUR|USD|GBP|CHF|Euro|Dollar|Franken)(?!\w)){_PER}", money),
-    rule("scale", rf"{QUANTITY} ?(?P<scale>Mio\.|Mrd\.|Bio\.|Tsd\.)", lambda m: f"{quantity(m, SCALES[m['scale']][0])} {SCALES[m['scale']][m['high'] != '1']}"),
-    rule("unit", rf"{QUANTITY}(?P<hyphen>[ -]?)(?P<unit>{UNIT})(?P<power>\^?[23])?(?![\w'^])(?:/(?P<per>{UNIT})(?P<perpower>\^?[23])?(?!\w))?", measure),
+    rule(
+        "scale",
+        rf"{QUANTITY} ?(?P<scale>Mio\.|Mrd\.|Bio\.|Tsd\.)",
+        lambda m: f"{quantity(m, SCALES[m['scale']][0])} {SCALES[m['scale']][m['high'] != '1']}",
+    ),
+    rule(
+        "unit",
+        rf"{QUANTITY}(?P<hyphen>[ -]?)(?P<unit>{UNIT})(?P<power>\^?[23])?(?![\w'^])(?:/(?P<per>{UNIT})(?P<perpower>\^?[23])?(?!\w))?",
+        measure,
+    ),
     rule("joined", rf"(?<![\w.,])(\d{{1,6}})-?({JOINED}[a-zäöüß]{{0,6}})(?!\w)", lambda m: joined(m[1]) + m[2]),
     rule("times", r"(?<!\w)(\d{1,6})[x×](?!\w)", lambda m: joined(m[1]) + "mal"),
     # Fractions, ratios, ranges, ordinals.
+    rule("score", r"(?<![\w/.,])(\d{1,3},\d{1,3})/(\d{1,4})(?![\w/])", lambda m: f"{cardinal(m[1])} von {cardinal(m[2])}"),
     rule("fraction", r"(?<![\w/.,])(?:(?P<whole>\d{1,4}) )?(?P<above>\d{1,4})[/⁄](?P<below>[1-9]\d{0,3})(?![\w/⁄])", fraction),
     rule("ratio", rf"(?<![\w.,:])({NUMBER}) ?: ?({NUMBER})(?![\w:])", lambda m: f"{cardinal(m[1])} zu {cardinal(m[2])}"),
     rule("code", r"(?<![\w-])\d{1,12}(?:-\d{1,12}){2,8}(?![\w-])", lambda m: digits(m[0], "de")),
@@ -230,13 +237,15 @@ NUMBERS: tuple[Rule, ...] = (
     rule("about", r"~ ?(?=\d)", "etwa"),
     rule("power", r"(?<=\w)\^2(?!\d)", "quadrat"),
     rule("power", r"(?<=\w)\^(?=\d)", "hoch"),
-    rule("greater", r"(?<=[\w)]) ?> ?(?=[\w(-])", "größer als"),
+    rule("greater", r"(?<=[\d)]) ?> ?(?=[\w(-])|(?<=\w) > (?=\w)", "größer als"),
     rule("less", r"(?<=[\w)]) ?< ?(?=[\d(-])", "kleiner als"),
     rule("hash", r"(?<![\w#])#(?=[A-Za-z]\w)", "hashtag"),
     rule("at", r"(?<!@)@(?!@)", "at"),
     rule("equals", r"(?<![=<>!])=(?![=<>])", "gleich"),
     rule("plus", r"(?<!\+\+)\+(?!\+\+)", "plus"),
-    table_rule("sign", {"&": "und", "×": "mal", "÷": "geteilt durch", "%": "prozent", "$": "dollar", "£": "pfund", "€": "euro", "°": "grad"}),
+    table_rule(
+        "sign", {"&": "und", "×": "mal", "÷": "geteilt durch", "%": "prozent", "$": "dollar", "£": "pfund", "€": "euro", "°": "grad"}
+    ),
     # What is left of the numbers.
     rule("spelled", r"(?<![^\W\d_])[A-Z]{1,3}(?=\d)|(?<=\d)[A-Z]{1,3}(?![^\W_])", lambda m: " ".join(m[0])),
     rule("English decimal", r"(?<![\w.,])(\d{1,12})\.(\d{1,2})(?![\w.,])", lambda m: f"{whole(m[1], 'de')} punkt {digits(m[2], 'de')}"),

@@ -1,6 +1,7 @@
 """German ordinals and their endings: "der 2. Mai" is "der zweite mai", "am 2. Mai" is "am zweiten mai", "2. Mai" is "zweiter mai".
 
-In: a match that holds a number with a point, and what stands around it. Out: the ordinal in its form, or None where the point ends a sentence.
+In: a match that holds a number with a point, and what stands around it.
+Out: the ordinal in its form, or None where the point ends a sentence.
 """
 
 import re
@@ -12,20 +13,29 @@ MONTHS = "Januar Februar März April Mai Juni Juli August September Oktober Nove
 SHORT_MONTHS = {month[:3]: month for month in MONTHS} | {"Sept": "September", "Jän": "Januar", "Mrz": "März"}
 # Nouns that often follow an ordinal, by gender; after other nouns a number with a point is an ordinal only behind an article.
 MASCULINE = set(MONTHS) | set(
-    """Platz Tag Stock Rang Schritt Versuch Band Weltkrieg Geburtstag Spieltag Advent Teil Akt Bezirk Sieg Monat Jahrestag Hochzeitstag Preis
-    Gang Satz Kreuzzug Bundestag Stern Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag Juli Vorsitzende Absatz Aufzug""".split()
+    """
+    Platz Tag Stock Rang Schritt Versuch Band Weltkrieg Geburtstag Spieltag Advent Teil Akt Bezirk Sieg Monat Jahrestag Hochzeitstag
+    Preis Gang Satz Kreuzzug Bundestag Stern Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag Juli Vorsitzende Absatz
+    Aufzug
+    """.split()
 )
 FEMININE = set(
-    """Klasse Etage Auflage Woche Runde Stufe Liga Bundesliga Staffel Folge Generation Sinfonie Symphonie Ausgabe Person Hälfte Etappe Reihe
-    Mannschaft Republik Minute Stunde Sekunde Schicht Wahl Welt Position Lektion Szene Strophe Ehe""".split()
+    """
+    Klasse Etage Auflage Woche Runde Stufe Liga Bundesliga Staffel Folge Generation Sinfonie Symphonie Ausgabe Person Hälfte Etappe
+    Reihe Mannschaft Republik Minute Stunde Sekunde Schicht Wahl Welt Position Lektion Szene Strophe Ehe
+    """.split()
 )
 NEUTER = set(
-    """Jahrhundert Jahrhunderts Jahrtausend Jahrtausends Jahr Kapitel Buch Semester Quartal Halbjahr Viertel Mal Spiel Tor Lebensjahr Stockwerk
-    Obergeschoss Album Gebot Schuljahr Drittel Reich Rennen Programm Kind""".split()
+    """
+    Jahrhundert Jahrhunderts Jahrtausend Jahrtausends Jahr Kapitel Buch Semester Quartal Halbjahr Viertel Mal Spiel Tor Lebensjahr
+    Stockwerk Obergeschoss Album Gebot Schuljahr Drittel Reich Rennen Programm Kind
+    """.split()
 )
-_WOMEN = {"Frau", "Uhr", "Stadt", "Nacht", "Hand", "Zeit", "Million", "Milliarde", "Zahl", "Mutter", "Tochter", "Schwester", "Wand", "Bank", "Kuh"}
-_MEN = {"Junge", "Kunde", "Name", "Löwe", "Hase", "Affe", "Zeuge", "Kollege", "Käse", "Buchstabe", "Gedanke"}
-PREPOSITIONS = set("ab an auf aus bei bis für gegen hinter in mit nach neben seit über um unter von vor während wegen zu zwischen trotz".split())
+_WOMEN = set("Frau Uhr Stadt Nacht Hand Zeit Million Milliarde Zahl Mutter Tochter Schwester Wand Bank Kuh".split())
+_MEN = set("Junge Kunde Name Löwe Hase Affe Zeuge Kollege Käse Buchstabe Gedanke".split())
+PREPOSITIONS = set(
+    "ab an auf aus bei bis für gegen hinter in mit nach neben seit über um unter von vor während wegen zu zwischen trotz".split()
+)
 _EN_BEFORE = re.compile(r"(?:am|im|vom|zum|zur|beim|de[mns]|(?:ein|kein|mein|dein|sein|ihr|unser|eur|dies|jed|jen|welch)e[mnrs])")
 _E_BEFORE = re.compile(r"(?:das|die|(?:ein|kein|mein|dein|sein|ihr|unser|eur|dies|jed|jen|welch)e)")
 _BARE_BEFORE = {"ein", "kein", "mein", "dein", "sein", "ihr", "unser", "euer"}

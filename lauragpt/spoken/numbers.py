@@ -34,3 +34,9 @@ def roman(numeral: str) -> int:
     """The value of a Roman numeral."""
     values = [_ROMAN_VALUES[c] for c in numeral]
     return sum(-v if v < after else v for v, after in zip(values, [*values[1:], 0], strict=True))
+
+
+def rises(first: str, second: str) -> bool:
+    """Whether two numbers with a dash are a range: "3-5", "2020-21"; not "50-50", "6-3", "747-400"."""
+    first, second = (re.sub(r"\D.*", "", number.replace(",", "").replace(".", "")) for number in (first, second))
+    return int(first) < int(second) or (len(first) == 4 and len(second) == 2)
