@@ -24,7 +24,8 @@ from lauragpt.data.manifest import Example
 from lauragpt.evaluate.metrics import word_errors
 from lauragpt.evaluate.scorers import digest
 from lauragpt.model.lauragpt import load_checkpoint
-from lauragpt.text import CtcUnits, normalize
+from lauragpt.spoken import normalize
+from lauragpt.text import CtcUnits
 from lauragpt.train.run import read_data
 
 NEVER = -math.inf

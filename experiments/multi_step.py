@@ -29,7 +29,8 @@ from lauragpt.evaluate.judges import in_processes, pocketsphinx_hears, qualities
 from lauragpt.evaluate.run import prompt_of
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
-from lauragpt.text import Tokenizer, normalize
+from lauragpt.spoken import normalize
+from lauragpt.text import Tokenizer
 from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.run import read_data

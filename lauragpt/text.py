@@ -1,53 +1,15 @@
-"""Text <-> ids: the spoken form of a text, the GPT's tokenizer (byte-level BPE) and the CTC head's units (characters).
+"""Text <-> ids: the GPT's tokenizer (byte-level BPE) and the CTC head's units (characters), and how far two texts agree.
 
-`normalize` makes the spoken form that recognition learns and `speak` reads: lower case, no punctuation, numbers in words.
+spoken/ makes the spoken form of a text, which recognition learns to write and `speak` reads.
 """
 
-import re
 import unicodedata
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from num2words import num2words
 from tokenizers import Tokenizer as BPE
 from tokenizers import decoders, models, pre_tokenizers, trainers
-
-_EN = {"mr.": "mister", "mrs.": "missus", "dr.": "doctor", "st.": "saint", "&": " and ", "%": " percent ", "$": " dollars ", "€": " euros "}
-_DE = {"&": " und ", "%": " prozent ", "€": " euro ", "z.b.": "zum beispiel", "usw.": "und so weiter", "dr.": "doktor"}
-_NUMBER = re.compile(r"\d+(?:[.,]\d{3})*(?:[.,]\d+)?")
-
-
-def normalize(text: str, lang: str = "en") -> str:
-    """The spoken form of a text: NFKC, lower case, numbers in words, letters and (in English) apostrophes only, single spaces."""
-    text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    for written, spoken in (_DE if lang == "de" else _EN).items():
-        text = re.sub(rf"(?<!\w){re.escape(written)}", spoken, text) if written[0].isalpha() else text.replace(written, spoken)
-    if lang in ("en", "de"):
-        text = re.sub(r"(\d+)(st|nd|rd|th)\b", lambda m: _words(m[1], lang, "ordinal"), text)
-        text = _NUMBER.sub(lambda m: f" {_number(m[0], lang)} ", text)
-    kept = (c if c.isalnum() or c == "'" else " " for c in text)
-    words = (word.strip("'") for word in "".join(kept).split())
-    return " ".join(word for word in words if word)
-
-
-def _number(digits: str, lang: str) -> str:
-    thousands, point = (".", ",") if lang == "de" else (",", ".")
-    grouped = thousands in digits
-    digits = re.sub(rf"\{thousands}(?=\d{{3}}(\D|$))", "", digits)
-    whole, _, fraction = digits.replace(thousands, point).partition(point)
-    if len(whole) > 12 or (len(whole) > 1 and whole[0] == "0"):  # a code, not a quantity
-        words = " ".join(_words(d, lang) for d in whole)
-    else:
-        year = len(whole) == 4 and whole[0] in "12" and not grouped and not fraction
-        words = _words(whole, lang, "year" if year else "cardinal")
-    if fraction:
-        words += f" {'komma' if lang == 'de' else 'point'} " + " ".join(_words(d, lang) for d in fraction if d.isdigit())
-    return words
-
-
-def _words(digits: str, lang: str, to: str = "cardinal") -> str:
-    return num2words(int(digits), lang=lang, to=to).replace("-", " ")
 
 
 def agreement(one: str, other: str) -> float:

@@ -18,8 +18,8 @@ from pathlib import Path
 from lauragpt.data.captions import CAPTIONS, VOCAL_SOUNDS
 from lauragpt.data.manifest import SPLITS, Example, write_manifest
 from lauragpt.errors import LauraError
+from lauragpt.spoken import normalize
 from lauragpt.tasks import EMOTIONS, slu_to_text
-from lauragpt.text import normalize
 
 SE_MAX_SECONDS = 12.0
 Row = dict

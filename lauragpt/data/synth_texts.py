@@ -16,8 +16,8 @@ import numpy as np
 
 from lauragpt.data.corpora import DIGITS, held_out, read_lines, read_pairs, slurp_split
 from lauragpt.errors import LauraError
+from lauragpt.spoken import normalize
 from lauragpt.tasks import slu_to_text
-from lauragpt.text import normalize
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from lauragpt.engine.voices import Voice
 from lauragpt.errors import LauraError
 from lauragpt.result import Result, Segment, confidence_of
 from lauragpt.sequence import PACE
+from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
-from lauragpt.text import agreement, kept_of, normalize
+from lauragpt.text import agreement, kept_of
 
 TOKENS_A_SECOND = SAMPLE_RATE // HOP  # 25
 SAME_WORDS = 0.95  # share of the letters of a transcript that must be heard again after cleaning

@@ -7,7 +7,18 @@ import re
 
 LONGEST = 240  # characters; a longer sentence is cut at a comma, else between two words
 # What ends with a point and ends no sentence: titles, abbreviations, ordinals ("am 3. Mai"), initials.
-NO_END = re.compile(r"(?:\b(?:mr|mrs|ms|dr|st|prof|no|vs|etc|e\.g|i\.e|hr|fr|nr|ca|bzw|usw|z\.\s?b|d\.\s?h)|\b\d{1,2}|\b[A-ZÄÖÜ])\.$", re.I)
+NO_END = re.compile(
+    r"(?:\b(?:mr|mrs|ms|dr|st|prof|capt|lt|gen|maj|col|sgt|rev|no|vs|etc|e\.g|i\.e|approx|mt|hr|fr|nr|ca|bzw|usw|evtl|ggf|inkl"
+    r"|exkl|zzgl|vgl|bspw|mio|mrd|tsd|z\.\s?b|d\.\s?h)|(?<![\d.,:])\b\d{1,2}|\b[A-ZÄÖÜ])\.$",
+    re.I,
+)
+# What ends no sentence before a number ("Abb. 3", "Jan. 5"), and what ends none before a small letter ("Heinrich VIII. war").
+NO_END_BEFORE_NUMBER = re.compile(
+    r"(?:\b(?:nos|figs?|pp|vol|ch|sec|eq|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|art|abs|abb|bd|kap|tab|anm|ziff|tel|max|min|mind)|str)\.$",
+    re.I,
+)
+NO_END_BEFORE_SMALL = re.compile(r"(?:\b(?:\d{1,2}\.\d{1,2}|[IVXL]{2,8}|Chr|[JS]r|Inc|Co|Ltd|Std|Min|Sek|MwSt|Str|St|Ave)|str)\.$")
+LONGEST_ABBREVIATION = 24  # characters before a point in which an abbreviation is looked for
 END = re.compile(r"(?<=[.!?…])[\"'”’»)]*\s+|(?<=[。！？])|\n+")
 
 
@@ -15,12 +26,21 @@ def split_sentences(text: str) -> list[str]:
     """The sentences of a text, each at most 240 characters long."""
     sentences, start = [], 0
     for match in END.finditer(text):
-        sentence = text[start : match.end()]
-        if "\n" not in match[0] and NO_END.search(text[start : match.start()]):
+        before = text[max(start, match.start() - LONGEST_ABBREVIATION) : match.start()]
+        if "\n" not in match[0] and _goes_on(before, text[match.end() : match.end() + 1]):
             continue
-        sentences += _short(sentence.strip())
+        sentences += _short(text[start : match.end()].strip())
         start = match.end()
     return [sentence for sentence in [*sentences, *_short(text[start:].strip())] if sentence]
+
+
+def _goes_on(before: str, following: str) -> bool:
+    """Whether the point at the end of `before` ends no sentence, as the next character tells."""
+    return bool(
+        NO_END.search(before)
+        or (following.isdecimal() and NO_END_BEFORE_NUMBER.search(before))
+        or (following.islower() and NO_END_BEFORE_SMALL.search(before))
+    )
 
 
 def _short(sentence: str) -> list[str]:

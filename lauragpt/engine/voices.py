@@ -14,7 +14,7 @@ from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.engine.backend import Backend
 from lauragpt.engine.chunking import is_silent, quietest
 from lauragpt.errors import LauraError
-from lauragpt.text import normalize
+from lauragpt.spoken import normalize
 
 LONGEST_PROMPT = 10.0  # seconds; a longer recording is cut where it is quiet after 4 s or more
 

@@ -18,8 +18,8 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.captions import sound_of
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.tally import Tally, mean, ratio
+from lauragpt.spoken import normalize
 from lauragpt.tasks import text_to_slu
-from lauragpt.text import normalize
 
 RESAMPLES = 1000  # bootstrap draws for an interval; the ends of a 95 % interval are then 25 draws deep
 
@@ -40,7 +40,7 @@ def need(package: str) -> ModuleType:
 
 
 def word_errors(reference: str, hypothesis: str, lang: str) -> tuple[int, int]:
-    """(errors, reference words) after `text.normalize` of both sides: lower case, no punctuation, numbers in words."""
+    """(errors, reference words) after `spoken.normalize` of both sides: lower case, no punctuation, numbers in words."""
     return _errors(normalize(reference, lang), normalize(hypothesis, lang), need("jiwer").process_words)
 
 

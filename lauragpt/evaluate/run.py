@@ -38,7 +38,7 @@ SLOWER = 15  # times as much work a second of what makes sound is: so many times
 # Enhancement's clean recordings get one recorded sound each, nothing else, so that the rungs compare one thing.
 NOISE = NoiseConfig(snr_db=(0.0, 10.0), recorded=1.0, coloured=0.0, babble=0.0, hum=0.0, second=0.0, reverb=0.0, clipped=0.0)
 NOTES = (
-    "WER and CER after `text.normalize` on both sides: lower case, no punctuation, numbers in words; the language was given to the model.",
+    "WER and CER after `spoken.normalize` on both sides: lower case, no punctuation, numbers in words; the language was given to the model.",
     "95 %: percentiles of 1000 bootstrap resamples of the examples; two checkpoints are compared on the same resamples (paired bootstrap).",
     "chrF and BLEU by sacrebleu on text as written; every target of an example is a reference.",
     "right sound: the class that the caption names; captions of ESC-50 are our own wordings of its class names, not people's, and CIDEr-D on "

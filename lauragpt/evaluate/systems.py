@@ -30,8 +30,9 @@ from lauragpt.evaluate.answers import Answer, Answers
 from lauragpt.evaluate.judges import OUTSIDE, in_processes, pocketsphinx_hears, qualities, similarity
 from lauragpt.evaluate.opus import RATES, opus
 from lauragpt.result import Result
+from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
-from lauragpt.text import CtcUnits, normalize
+from lauragpt.text import CtcUnits
 
 BATCH = 64  # items a call: large enough to be quick
 SOUNDS = 8  # of those whose answer is sound, which takes as long: an interruption loses no more

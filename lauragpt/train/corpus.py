@@ -13,8 +13,9 @@ from lauragpt.data.augment import Noisifier, change_speed, gain
 from lauragpt.data.loader import Waves
 from lauragpt.data.manifest import Example
 from lauragpt.data.slu_templates import SluTemplates
+from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
-from lauragpt.text import CtcUnits, Tokenizer, normalize
+from lauragpt.text import CtcUnits, Tokenizer
 
 
 class Corpus:

@@ -21,8 +21,8 @@ from lauragpt.features import mel, mel_edges
 from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.lauragpt import LauraModel, alike
 from lauragpt.sequence import Layout, layout
+from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
-from lauragpt.text import normalize
 from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.loop import precision

@@ -9,7 +9,7 @@ from lauragpt.data.captions import CAPTIONS, VOCAL_SOUNDS, join_captions, sound_
 from lauragpt.data.corpora import CORPORA, check_splits, held_out, prepare, say_alphanumeric
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.errors import LauraError
-from lauragpt.text import normalize
+from lauragpt.spoken import normalize
 
 
 def prepared(data, **how) -> dict[str, Example]:

@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from lauragpt.errors import LauraError
-from lauragpt.text import normalize
+from lauragpt.spoken import normalize
 
 WINDOW, HOP, RANGE = 512, 128, 75.0  # samples, samples, dB shown
 # Dark to bright through purple and orange: even in lightness, so that it also reads in grey.

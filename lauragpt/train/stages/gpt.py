@@ -6,7 +6,7 @@ import torch
 from lauragpt.data.loader import Plan
 from lauragpt.data.manifest import Example
 from lauragpt.sequence import Layout, layout, text_layout
-from lauragpt.text import normalize
+from lauragpt.spoken import normalize
 from lauragpt.train.model_stage import ModelStage, Update, shares_of
 
 

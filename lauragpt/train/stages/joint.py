@@ -10,8 +10,8 @@ from lauragpt.data.loader import Plan, seconds_of
 from lauragpt.data.manifest import Example
 from lauragpt.model.lauragpt import LauraModel
 from lauragpt.sequence import Layout, layout
+from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS, slu_to_text
-from lauragpt.text import normalize
 from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.model_stage import ModelStage, Update, pad, shares_of

@@ -15,7 +15,7 @@ from lauragpt.codec.losses import SpectralLoss
 from lauragpt.data.manifest import Example
 from lauragpt.model.lauragpt import LauraModel, alike
 from lauragpt.model.vocoder import vocoder_loss
-from lauragpt.text import normalize
+from lauragpt.spoken import normalize
 from lauragpt.train.model_stage import ModelStage, Update, pad
 from lauragpt.train.stages.codec import CodecStageConfig
 
