@@ -46,6 +46,7 @@ class Result:
     scores: dict[str, float] = field(default_factory=dict)  # emotion: label -> probability
     intent: str | None = None  # understand
     slots: dict[str, str] = field(default_factory=dict)  # understand
+    # truncated (its file was cut short or damaged),
     # seconds_given, seconds_read, chunks, finish ("eos" | "length" | "guard" | "empty"), guards, seed, model, codec_hash, version
     receipt: dict = field(default_factory=dict)
     final: bool = True  # False of a stream's answer that may still change

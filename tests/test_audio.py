@@ -1,34 +1,25 @@
 """Audio in and out: rates, channels and containers agree with the samples written; every bad file gets one clear line."""
 
-import io
 import os
-import struct
+import tracemalloc
 
 import numpy as np
 import pytest
-import soundfile
+from sounds import encoded, fails, tone
 
-from lauragpt.audio import SAMPLE_RATE, decode_audio, load_audio, resample, save_audio, save_stream, stream_audio
-from lauragpt.errors import LauraError
-
-
-def tone(seconds: float = 0.5, rate: int = SAMPLE_RATE, hertz: float = 440.0) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
-
-
-def encoded(wave: np.ndarray, rate: int = SAMPLE_RATE, **how: str) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, wave, rate, **how)
-    return file.getvalue()
-
-
-def fails(act, *words: str) -> None:
-    with pytest.raises(LauraError) as caught:
-        act()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
+from lauragpt.audio import (
+    SAMPLE_RATE,
+    check_length,
+    decode_audio,
+    load_audio,
+    read_audio,
+    read_recording,
+    resample,
+    save_audio,
+    save_stream,
+    stream_audio,
+)
+from lauragpt.errors import LauraError, LauraWarning
 
 
 @pytest.mark.parametrize("suffix, tolerance", [(".wav", 1e-4), (".flac", 1e-4), (".ogg", 0.08)])
@@ -82,23 +73,38 @@ def test_files_that_cannot_be_read(tmp_path):
     fails(lambda: load_audio(tmp_path / ("x" * 300)), "cannot be read")
 
 
-@pytest.mark.parametrize(
-    "how", [{"format": "WAV"}, {"format": "FLAC"}, {"format": "OGG", "subtype": "VORBIS"}, {"format": "OGG", "subtype": "OPUS"}]
-)
-@pytest.mark.parametrize("share", [0.02, 0.4, 0.9])
-def test_a_file_cut_short_is_refused(how, share):
-    rng = np.random.default_rng(0)
-    data = encoded(rng.uniform(-0.5, 0.5, 2 * SAMPLE_RATE).astype(np.float32), **how)
-    assert len(decode_audio(data)) == pytest.approx(2 * SAMPLE_RATE, abs=400)
-    fails(lambda: decode_audio(data[: int(share * len(data))], "talk"), "talk")
+def test_a_file_cut_short_is_read_with_a_warning_or_refused(tmp_path):
+    path = tmp_path / "talk.wav"
+    path.write_bytes(encoded(tone(2.0), format="WAV")[:-16000])
+    with pytest.warns(LauraWarning, match="talk.wav is cut short or damaged: the 1.50 s that can be read are used"):
+        recording = read_recording(path)
+    assert recording.truncated and np.abs(recording.wave - tone(1.5)).max() < 1e-4
+    for act in (read_recording, load_audio, lambda path, strict: list(stream_audio(path, strict=strict))):
+        fails(lambda act=act: act(path, strict=True), "talk.wav is cut short or damaged", "strict")
+    assert not read_recording(save_audio(path, tone())).truncated
 
 
-@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF000 + 36])
-def test_a_wav_from_a_pipe_that_does_not_know_its_length_is_whole(length):
-    data = bytearray(encoded(tone(), format="WAV"))
-    at = data.index(b"data") + 4
-    data[at : at + 4] = struct.pack("<I", length)
-    assert len(decode_audio(bytes(data))) == len(tone())
+def test_less_than_a_tenth_of_a_second_is_refused(tmp_path):
+    fails(lambda: read_audio(save_audio(tmp_path / "a.wav", tone(0.0999))), "a.wav is 100 ms long: give at least 100 ms")
+    assert len(read_audio(save_audio(tmp_path / "a.wav", tone(0.1)))) == 1600 == len(check_length(tone(0.1), "a"))
+
+
+def test_an_hour_is_held_about_twice(tmp_path):
+    path, minutes = tmp_path / "hour.wav", 5
+    save_stream(path, (tone(60) for _ in range(minutes)))
+    tracemalloc.start()
+    try:
+        wave = load_audio(path)
+        _, whole = tracemalloc.get_traced_memory()
+        del wave
+        tracemalloc.reset_peak()
+        for piece in stream_audio(path, 10):
+            assert len(piece) == 10 * SAMPLE_RATE
+        _, streamed = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = minutes * 60 * SAMPLE_RATE * 4
+    assert whole < 2.2 * size and streamed < 0.4 * size
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -147,25 +153,21 @@ def test_a_recording_in_pieces_is_the_recording(tmp_path, rate, how):
     pieces, whole = list(stream_audio(path, 0.5)), load_audio(path)
     assert len(pieces) > 5 and max(map(len, pieces)) < SAMPLE_RATE
     together = np.concatenate(pieces)
-    assert together.dtype == np.float32 and len(together) == len(whole)
-    np.testing.assert_allclose(together, whole, atol=1e-4)
+    assert together.dtype == np.float32 and np.array_equal(together, whole)
 
 
 def test_pieces_of_bad_files_fail_in_the_same_words(tmp_path):
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "talk.txt").write_text("this is not sound")
     (tmp_path / "zeros.wav").write_bytes(encoded(np.zeros(0, np.float32), format="WAV"))
-    (tmp_path / "cut.wav").write_bytes(encoded(tone(2.0), format="WAV")[:-400])
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * SAMPLE_RATE).astype(np.float32)
-    whole = encoded(noise, format="FLAC")
-    (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "cut.wav").write_bytes(encoded(tone(2.0), format="WAV")[:40])
     broken = tone()
     broken[-5] = np.nan
     (tmp_path / "nan.wav").write_bytes(encoded(broken, format="WAV", subtype="FLOAT"))
     for path in (tmp_path / "none.wav", tmp_path, *sorted(tmp_path.iterdir())):
         with pytest.raises(LauraError) as whole:
             load_audio(path)
-        fails(lambda path=path: list(stream_audio(path, 0.1)), str(whole.value).split(" (")[0].split(" after")[0])
+        fails(lambda path=path: list(stream_audio(path, 0.1)), str(whole.value))
 
 
 def test_a_file_written_in_pieces_appears_whole_or_not_at_all(tmp_path):

@@ -49,7 +49,7 @@ def _empty(folder):
 
 def _truncated(folder):
     soundfile.write(folder / "whole.wav", tone(1), 16000)
-    (folder / "truncated.wav").write_bytes((folder / "whole.wav").read_bytes()[:9000])
+    (folder / "truncated.wav").write_bytes((folder / "whole.wav").read_bytes()[:40])
     return folder / "truncated.wav"
 
 

@@ -8,7 +8,10 @@ import pytest
 ROOT = Path(__file__).parent.parent / "lauragpt"
 # From the ground up. What stands in one row is of one level.
 LEVELS = (
-    ("errors", "tasks", "audio", "spoken", "text", "result", "features", "streaming", "sequence", "ctc", "checkpoint", "__init__"),
+    ("errors", "tasks", "files"),
+    ("containers", "mixing", "samples"),
+    ("decoders",),
+    ("audio", "spoken", "text", "result", "features", "streaming", "sequence", "ctc", "checkpoint", "__init__"),
     ("codec",),
     ("model",),
     ("engine",),

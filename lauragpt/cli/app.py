@@ -25,6 +25,7 @@ from lauragpt.cli.options import (
     Plains,
     Seed,
     SpokenOut,
+    Strict,
     Sure,
     Temperature,
     To,
@@ -54,6 +55,7 @@ def transcribe(
     rate: Annotated[int, typer.Option(help="Samples a second of what --stream reads on stdin.", min=1000, max=768_000)] = 16_000,
     format: Formats = Format.text,
     out: Out = None,
+    strict: Strict = False,
     model: Model = "mini",
     device: Device = None,
 ):
@@ -76,12 +78,16 @@ def transcribe(
         if len(files) != 1 or out is not None or format not in (Format.text, Format.json):
             usage("--stream takes one recording, or -, and writes text or json to stdout as it comes: leave -o and the others out")
         check(lang=lang)
-        stream_transcript(files[0], rate, format.value, model, device, beams, lang=lang, min_confidence=min_confidence)
+        stream_transcript(files[0], rate, format.value, model, device, beams, strict, lang=lang, min_confidence=min_confidence)
         return
     if Path("-") in files:
         usage("- is read as raw samples with --stream: laura transcribe --stream -")
     check(lang=lang, out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.transcribe(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device, beams=beams)
+
+    def run(laura, waves):
+        return laura.transcribe(waves, lang=lang, min_confidence=min_confidence)
+
+    answer(files, run, format.value, out, model, device, beams=beams, strict=strict)
 
 
 @app.command()
@@ -92,6 +98,7 @@ def translate(
     beams: Beams = BEAMS,
     format: Formats = Format.text,
     out: Out = None,
+    strict: Strict = False,
     model: Model = "mini",
     device: Device = None,
 ):
@@ -111,7 +118,7 @@ def translate(
     if text:
         answer_texts(text, lambda laura, texts: laura.translate(text=texts, to=to), format.value, out, model, device, beams=beams)
     else:
-        answer(files, lambda laura, waves: laura.translate(waves, to=to), format.value, out, model, device, beams=beams)
+        answer(files, lambda laura, waves: laura.translate(waves, to=to), format.value, out, model, device, beams=beams, strict=strict)
 
 
 @app.command()
@@ -172,6 +179,7 @@ def enhance(
     out: AudioOut = None,
     verify: Annotated[bool, typer.Option("--verify", help="Listen before and after, and keep the input where the words changed.")] = False,
     format: Plains = Plain.text,
+    strict: Strict = False,
     model: Model = "mini",
     device: Device = None,
 ):
@@ -186,12 +194,18 @@ def enhance(
     if out is None:
         usage("say where to write the sound, as in: laura enhance noisy.wav -o clean.wav")
     check(out=out, audio=True, count=len(files))
-    answer(files, lambda laura, waves: laura.enhance(waves, verify=verify), format.value, out, model, device, audio=True)
+    answer(files, lambda laura, waves: laura.enhance(waves, verify=verify), format.value, out, model, device, audio=True, strict=strict)
 
 
 @app.command()
 def caption(
-    files: Files, min_confidence: Sure = 0.0, format: Formats = Format.text, out: Out = None, model: Model = "mini", device: Device = None
+    files: Files,
+    min_confidence: Sure = 0.0,
+    format: Formats = Format.text,
+    out: Out = None,
+    strict: Strict = False,
+    model: Model = "mini",
+    device: Device = None,
 ):
     """Describe the sounds of a recording in a sentence.
 
@@ -200,12 +214,18 @@ def caption(
     from lauragpt.cli.io import answer, check
 
     check(out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.caption(waves, min_confidence), format.value, out, model, device)
+    answer(files, lambda laura, waves: laura.caption(waves, min_confidence), format.value, out, model, device, strict=strict)
 
 
 @app.command()
 def emotion(
-    files: Files, min_confidence: Sure = 0.0, format: Plains = Plain.text, out: Out = None, model: Model = "mini", device: Device = None
+    files: Files,
+    min_confidence: Sure = 0.0,
+    format: Plains = Plain.text,
+    out: Out = None,
+    strict: Strict = False,
+    model: Model = "mini",
+    device: Device = None,
 ):
     """Name the emotion of a voice; --format json adds a score for each.
 
@@ -214,7 +234,7 @@ def emotion(
     from lauragpt.cli.io import answer, check
 
     check(out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.emotion(waves, min_confidence), format.value, out, model, device)
+    answer(files, lambda laura, waves: laura.emotion(waves, min_confidence), format.value, out, model, device, strict=strict)
 
 
 @app.command()
@@ -224,6 +244,7 @@ def understand(
     min_confidence: Sure = 0.0,
     format: Plains = Plain.text,
     out: Out = None,
+    strict: Strict = False,
     model: Model = "mini",
     device: Device = None,
 ):
@@ -234,7 +255,11 @@ def understand(
     from lauragpt.cli.io import answer, check
 
     check(lang=lang, out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.understand(waves, lang=lang, min_confidence=min_confidence), format.value, out, model, device)
+
+    def run(laura, waves):
+        return laura.understand(waves, lang=lang, min_confidence=min_confidence)
+
+    answer(files, run, format.value, out, model, device, strict=strict)
 
 
 @app.command()
@@ -246,6 +271,7 @@ def chain(
     temperature: Temperature = 0.3,
     top_k: TopK = 25,
     format: Plains = Plain.text,
+    strict: Strict = False,
     model: Model = "mini",
     device: Device = None,
 ):
@@ -269,7 +295,7 @@ def chain(
     def run(laura, waves):
         return laura.chain(steps, waves, seed=seed, temperature=temperature, top_k=top_k)
 
-    answer(files, run, format.value, out, model, device, audio=spoken)
+    answer(files, run, format.value, out, model, device, audio=spoken, strict=strict)
 
 
 @app.command()
@@ -279,6 +305,7 @@ def codec(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the sound: a .wav, .flac or .ogg file; with several inputs a folder.", show_default=False)] = None,
     codes: Annotated[Path | None, typer.Option(help="Write the codes: a .safetensors file; with several inputs a folder.", show_default=False)] = None,
     format: Plains = Plain.text,
+    strict: Strict = False,
     model: Model = "mini",
     device: Device = None,
 ):
@@ -297,7 +324,7 @@ def codec(
         if len(files) == 1 and codes.suffix != ".safetensors":
             usage(f"{codes}: codes are written as .safetensors")
         check(out=codes, folder=True, count=len(files))
-    code_files(files, quantizers, out, codes, format.value, model, device)
+    code_files(files, quantizers, out, codes, format.value, model, device, strict)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from lauragpt.result import Result
 from lauragpt.tasks import BEAMS, check_lang
 
 if TYPE_CHECKING:
-    import numpy as np
+    from lauragpt.audio import Recording
 
     from lauragpt.engine.api import Laura
 
@@ -124,22 +124,24 @@ def load(model: str, device: str | None, beams: int = BEAMS) -> "Laura":
 
 def answer(
     files: list[Path],
-    run: Callable[["Laura", list["np.ndarray"]], list[Result]],
+    run: Callable[["Laura", list["Recording"]], list[Result]],
     format: str,
     out: Path | None,
     model: str,
     device: str | None,
     audio: bool = False,
     beams: int = BEAMS,
+    strict: bool = False,
 ) -> None:
     """Reads each file, runs the good ones in groups, writes in the order given. Exit status 1 when any failed."""
-    from lauragpt.engine.chunking import is_silent, read_audio
+    from lauragpt.audio import read_recording
+    from lauragpt.engine.chunking import is_silent
 
-    def read(path: Path) -> "np.ndarray":
-        wave = read_audio(path)
-        if is_silent(wave):
+    def read(path: Path) -> "Recording":
+        recording = read_recording(path, strict=strict)
+        if is_silent(recording.wave):
             say(f"{path}: {NO_SOUND}")
-        return wave
+        return recording
 
     _answer([str(path) for path in files], [lambda path=path: read(path) for path in files], run, format, out, model, device, audio, beams)
 
@@ -207,18 +209,21 @@ def replay_answers(path: Path, model: str, device: str | None) -> None:
         raise typer.Exit(1)
 
 
-def code_files(files: list[Path], quantizers: int | None, out: Path | None, codes_out: Path | None, format: str, model: str, device: str | None) -> None:
+def code_files(
+    files: list[Path], quantizers: int | None, out: Path | None, codes_out: Path | None, format: str, model: str, device: str | None, strict: bool = False
+) -> None:
     """Each recording, or file of codes, through the codec. Exit status 1 when any failed."""
     failed, names = 0, [str(path) for path in files]
     sounds = _targets(names, out, ".wav") if out else [None] * len(names)
     kept = _targets(names, codes_out, ".safetensors") if codes_out else [None] * len(names)
     with one_line(), _progress(len(names)) as advance:
+        from lauragpt.audio import stream_audio
         from lauragpt.engine.codec_io import Codes, decode_to
 
         laura = load(model, device)
         for path, sound, keep in zip(files, sounds, kept):
             try:
-                codes = Codes.load(path).first(quantizers) if path.suffix == ".safetensors" else laura.encode(path, quantizers)
+                codes = Codes.load(path).first(quantizers) if path.suffix == ".safetensors" else laura.encode(stream_audio(path, strict=strict), quantizers)
                 for target in filter(None, (sound, keep)):
                     target.parent.mkdir(parents=True, exist_ok=True)
                 if keep:

@@ -84,19 +84,21 @@ class Samples:
             self.stop.waiting = False
 
 
-def stream_transcript(path: Path, rate: int, format: str, model: str, device: str | None, beams: int, **options: object) -> None:
+def stream_transcript(path: Path, rate: int, format: str, model: str, device: str | None, beams: int, strict: bool = False, **options: object) -> None:
     """Exit status 1 when the sound cannot be read, or ended in the middle of a sample; what came before is answered all the same."""
     watched, found = format == "text" and sys.stderr.isatty(), False
     if str(path) == "-" and sys.stdin is None:
         usage("stdin is closed: pipe 16-bit samples of one channel into it")
     with one_line(), Stop() as stop:
         raw = Samples(sys.stdin.buffer, rate, stop) if str(path) == "-" else None
-        pieces = raw or takewhile(lambda _: not stop.asked, stream_audio(path, PIECE))
+        source = raw or stream_audio(path, PIECE, strict)
+        pieces = raw or takewhile(lambda _: not stop.asked, source)
         laura = load(model, device, beams)
         with to_stdout():
             try:
                 for result in laura.transcribe_stream(pieces, every=1.0 if watched or format == "json" else None, **options):
                     found = found or bool(result.segments)
+                    result.receipt["truncated"] = raw is None and source.truncated
                     if watched:
                         print(f"\r\x1b[K{'' if result.final else _tail(result.text)}", end="", file=sys.stderr, flush=True)
                     if format == "json":

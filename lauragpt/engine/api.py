@@ -1,6 +1,6 @@
 """Class `Laura`: a checkpoint that is ready to be used, one method a verb.
 
-In: a path, the bytes of an audio file, or samples (N,) at 16 kHz; or text; or a list of these, which is run in batches.
+In: a recording: a path, the bytes of a file, or samples (audio.py, `read_recording`); or text; or a list of these, run in batches.
 Out: a `Result`, or a list of them in the order given. The same input gives the same answer alone and in any list.
 """
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from lauragpt.audio import Audio, Recording, read_audio, read_recording
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.engine import chain as chains
 from lauragpt.engine import codec_io, recognise, stream, synthesise, translate
 from lauragpt.engine.checkpoint import open_checkpoint
-from lauragpt.engine.chunking import is_silent, read_audio
+from lauragpt.engine.chunking import is_silent
 from lauragpt.engine.codec_io import Codes
 from lauragpt.engine.decoding import Options
 from lauragpt.engine.runtime import Runtime, is_many
@@ -22,8 +23,6 @@ from lauragpt.engine.voices import Voice, Voices, make_voice, prompt_clip
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
 from lauragpt.tasks import BEAMS, TASKS
-
-Audio = str | Path | bytes | np.ndarray
 
 
 class Laura:
@@ -48,11 +47,13 @@ class Laura:
         runtime = Runtime(opened, tokenizer, info, beams)
         return cls(runtime, Voices(folder / "voices", opened))
 
-    def transcribe(self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0) -> Result | list[Result]:
+    def transcribe(
+        self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0, sample_rate: int | None = None
+    ) -> Result | list[Result]:
         """What is said, in spoken form: lower case, no punctuation, numbers in words. Silence gives an empty text. `segments` hold each
         word's time. Segments less sure than `min_confidence` (0 to 1) are left empty; so it is with `caption`, `emotion`, `understand`
         and `ask`."""
-        return self._listen("asr", audio, lang, min_confidence)
+        return self._listen("asr", audio, lang, min_confidence, sample_rate)
 
     def transcribe_stream(
         self, pieces: Iterable[np.ndarray], lang: str | None = None, min_confidence: float = 0.0, every: float | None = 1.0
@@ -63,47 +64,56 @@ class Laura:
         return stream.transcribe_stream(self.runtime, pieces, self.runtime.check_lang(lang), min_confidence, every)
 
     def translate(
-        self, audio: Audio | list[Audio] | None = None, text: str | list[str] | None = None, to: str = "de"
+        self, audio: Audio | list[Audio] | None = None, text: str | list[str] | None = None, to: str = "de", sample_rate: int | None = None
     ) -> Result | list[Result]:
         """A recording, or a text, in the language `to`."""
         if (audio is None) == (text is None):
             raise LauraError("translate takes either audio or text: give one of them")
         if audio is not None:
-            return self._listen("s2tt", audio, to)
+            return self._listen("s2tt", audio, to, 0.0, sample_rate)
         results = translate.translate_texts(self.runtime, text if is_many(text) else [text], self.runtime.check_lang(to))
         return results if is_many(text) else results[0]
 
-    def caption(self, audio: Audio | list[Audio], min_confidence: float = 0.0) -> Result | list[Result]:
+    def caption(
+        self, audio: Audio | list[Audio], min_confidence: float = 0.0, sample_rate: int | None = None
+    ) -> Result | list[Result]:
         """What sounds, in a sentence."""
-        return self._listen("aac", audio, None, min_confidence)
+        return self._listen("aac", audio, None, min_confidence, sample_rate)
 
-    def emotion(self, audio: Audio | list[Audio], min_confidence: float = 0.0) -> Result | list[Result]:
+    def emotion(
+        self, audio: Audio | list[Audio], min_confidence: float = 0.0, sample_rate: int | None = None
+    ) -> Result | list[Result]:
         """The emotion of a voice in `text`; `scores` holds the GPT's own probability of every label."""
-        return self._listen("ser", audio, None, min_confidence)
+        return self._listen("ser", audio, None, min_confidence, sample_rate)
 
-    def understand(self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0) -> Result | list[Result]:
+    def understand(
+        self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0, sample_rate: int | None = None
+    ) -> Result | list[Result]:
         """A spoken order as `intent` and `slots`; `text` is the line the GPT wrote."""
-        return self._listen("slu", audio, lang, min_confidence)
+        return self._listen("slu", audio, lang, min_confidence, sample_rate)
 
     def ask(
-        self, task: str, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0
+        self, task: str, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0, sample_rate: int | None = None
     ) -> Result | list[Result]:
         """Any task that listens and writes, by its name: those above, and those that were added (`tasks.add_task`)."""
         if task not in TASKS or (TASKS[task].input, TASKS[task].output) != ("audio", "text"):
             names = ", ".join(name for name, row in TASKS.items() if (row.input, row.output) == ("audio", "text"))
             raise LauraError(f"{task!r} is no task that listens and writes: choose from {names}")
-        return self._listen(task, audio, lang, min_confidence)
+        return self._listen(task, audio, lang, min_confidence, sample_rate)
 
-    def enhance(self, audio: Audio | list[Audio], verify: bool = False) -> Result | list[Result]:
+    def enhance(
+        self, audio: Audio | list[Audio], verify: bool = False, sample_rate: int | None = None
+    ) -> Result | list[Result]:
         """The recording without its noise, exactly as long as it was. `verify`: where other words are heard afterwards, it is left as it was."""
-        results = synthesise.enhance(self.runtime, self._waves(audio), verify=verify)
+        recordings = self._recordings(audio, sample_rate)
+        results = _marked(synthesise.enhance(self.runtime, [each.wave for each in recordings], verify=verify), recordings)
         return results if is_many(audio) else results[0]
 
     def speak(
         self,
         text: str | list[str],
         lang: str | None = None,
-        voice: str | Path | bytes | np.ndarray | Voice | None | list[Voice | None] = None,
+        voice: Audio | Voice | None | list[Voice | None] = None,
         voice_text: str | None = None,
         seed: int = 0,
         temperature: float = 0.3,
@@ -128,7 +138,7 @@ class Laura:
         self,
         text: str,
         lang: str | None = None,
-        voice: str | Path | bytes | np.ndarray | Voice | None = None,
+        voice: Audio | Voice | None = None,
         voice_text: str | None = None,
         seed: int = 0,
         temperature: float = 0.3,
@@ -141,12 +151,12 @@ class Laura:
         return synthesise.speak_stream(self.runtime, text, chosen, own, options)
 
     def _voices(
-        self, texts: list[str], voice: str | Path | bytes | np.ndarray | Voice | None | list[Voice | None], voice_text: str | None, lang: str | None
+        self, texts: list[str], voice: Audio | Voice | None | list[Voice | None], voice_text: str | None, lang: str | None
     ) -> tuple[list[str], list[Voice | None]]:
         """The language and the voice of each text."""
         self.runtime.check_lang(lang)
-        if isinstance(voice, list):
-            voices = voice
+        if is_many(voice):
+            voices = list(voice)
         else:
             voices = [self.find_voice(voice, voice_text, lang)] * len(texts) if voice is not None else [None] * len(texts)
         # A named voice speaks its own language; a recording is any.
@@ -155,24 +165,25 @@ class Laura:
         return langs, [each or self.voices.default(chosen) for each, chosen in zip(voices, langs)]
 
     def chain(
-        self, steps: str, audio: Audio | list[Audio], seed: int = 0, temperature: float = 0.3, top_k: int = 25
+        self, steps: str, audio: Audio | list[Audio], seed: int = 0, temperature: float = 0.3, top_k: int = 25, sample_rate: int | None = None
     ) -> Result | list[Result]:
         """Verbs one after the other, as "enhance | transcribe | translate:de | speak"; `speak` goes on in the input's voice."""
         parsed = chains.parse_chain(steps)
         for step in parsed:
             self.runtime.check_lang(step.lang)
-        results = chains.run_chain(self, parsed, self._waves(audio), seed, temperature, top_k)
+        recordings = self._recordings(audio, sample_rate)
+        results = _marked(chains.run_chain(self, parsed, [each.wave for each in recordings], seed, temperature, top_k), recordings)
         return results if is_many(audio) else results[0]
 
-    def encode(self, audio: str | Path | np.ndarray, quantizers: int | None = None) -> Codes:
+    def encode(self, audio: Audio, quantizers: int | None = None, sample_rate: int | None = None) -> Codes:
         """A recording as the codec's codes, by its first `quantizers` or by all."""
-        return codec_io.encode(self.runtime.backend, audio, quantizers)
+        return codec_io.encode(self.runtime.backend, audio, quantizers, sample_rate)
 
     def decode(self, codes: Codes) -> np.ndarray:
         """The sound of codes, (N,) at 16 kHz, as long as what was encoded. LauraError for the codes of another codec."""
         return np.concatenate(list(codec_io.decode(self.runtime.backend, codes)))
 
-    def find_voice(self, voice: str | Path | bytes | np.ndarray | Voice, text: str | None = None, lang: str | None = None) -> Voice:
+    def find_voice(self, voice: Audio | Voice, text: str | None = None, lang: str | None = None) -> Voice:
         """A named voice, or one made of a recording."""
         if isinstance(voice, Voice):
             return voice
@@ -201,16 +212,26 @@ class Laura:
             voices[i] = make_voice(self.runtime.backend, "input", clips[i], said, heard[i].lang if i in heard else None)
         return voices
 
-    def _waves(self, audio: Audio | list[Audio]) -> list[np.ndarray]:
-        return [read_audio(each) for each in (audio if is_many(audio) else [audio])]
+    def _recordings(self, audio: Audio | list[Audio], sample_rate: int | None) -> list[Recording]:
+        return [read_recording(each, sample_rate) for each in (audio if is_many(audio) else [audio])]
 
-    def _listen(self, task: str, audio: Audio | list[Audio], lang: str | None, min_confidence: float = 0.0) -> Result | list[Result]:
+    def _listen(
+        self, task: str, audio: Audio | list[Audio], lang: str | None, min_confidence: float, sample_rate: int | None
+    ) -> Result | list[Result]:
         self.runtime.check_lang(lang)
-        waves = self._waves(audio)
+        recordings = self._recordings(audio, sample_rate)
+        waves = [each.wave for each in recordings]
         if task == "s2tt" and lang and task in self.runtime.info.cascade:
             results = translate_transcripts(self.runtime, waves, lang, min_confidence)
         else:
             results = recognise.listen(self.runtime, task, waves, lang, min_confidence)
-        for result in results:
+        for result in _marked(results, recordings):
             result.receipt |= {"asked_lang": lang, "min_confidence": min_confidence}
         return results if is_many(audio) else results[0]
+
+
+def _marked(results: list[Result], recordings: list[Recording]) -> list[Result]:
+    """The results, whose receipts say which of the recordings were cut short or damaged."""
+    for result, recording in zip(results, recordings, strict=True):
+        result.receipt["truncated"] = recording.truncated
+    return results

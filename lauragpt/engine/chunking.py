@@ -5,11 +5,10 @@ so that enhanced chunks put end to end have every sample in its place.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from lauragpt.audio import SAMPLE_RATE, check_wave, decode_audio, load_audio
+from lauragpt.audio import SAMPLE_RATE
 from lauragpt.errors import LauraError
 
 HOP = 640  # samples a codec token: strides 8 * 5 * 4 * 2 * 2
@@ -19,7 +18,6 @@ UTTERANCE = 5.0  # seconds of a chunk, at least, that ends so: what is no speech
 BEAT = HOP // 2  # samples over which a pause is looked for: 20 ms
 QUIET = 0.03  # RMS in a pause, of the loudest half second's before it (-30 dB)
 NEAR, FADED = 4.0, 0.1  # or, in noise: power at most 6 dB over the softest 100 ms before it, and 10 dB under the loudest half second
-BRIEFEST = 0.1  # seconds: less holds neither a word nor a sound to name
 SILENCE = 3e-4  # RMS (-70 dBFS) under which the loudest 100 ms count as no sound at all
 
 
@@ -27,23 +25,6 @@ SILENCE = 3e-4  # RMS (-70 dBFS) under which the loudest 100 ms count as no soun
 class Chunk:
     start: int  # samples
     end: int
-
-
-def read_audio(audio: str | Path | bytes | np.ndarray) -> np.ndarray:
-    """A path, the bytes of a file, or samples at 16 kHz, as (N,) float32; LauraError when it cannot be read or is under 0.1 s."""
-    if isinstance(audio, (str, Path)):
-        wave, name = load_audio(audio), str(audio)
-    else:
-        name = "the audio"
-        wave = decode_audio(audio, name) if isinstance(audio, bytes) else check_wave(audio, name)
-    return check_length(wave, name)
-
-
-def check_length(wave: np.ndarray, name: str) -> np.ndarray:
-    """The wave itself (N,), or LauraError when it is too short to hold anything."""
-    if len(wave) < BRIEFEST * SAMPLE_RATE:
-        raise LauraError(f"{name} is {len(wave) / SAMPLE_RATE * 1000:.0f} ms long: give at least {BRIEFEST * 1000:.0f} ms")
-    return wave
 
 
 def cut(wave: np.ndarray, shortest: float = SHORTEST, longest: float = LONGEST, pause: float | None = None) -> list[Chunk]:

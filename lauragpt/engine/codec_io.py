@@ -3,19 +3,19 @@
 In: a path, or samples (N,) at 16 kHz. Out: codes (K, T), T = ceil(N / 640), with the hash of the codec that they mean something to.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from lauragpt.audio import SAMPLE_RATE, check_wave, save_stream, stream_audio
+from lauragpt.audio import SAMPLE_RATE, Audio, AudioStream, read_recording, save_stream, stream_audio
 from lauragpt.engine.backend import Backend
 from lauragpt.engine.chunking import HOP
 from lauragpt.errors import LauraError
+from lauragpt.files import replacing
 
 PIECE = 10 * SAMPLE_RATE  # samples worked on at a time
 FORMAT = "lauragpt-codes-1"
@@ -35,6 +35,7 @@ class Codes:
     samples: int  # of the sound, at 16 kHz
     codec_hash: str
     codebook_size: int
+    truncated: bool = False  # the recording was cut short or damaged
 
     @property
     def seconds(self) -> float:
@@ -64,7 +65,7 @@ class Codes:
     def to_row(self) -> dict:
         """All of it as plain data."""
         return {
-            "seconds": round(self.seconds, 3), "quantizers": len(self.codes), "bits_a_second": round(self.bits_a_second, 1),
+            "seconds": round(self.seconds, 3), "truncated": self.truncated, "quantizers": len(self.codes), "bits_a_second": round(self.bits_a_second, 1),
             "usage": [{"codes": u.codes, "perplexity": round(u.perplexity, 2)} for u in self.usage], "codec_hash": self.codec_hash,
             "codes": self.codes.tolist(),
         }  # fmt: skip
@@ -79,14 +80,12 @@ class Codes:
 
     def save(self, path: str | Path) -> Path:
         """A safetensors file, which appears whole or not at all."""
-        path, aside = Path(path), Path(path).with_name(f".{Path(path).name}.part")
+        path = Path(path)
         about = {"format": FORMAT, "codec_hash": self.codec_hash, "samples": str(self.samples), "codebook_size": str(self.codebook_size)}
         try:
-            save_file({"codes": self.codes}, aside, about)
-            aside.chmod(0o644)
-            os.replace(aside, path)
+            with replacing(path) as file:
+                file.write(save({"codes": self.codes}, about | {"truncated": str(self.truncated)}))
         except (OSError, SafetensorError) as error:
-            aside.unlink(missing_ok=True)
             raise LauraError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
         return path
 
@@ -98,7 +97,7 @@ class Codes:
                 about, codes = file.metadata() or {}, file.get_tensor("codes")
             if about.get("format") != FORMAT:
                 raise LauraError(f"{path} holds no codes: `laura codec FILE --codes OUT` writes such files")
-            found = cls(codes, int(about["samples"]), about["codec_hash"], int(about["codebook_size"]))
+            found = cls(codes, int(about["samples"]), about["codec_hash"], int(about["codebook_size"]), about.get("truncated") == "True")
             if codes.ndim != 2 or not codes.size or codes.shape[1] != -(-found.samples // HOP) or not 0 <= codes.min() <= codes.max() < found.codebook_size:
                 raise ValueError(f"codes of shape {codes.shape} do not fit {found.samples} samples and a codebook of {found.codebook_size}")
             return found
@@ -108,21 +107,24 @@ class Codes:
             raise LauraError(f"{path} holds no codes that can be read ({str(error).splitlines()[0][:100]})") from None
 
 
-def encode(backend: Backend, audio: str | Path | np.ndarray, quantizers: int | None = None) -> Codes:
+def encode(backend: Backend, audio: Audio, quantizers: int | None = None, sample_rate: int | None = None) -> Codes:
     """The codes of a recording, by the first `quantizers` of the codec, by all when None. LauraError for a number that it has not."""
     most, size, own = backend.codec_levels, backend.codebook_size, backend.codec_hash
     if quantizers is not None and not 1 <= quantizers <= most:
         raise LauraError(f"{quantizers} quantizers: this codec has {most}, give 1 to {most}")
     samples = 0
+    if isinstance(audio, (str, Path)) and sample_rate is None:
+        audio = stream_audio(audio, PIECE / SAMPLE_RATE)
+    recording = audio if isinstance(audio, AudioStream) else read_recording(audio, sample_rate, minimum=0.0)
 
     def counted() -> Iterator[np.ndarray]:
         nonlocal samples
-        for piece in stream_audio(audio, PIECE / SAMPLE_RATE) if isinstance(audio, (str, Path)) else _pieces(check_wave(audio)):
+        for piece in recording if isinstance(recording, AudioStream) else _pieces(recording.wave):
             samples += len(piece)
             yield piece
 
     codes = np.concatenate([piece.astype(np.int16) for piece in backend.codec_encode_stream(counted(), quantizers)], axis=1)
-    return Codes(codes, samples, own, size)
+    return Codes(codes, samples, own, size, recording.truncated)
 
 
 def decode(backend: Backend, codes: Codes) -> Iterator[np.ndarray]:

@@ -15,6 +15,7 @@ from lauragpt.engine.backend import Backend, EncoderOutput, Session
 from lauragpt.engine.beam_search import Beams, search
 from lauragpt.engine.decoding import Decoded, Row, choose_one, decode, joined
 from lauragpt.errors import LauraError
+from lauragpt.samples import is_numbers, is_pair
 from lauragpt.sequence import Vocabulary
 from lauragpt.tasks import BEAMS, TASKS, check_lang
 from lauragpt.text import Tokenizer
@@ -92,5 +93,5 @@ class Runtime:
 
 
 def is_many(given: object) -> bool:
-    """Whether a verb was given a list of items and not one."""
-    return isinstance(given, (list, tuple))
+    """Whether a verb was given a list of items and not one: (samples, rate) and a list of numbers are one recording."""
+    return isinstance(given, (list, tuple)) and not is_pair(given) and not is_numbers(given)

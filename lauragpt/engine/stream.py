@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lauragpt.audio import SAMPLE_RATE, check_wave
-from lauragpt.engine.chunking import LONGEST, PAUSE, Chunk, Chunker, check_length
+from lauragpt.audio import SAMPLE_RATE, check_length, check_piece
+from lauragpt.engine.chunking import LONGEST, PAUSE, Chunk, Chunker
 from lauragpt.engine.recognise import Piece, check_confidence, hear, in_order
 from lauragpt.engine.runtime import Runtime
 from lauragpt.errors import LauraError
@@ -35,6 +35,7 @@ def _results(runtime: Runtime, pieces: Iterable[np.ndarray], lang: str | None, m
 
     def answer(chunk: Chunk, wave: np.ndarray, final: bool) -> Result:
         result = in_order(runtime, "asr", hear(runtime, "asr", [Piece(0, chunk, wave)], lang, min_confidence, known), lang)
+        result.receipt["truncated"] = getattr(pieces, "truncated", False)  # known when its last piece has come
         return replace(result, final=final)
 
     # heard: the sample up to which there was an answer; cost: seconds that the last unfinished one took
@@ -71,7 +72,7 @@ class Gathered:
         try:
             for piece in self.pieces:
                 if np.size(piece):
-                    kept.append(np.array(check_wave(piece, "a piece of the stream")))  # whoever gives it may use its place again
+                    kept.append(np.array(check_piece(piece, "a piece of the stream")))  # whoever gives it may use its place again
                     count += len(kept[-1])
                 if count >= self.LEAST:
                     yield np.concatenate(kept)

@@ -17,12 +17,12 @@ from typing import Protocol
 import numpy as np
 
 from lauragpt import __version__
-from lauragpt.audio import SAMPLE_RATE, load_audio
+from lauragpt.audio import MINIMUM, SAMPLE_RATE, load_audio
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.manifest import Example
 from lauragpt.engine.api import Laura
 from lauragpt.engine.backend import Spoken
-from lauragpt.engine.chunking import BRIEFEST, HOP, cut
+from lauragpt.engine.chunking import HOP, cut
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.ablation import MINE, NOISY, SHUFFLED, TRUE, ablation
@@ -136,7 +136,7 @@ class Checkpoint:
     def _judge(self, examples: Sequence[Example], answers: list[Answer], sounds: list[np.ndarray], lang: str) -> None:
         """What recognisers hear of sounds of which is known what they say: this model, and of English one from outside (MissingPackage)."""
         said = [i for i, e in enumerate(examples) if e.task == "tts" or e.extra.get("transcript")]
-        long = [i for i in said if len(sounds[i]) >= BRIEFEST * SAMPLE_RATE]  # less holds no word, and is refused
+        long = [i for i in said if len(sounds[i]) >= MINIMUM * SAMPLE_RATE]  # less holds no word, and is refused
         own = self.laura.transcribe([sounds[i] for i in long], lang=lang) if long else []
         for i, text in [*((i, "") for i in said), *((i, result.text or "") for i, result in zip(long, own, strict=True))]:
             answers[i].texts["itself"] = text
