@@ -29,7 +29,7 @@ class Corpus:
         self.train, self.dev, self.data, self.tokenizer = train, dev, data, tokenizer
         self.waves, self.units = Waves(), CtcUnits()
         self.noises = [e.audio for e in train if e.task == "aac"]
-        self.sentences = [(lang, line) for lang in ("en", "de") for line in _lines(data / f"text.{lang}.txt")]
+        self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(data / f"text.{lang}.txt")]
         requests = [(e.extra["intent"], e.extra["slots"]) for e in train if e.task == "slu" and e.extra.get("slots") and "transcript" not in e.extra]
         self.slu_templates = SluTemplates(requests) if requests else None
         self.speakers: dict[str, list[Example]] = {}
@@ -43,14 +43,14 @@ class Corpus:
 
     def sentence(self, rng: np.random.Generator) -> tuple[str, str]:
         """(language, sentence)"""
-        return self.sentences[int(rng.integers(len(self.sentences)))]
+        return self.lines[int(rng.integers(len(self.lines)))]
 
     def phrase(self, rng: np.random.Generator, most: int = 16) -> tuple[str, str]:
         """(language, a few words in spoken form out of two consecutive sentences). Short phrases, which teach the GPT to follow the frames, come
         more often than long ones."""
-        first = int(rng.integers(len(self.sentences)))
-        lang = self.sentences[first][0]
-        words = [word for other, line in self.sentences[first : first + 2] if other == lang for word in normalize(line, lang).split()]
+        first = int(rng.integers(len(self.lines)))
+        lang = self.lines[first][0]
+        words = [word for other, line in self.lines[first : first + 2] if other == lang for word in normalize(line, lang).split()]
         count = min(len(words), 1 + int(most * rng.random() ** 1.5))
         start = int(rng.integers(len(words) - count + 1))
         return lang, " ".join(words[start : start + count])

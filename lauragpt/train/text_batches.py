@@ -171,7 +171,7 @@ class JointBatches(SequenceBatches):
         examples = [self.example(example, rng) for example, reading in zip(drawn, injected, strict=True) if reading is None]
         examples.sort(key=lambda example: example.wave is None)
         waves = [example.wave for example in examples if example.wave is not None]
-        read = [self.phrase(rng) for _ in range(max(1, round(config.phrases * len(examples))) if self.corpus.sentences else 0)]
+        read = [self.phrase(rng) for _ in range(max(1, round(config.phrases * len(examples))) if self.corpus.lines else 0)]
         read += [reading for reading in injected if reading is not None]
         if self.corpus.slu_templates and config.slu_templates:
             read += [self.slu_template(rng) for _ in range(max(1, round(config.slu_templates * len(examples))))]
