@@ -149,7 +149,6 @@ class CodecStage:
         p = counts / counts.sum()
         return {"usage": float((counts > 0).double().mean()), "perplexity": float(torch.exp(-torch.xlogy(p, p).sum()))}
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """With all quantizers, and as `..._first` with the first alone: mel distance (mean L1 of log-mel, window 1024) and, with pystoi, STOI."""
         speech = [e for e in self.corpus.dev if e.task == "tts"][:DEV_RECORDINGS]
@@ -159,6 +158,7 @@ class CodecStage:
         self.codec.eval()
         return (self.measure(waves) | {f"{name}_first": value for name, value in self.measure(waves, 1).items()}) if waves else {}
 
+    @torch.no_grad()
     def measure(self, waves: list[Tensor], n_quantizers: int | None = None) -> dict[str, float]:
         """Means over waves (N,)."""
         distances, intelligibility, device = [], [], self.codec.quantizer.codebooks.device
