@@ -1,4 +1,4 @@
-"""What the experiments share: a stage trained for so many minutes, its rate falling over the last of them, however many steps that makes."""
+"""What the experiments share: a stage trained for so many minutes, however many steps that makes; the rate falls over the last of them."""
 
 import time
 from dataclasses import replace

@@ -5,9 +5,9 @@ What is drawn depends on (seed, rank, step) alone, so that training resumes at t
 B batch, N samples, T codec frames, L letters of a text, G width of the codec's guide.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lauragpt.train.stages.speaker import SpeakerStageConfig
     from lauragpt.train.stages.vocoder import VocoderStageConfig
 
+B = TypeVar("B", bound="PlannedBatches")
 DEV_SEED = 99  # the same dev batches whatever the recipe's seed
 
 
@@ -78,7 +79,7 @@ class SpeakerBatch:
 class PlannedBatches:
     """Examples drawn by plans (data/loader.py), in the mixture of the phase that a step is in."""
 
-    def __init__(self, corpus: Corpus, examples: Sequence[Example], config, seed: int, rank: int = 0):
+    def __init__(self, corpus: Corpus, examples: Sequence[Example], config, seed: int, rank: int):
         self.corpus, self.examples, self.config, self.seed, self.rank = corpus, examples, config, seed, rank
         self.plans = [self.make_plans(phase.weights) for phase in config.schedule]
 
@@ -101,13 +102,14 @@ class PlannedBatches:
         return [self.examples[i] for plan in self.plans[phase] for i in plan[step]]
 
 
-def of_dev(make: Callable[[Sequence[Example], int], PlannedBatches], corpus: Corpus, config) -> PlannedBatches | None:
-    """`make(examples, seed)` for the dev examples; None where there are none for the stage's weights. LauraError where they are asked for."""
+def train_and_dev(kind: type[B], corpus: Corpus, config, seed: int, rank: int, *parts) -> tuple[B, B | None]:
+    """Batches of training and of dev; None where dev has no example of the stage's weights, LauraError where it is to be measured."""
+    train = kind(corpus, corpus.train, config, seed, rank, *parts)
     if any(weight_of(example, config.weights) for example in corpus.dev):
-        return make(corpus.dev, DEV_SEED)
+        return train, kind(corpus, corpus.dev, config.for_dev(), DEV_SEED, 0, *parts)
     if config.evaluate_every:
         raise LauraError(f"evaluate_every: dev has no example of {', '.join(config.weights)}: prepare some, or set it to 0")
-    return None
+    return train, None
 
 
 class EncoderBatches(PlannedBatches):
@@ -145,11 +147,12 @@ class VocoderBatches(PlannedBatches):
 
     config: "VocoderStageConfig"
 
-    def __init__(self, corpus: Corpus, examples: Sequence[Example], config: "VocoderStageConfig", hop: int, seed: int, rank: int = 0):
+    def __init__(self, corpus: Corpus, examples: Sequence[Example], config: "VocoderStageConfig", seed: int, rank: int, hop: int):
+        """`hop`: samples a codec frame."""
         super().__init__(corpus, examples, config, seed, rank)
-        self.hop = hop  # samples a codec frame
-        weights = config.weights
-        self.enhancement = sum(weight for key, weight in weights.items() if key.partition("/")[0] == "se") / sum(weights.values())
+        self.hop = hop
+        se = sum(weight for key, weight in config.weights.items() if key.partition("/")[0] == "se")
+        self.enhancement = se / sum(config.weights.values())
 
     def __call__(self, step: int) -> VocoderBatch:
         rng, drawn = self.rng(step), self.draw(step)
@@ -162,21 +165,23 @@ class VocoderBatches(PlannedBatches):
         if rng.random() < self.config.condition_mismatch:
             noisy = noisy[-1:] + noisy[:-1]
         groups = alike([len(wave) // self.hop for wave in clean])
-        return VocoderBatch(task, [
-            self._group([examples[i] for i in group], [clean[i] for i in group], [noisy[i] for i in group] if noisy else [], rng) for group in groups
-        ])  # fmt: skip
 
-    def _group(self, examples: list[Example], clean: list[np.ndarray], noisy: list[np.ndarray], rng: np.random.Generator) -> VocoderGroup:
+        def of(group: list[int], every: list) -> list:
+            return [every[i] for i in group] if every else []
+
+        return VocoderBatch(task, [self._group(of(group, examples), of(group, clean), of(group, noisy), rng) for group in groups])
+
+    def _group(self, examples: list[Example], clean: list, noisy: list, rng: np.random.Generator) -> VocoderGroup:
         padded, seed = pad(clean), int(rng.integers(1 << 31))
         if noisy:
             return VocoderGroup(padded, seed, noisy=pad(noisy))
         texts = [torch.tensor(self.corpus.tokens("tts", normalize(example.source, example.lang))) for example in examples]
         frames_a_letter = [len(wave) / self.hop / max(1, len(text)) for wave, text in zip(clean, texts, strict=True)]
         jitter = 1 + self.config.pace_jitter * torch.from_numpy(rng.uniform(-1, 1, len(texts))).float()
-        text = VocoderText(pad_sequence(texts, batch_first=True), torch.tensor([len(t) for t in texts]), torch.tensor(frames_a_letter) * jitter)
+        lengths, paces = torch.tensor([len(text) for text in texts]), torch.tensor(frames_a_letter) * jitter
         prompts, most = [self.corpus.voice_prompt(example, rng) for example in examples], int(self.config.prompt_seconds * SAMPLE_RATE)
         prompt = pad([self.corpus.waves(other.audio)[:most] if other is not None else np.zeros(0) for other in prompts])
-        return VocoderGroup(padded, seed, text=text, prompt=prompt)
+        return VocoderGroup(padded, seed, text=VocoderText(pad_sequence(texts, batch_first=True), lengths, paces), prompt=prompt)
 
 
 class SpeakerBatches:

@@ -12,6 +12,7 @@ from lauragpt.tasks import TASKS
 from lauragpt.train.stage import Phase, StageConfig
 from lauragpt.train.stages import STAGES
 
+TYPE_NAMES = {dict: "a mapping", tuple: "a list", int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 PHASE_KEYS = tuple(f.name for f in fields(Phase))
 
 
@@ -22,23 +23,23 @@ class Recipe:
     corpora: str = "../shared/data"  # the published sets, for `laura prepare` and `laura synth`
     data: str = "runs/data"  # the prepared manifests
     out: str = "runs/mini"  # checkpoints of the stages, and the finished folder in out/export
-    init: str = ""  # a checkpoint (a folder, or mini) with whose weights and tokenizer training starts. Where a codec is trained, one of other sizes is
-    # left out
-    interpolate: dict[str, float] = field(default_factory=dict)  # part -> the share of `init`'s weights in the finished ones, the rest being what was
-    # trained: their mean is better than either where training went on for long (arXiv 2109.01903)
+    init: str = ""  # a checkpoint (a folder, or mini) with whose weights and tokenizer training starts. Where a codec is trained, one of
+    # other sizes is left out
+    interpolate: dict[str, float] = field(default_factory=dict)  # part -> the share of `init`'s weights in the finished ones, the rest
+    # being what was trained: their mean is better than either where training went on for long (arXiv 2109.01903)
     seed: int = 0
     open_only: bool = False  # without any set that forbids commercial use
     synth_hours: float = 1.0  # a multiplier on the synthetic sets; 0 makes none
     voices: tuple[dict, ...] = ()  # named voices: name, lang, id of the example that is the prompt
-    chunks: dict[str, tuple[float, float]] = field(default_factory=dict)  # task -> seconds (shortest, longest) of the chunks of a long recording; none:
-    # 20 s at most
+    chunks: dict[str, tuple[float, float]] = field(default_factory=dict)  # task -> seconds (shortest, longest) of the chunks in which a
+    # long recording is read; none: 20 s at most
     cascade: bool = False  # speech is translated by way of its transcript, not directly
     stages: dict[str, StageConfig] = field(default_factory=dict)
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of a file. Overrides: `key=value` of the recipe, `stage.key=value` of a stage, or a stage's key alone, in every stage that has it.
-    LauraError names the file, the stage and the key."""
+    """The recipe of a file. Overrides: `key=value` of the recipe, `stage.key=value` of a stage, or a stage's key alone, in every stage
+    that has it. LauraError names the file, the stage and the key."""
     values = _read(Path(path))
     given = values.pop("stages", None) or {}
     if not isinstance(given, dict):
@@ -84,7 +85,8 @@ def _override(override: str, values: dict, stages: dict[str, dict]) -> None:
     else:
         having = [name for name in stages if key in _keys(STAGES[name].Config)]
         if not having:
-            raise LauraError(f"{override}: no stage of the recipe ({', '.join(stages)}) has a key {key!r}: write key=value or stage.key=value")
+            what = f"no stage of the recipe ({', '.join(stages)}) has a key {key!r}"
+            raise LauraError(f"{override}: {what}: write key=value or stage.key=value")
         for name in having:
             _set(stages[name], key, value)
 
@@ -164,6 +166,5 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return value if isinstance(value, hint) else _build(hint, _value(dict, value, where), where)
     if type(value) is not (origin or hint):
-        names = {dict: "a mapping", tuple: "a list", int: "a whole number (int)", float: "a number (float)", str: "a text (str)", bool: "true or false"}
-        raise LauraError(f"{where} must be {names[origin or hint]}, not {value!r}")
+        raise LauraError(f"{where} must be {TYPE_NAMES[origin or hint]}, not {value!r}")
     return value

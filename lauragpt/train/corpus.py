@@ -17,7 +17,6 @@ from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
 from lauragpt.text import CtcUnits, Tokenizer
 
-
 SPEEDS, SPEED_CHANCE = (0.85, 0.9, 0.95, 1.06, 1.12, 1.2), 0.6
 GAIN_DB = (-9, 6)
 
@@ -30,8 +29,8 @@ class Corpus:
         self.waves, self.units = Waves(), CtcUnits()
         self.noises = [e.audio for e in train if e.task == "aac"]
         self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(data / f"text.{lang}.txt")]
-        requests = [(e.extra["intent"], e.extra["slots"]) for e in train if e.task == "slu" and e.extra.get("slots") and "transcript" not in e.extra]
-        self.slu_templates = SluTemplates(requests) if requests else None
+        requests = [e.extra for e in train if e.task == "slu" and e.extra.get("slots") and "transcript" not in e.extra]
+        self.slu_templates = SluTemplates([(extra["intent"], extra["slots"]) for extra in requests]) if requests else None
         self.speakers: dict[str, list[Example]] = {}
         for example in train:
             if example.task == "tts" and example.speaker:
@@ -46,8 +45,8 @@ class Corpus:
         return self.lines[int(rng.integers(len(self.lines)))]
 
     def phrase(self, rng: np.random.Generator, most: int = 16) -> tuple[str, str]:
-        """(language, a few words in spoken form out of two consecutive sentences). Short phrases, which teach the GPT to follow the frames, come
-        more often than long ones."""
+        """(language, a few words in spoken form out of two consecutive sentences). Short phrases, which teach the GPT to follow the
+        frames, come more often than long ones."""
         first = int(rng.integers(len(self.lines)))
         lang = self.lines[first][0]
         words = [word for other, line in self.lines[first : first + 2] if other == lang for word in normalize(line, lang).split()]

@@ -30,7 +30,8 @@ def pad(waves: Sequence[np.ndarray]) -> PaddedWaves:
 
 
 def encode_recordings(model: LauraModel, recordings: PaddedWaves, augment: bool) -> EncoderOutput:
-    """Encodes in groups of like length, so that little padding is computed. `augment` alters the features where the encoder is in training."""
+    """Encodes in groups of like length, so that little padding is computed. `augment` alters the features where the encoder is in
+    training."""
     waves, samples = recordings
     device, bins, order, parts = model.posterior_embedding.weight.device, model.config.features.bins, [], []
     lengths = model.features.lengths(samples)

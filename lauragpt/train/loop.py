@@ -1,8 +1,9 @@
 """The only training loop. A stage hands over its modules, its optimizers and one step; the loop does the rest.
 
-For every step: rate, batch, step, log. A checkpoint is saved on a timer and at the end; dev is measured every `evaluate_every` steps and at the end,
-and the weights that did best are kept beside the last ones (state.py). `--hours`, Ctrl-C and SIGTERM end it at the next step with a valid
-checkpoint; whoever interrupts does not wait for a validation. A step's randomness comes from (seed, step), so going on equals never having stopped.
+For every step: rate, batch, step, log. A checkpoint is saved on a timer and at the end; dev is measured every `evaluate_every` steps and
+at the end, and the weights that did best are kept beside the last ones (state.py). `--hours`, Ctrl-C and SIGTERM end it at the next step
+with a valid checkpoint; whoever interrupts does not wait for a validation. A step's randomness comes from (seed, step), so going on
+equals never having stopped.
 """
 
 import random
@@ -31,8 +32,8 @@ def run(
     stage: Stage, folder: Path, accelerator: Accelerator, seed: int = 0, resume: bool = False, until: float | None = None,
     learning_rate: Callable[[int], float] | None = None,
 ) -> bool:  # fmt: skip
-    """Trains a stage to its last step. False when stopped before (`until` is a time.monotonic()) or interrupted in it. `learning_rate`: step -> rate,
-    in place of the configuration's."""
+    """Trains a stage to its last step. False when stopped before (`until` is a time.monotonic()) or interrupted in it. `learning_rate`:
+    step -> rate, in place of the configuration's."""
     config, main = stage.config, accelerator.is_main_process
     done = step = state.load(folder, stage.modules, stage.optimizers)["step"] if resume and state.exists(folder) else 0
     if not done and main:
@@ -82,7 +83,7 @@ def evaluate(stage: Stage, folder: Path, step: int, log: "Log") -> None:
         return
     name = stage.config.best_by
     if name not in losses:
-        raise LauraError(f"{stage.name}.best_by: dev has no {name!r}: choose from {', '.join(losses) or 'nothing, since it was not measured'}")
+        raise LauraError(f"{stage.name}.best_by: dev has no loss {name!r}: choose from {', '.join(losses) or 'none: dev has no examples'}")
     best = state.best(folder)
     if best is None or losses[name] < best[name]:
         state.save_best(folder, stage, {"step": step, name: losses[name]})
@@ -123,8 +124,11 @@ class Interruption:
         self.accelerator, self.until, self.signals, self.interrupted = accelerator, until, [], False
 
     def __enter__(self) -> "Interruption":
-        self.handlers = {number: signal.signal(number, lambda number, frame: self.signals.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.handlers = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
+
+    def _receive(self, number: int, frame: object) -> None:
+        self.signals.append(number)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.handlers.items():
@@ -144,9 +148,10 @@ class Log:
     """Losses for TensorBoard, and for people: a progress bar on a terminal, else a line now and then."""
 
     def __init__(self, stage: Stage, folder: Path, done: int):
-        self.name, self.steps, self.writer, self.console = stage.name, stage.config.steps, SummaryWriter(folder / "log"), Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[losses]}"))
-        self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        self.name, self.steps = stage.name, stage.config.steps
+        self.writer, self.console = SummaryWriter(folder / "log"), Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, TextColumn("{task.fields[losses]}"), console=self.console, disable=not self.console.is_terminal)
         self.shown = self.bar.add_task(stage.name, total=self.steps, completed=done, losses="")
 
     def __enter__(self) -> "Log":

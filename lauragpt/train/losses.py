@@ -10,7 +10,8 @@ from lauragpt.sequence import Layout
 
 
 def ctc_loss(output: EncoderOutput, rows: Sequence[int], units: Sequence[Sequence[int]], middle_weight: float) -> Tensor:
-    """Mean CTC loss a unit over those rows of the batch whose units are given; the middle layer's (arXiv 2102.03216) counts `middle_weight`."""
+    """Mean CTC loss a unit over those rows of the batch whose units are given; the middle layer's (arXiv 2102.03216) counts
+    `middle_weight`."""
     device = output.lengths.device
     targets, counts = torch.tensor([unit for text in units for unit in text]), torch.tensor([len(text) for text in units])
     rows, loss = torch.tensor(rows), torch.zeros((), device=device)
@@ -24,8 +25,8 @@ def ctc_loss(output: EncoderOutput, rows: Sequence[int], units: Sequence[Sequenc
 
 
 def token_weights(layouts: Sequence[Layout], sequence_weights: Sequence[float] | None = None) -> list[float]:
-    """What each output token counts in the loss, together 1. A sequence of n tokens counts as the root of n times its weight, so that a second of
-    sound, 25 tokens, does not drown an emotion, of whose few tokens one says which it is."""
+    """What each output token counts in the loss, together 1. A sequence of n tokens counts as the root of n times its weight, so that a
+    second of sound, 25 tokens, does not drown an emotion, of whose few tokens one says which it is."""
     counts = [sum(layout.targets) for layout in layouts]
     weights = [weight * count**0.5 for weight, count in zip(sequence_weights or [1.0] * len(layouts), counts, strict=True)]
     return [weight / sum(weights) / count for weight, count in zip(weights, counts, strict=True) for _ in range(count)]

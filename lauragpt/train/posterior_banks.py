@@ -41,10 +41,12 @@ class PosteriorSampler:
 
 @torch.no_grad()
 def collect_banks(
-    model: LauraModel, corpus: Corpus, hours: Mapping[str, float], noise: float, augment: bool, seed: int, rank: int, batch_seconds: float = 60.0
-) -> dict[str, list[PosteriorBank]]:
-    """language -> banks, one a corpus. `hours`: corpus -> most hours of it. The encoder has learnt these recordings: half of the batches go through it
-    in training mode, so that it errs about as often as on others. LauraError where no recording of the corpora is in the data."""
+    model: LauraModel, corpus: Corpus, hours: Mapping[str, float], noise: float, augment: bool, seed: int, rank: int,
+    batch_seconds: float = 60.0,
+) -> dict[str, list[PosteriorBank]]:  # fmt: skip
+    """language -> banks, one a corpus. `hours`: corpus -> most hours of it. The encoder has learnt these recordings: half of the batches
+    go through it in training mode, so that it errs about as often as on others. LauraError where no recording of the corpora is in the
+    data."""
     banks: dict[str, list[PosteriorBank]] = {}
     encoder, was_training = model.encoder, model.encoder.training
     rng, device = np.random.default_rng((seed, rank, 3)), model.posterior_embedding.weight.device.type

@@ -1,7 +1,8 @@
 """Requests that were recorded without a transcript -> the likeliest text of each by the CTC head (self-training, arXiv 1909.09116).
 
-The slots of a request are given, so that only their order and the words around them are to be found: of many texts (data/slu_templates.py), the
-one to which the encoder that training starts from gives the highest probability. From there on CTC learns it like any transcript.
+The slots of a request are given, so that only their order and the words around them are to be found: of many texts
+(data/slu_templates.py), the one to which the encoder that training starts from gives the highest probability. From there on CTC learns it
+like any transcript.
 
 T frames, U CTC units.
 """

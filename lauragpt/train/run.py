@@ -76,7 +76,8 @@ def check_open(recipe: Recipe, examples: list[Example]) -> None:
 
 def check_order(stage: str, model: LauraModel, recipe: Recipe) -> None:
     """LauraError where a stage would learn from a part that nobody has trained."""
-    if stage == "codec" and model.config.codec.quantizer.guide and not (recipe.init or (Path(recipe.out) / "encoder" / "model.safetensors").exists()):
+    guided, encoder = model.config.codec.quantizer.guide, recipe.init or state.weights_of(Path(recipe.out) / "encoder", keep_best=False)
+    if stage == "codec" and guided and not encoder:
         raise LauraError("codec: its first codes are guided by the encoder, which is untrained: run --stage encoder first, or give init")
     if stage in ("gpt", "vocoder", "joint") and not bool(model.codec.quantizer.initialised.all()):
         raise LauraError(f"{stage}: the codec, whose tokens it learns, is untrained: run --stage codec first, or give init")
@@ -117,19 +118,19 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
     """The preset's model with the weights of `init` and of the stages before `up_to` (of all, when None). LauraError where sizes differ."""
     config, start = sizes(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.init else None
     if start is not None:
-        given, kept = start.config, {"time_aligned": config.time_aligned and start.config.time_aligned}
+        kept = {"time_aligned": config.time_aligned and start.config.time_aligned}
         if "codec" not in recipe.stages:
-            kept["codec"] = given.codec  # nothing trains another: the GPT has learnt its tokens
+            kept["codec"] = start.config.codec  # nothing trains another: the GPT has learnt its tokens
         if "gpt" not in recipe.stages:
-            kept["posterior_temperature"] = given.posterior_temperature  # nothing teaches the GPT to read otherwise
+            kept["posterior_temperature"] = start.config.posterior_temperature  # nothing teaches the GPT to read otherwise
         config = replace(config, **kept)
     model = LauraModel(config)
     if start is not None:
-        config = model.config
-        if replace(given, codec=config.codec, time_aligned=config.time_aligned, posterior_temperature=config.posterior_temperature) != config:
+        may_differ = {name: getattr(model.config, name) for name in ("codec", "time_aligned", "posterior_temperature")}
+        if replace(start.config, **may_differ) != model.config:
             raise LauraError(f"init: {recipe.init} is not of the sizes of preset {recipe.preset!r}: choose a checkpoint of that preset")
         for name, part in start.named_children():
-            if name != "codec" or given.codec == config.codec:
+            if name != "codec" or start.config.codec == model.config.codec:
                 getattr(model, name).load_state_dict(part.state_dict())
     names = list(STAGES)
     for name in names[: names.index(up_to)] if up_to else names:
@@ -147,7 +148,8 @@ def _load_parts(model: LauraModel, path: Path) -> None:
         try:
             part.load_state_dict(with_new_rows(own, part))
         except RuntimeError:
-            raise LauraError(f"{path} holds a {name} of other sizes than the recipe's: choose another `out`, or train that stage anew") from None
+            what = f"{path} holds a {name} of other sizes than the recipe's"
+            raise LauraError(f"{what}: choose another `out`, or train that stage anew") from None
 
 
 def finished(recipe: Recipe) -> LauraModel:

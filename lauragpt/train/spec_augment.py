@@ -18,7 +18,8 @@ def augment_features(features: Tensor, bins: int) -> Tensor:
 
 
 def mask_features(features: Tensor, bins: int) -> Tensor:
-    """SpecAugment: of each row of (B, T, F), bands of mel bins and spans of frames (at most a quarter of them each) are set to the mean, 0."""
+    """SpecAugment: of each row of (B, T, F), bands of mel bins and spans of frames (at most a quarter of them each) are set to the mean,
+    0."""
     B, T, F = features.shape
     band, time, kept = torch.arange(F) % bins, torch.arange(T), torch.ones(B, T, F, dtype=torch.bool)
     for _ in range(BANDS):
@@ -31,13 +32,14 @@ def mask_features(features: Tensor, bins: int) -> Tensor:
 
 
 def warp_features(features: Tensor, bins: int, largest: float = 0.1, bend: float = 4800.0, top: float = 8000.0) -> Tensor:
-    """Each row of (B, T, F) as if its speaker's vocal tract were up to `largest` longer or shorter: frequencies are multiplied by one factor
-    up to about `bend` Hz, and evenly from there to `top` Hz, which stays."""
+    """Each row of (B, T, F) as if its speaker's vocal tract were up to `largest` longer or shorter: frequencies are multiplied by one
+    factor up to about `bend` Hz, and evenly from there to `top` Hz, which stays."""
     edges = mel_edges(bins)
     hertz = 700 * np.expm1(edges[1:-1] / 1127)
     factor = 1 + largest * (2 * torch.rand(len(features), 1, dtype=torch.float64).numpy() - 1)
     knee = bend * factor.clip(max=1)
-    source = np.where(hertz <= knee / factor, hertz * factor, top - (top - knee) / (top - knee / factor) * (top - hertz))  # (B, bins), in Hz
+    above = top - (top - knee) / (top - knee / factor) * (top - hertz)
+    source = np.where(hertz <= knee / factor, hertz * factor, above)  # (B, bins), in Hz
     position = torch.from_numpy(((mel(source) - edges[1]) / (edges[1] - edges[0])).clip(0, bins - 1)).to(features.device, features.dtype)
     low = position.long().clamp(max=bins - 2)
     spectra = features.unflatten(2, (-1, bins))

@@ -1,4 +1,5 @@
-"""What every stage is made of: a configuration with its schedule, the protocol by which the loop drives it, and what stages of a LauraModel share."""
+"""What every stage is made of: a configuration with its schedule, the protocol by which the loop drives it, and what stages of a
+LauraModel share."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,28 +15,28 @@ from lauragpt.model.lauragpt import LauraModel
 Update = Callable[[str, Tensor], None]  # (name of the optimizer, loss): zero_grad, backward, clip, step; in validation it does nothing
 
 
-_SHARE, _POSITIVE, _NOT_NEGATIVE = "be a share, 0 to 1", "be above 0", "not be below 0"
-RULES = {
-    **dict.fromkeys(("batch_seconds", "lr", "grad_clip", "crop_seconds"), (_POSITIVE, lambda value: value > 0)),
-    **dict.fromkeys(("steps", "dev_batches", "phrase_words"), ("be at least 1", lambda value: value >= 1)),
-    **dict.fromkeys(("warmup", "weight_decay", "evaluate_every", "save_minutes", "phrases", "text_seconds"), (_NOT_NEGATIVE, lambda value: value >= 0)),
-    **dict.fromkeys(
-        ("decay", "lr_floor", "noise", "text_injection", "voice_prompt", "plain_sentences", "asr_noise", "token_errors", "condition_mismatch"),
-        (_SHARE, lambda value: 0 <= value <= 1),
-    ),
-}
+RULES = (  # keys, what they must be, the test
+    (("steps", "dev_batches", "phrase_words"), "be at least 1", lambda value: value >= 1),
+    (("batch_seconds", "lr", "grad_clip", "crop_seconds"), "be above 0", lambda value: value > 0),
+    (("warmup", "weight_decay", "evaluate_every", "save_minutes", "phrases"), "not be below 0", lambda value: value >= 0),
+    (("text_seconds", "sound_seconds", "captions", "pseudo_labels", "slu_templates"), "not be below 0", lambda value: value >= 0),
+    (("decay", "lr_floor", "noise", "text_injection", "voice_prompt"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
+    (("plain_sentences", "asr_noise", "token_errors", "condition_mismatch"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
+)
 
 
 def check(config: object) -> None:
     """LauraError for values of a configuration that make no sense."""
-    for name, (must, holds) in RULES.items():
-        if hasattr(config, name) and not holds(getattr(config, name)):
-            raise LauraError(f"{name} must {must}, not {getattr(config, name)!r}")
+    for names, must, holds in RULES:
+        for name in names:
+            if hasattr(config, name) and not holds(getattr(config, name)):
+                raise LauraError(f"{name} must {must}, not {getattr(config, name)!r}")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps with one schedule and one mixture of tasks. The rate warms up from 0, holds, and falls linearly over the last `decay` of the steps."""
+    """Steps with one schedule and one mixture of tasks. The rate warms up from 0, holds, and falls linearly over the last `decay` of the
+    steps."""
 
     steps: int
     lr: float
@@ -63,13 +64,18 @@ class StageConfig:
     evaluate_every: int = 0  # steps between two validations; 0 validates at the end alone
     dev_batches: int = 4  # batches of a validation, where it is done in batches
     best_by: str = "loss"  # the loss on dev, lower is better, by which the best checkpoint is chosen
-    keep_best: bool = False  # go on with the best checkpoint, not the last. Off: behind a falling rate the last is nearly always the best, and dev losses are noisy
+    keep_best: bool = False  # go on with the best checkpoint in place of the last. Off, since behind a falling rate the last is nearly
+    # always the best, and a dev loss of a few batches is noisy
     save_minutes: float = 3.0
 
     def __post_init__(self):
         check(self)
         if self.keep_best and not self.evaluate_every:
             raise LauraError("keep_best chooses among checkpoints that were validated: set evaluate_every as well")
+
+    def for_dev(self) -> "StageConfig":
+        """The configuration of batches of dev."""
+        return self
 
     @property
     def schedule(self) -> tuple[Phase, ...]:

@@ -22,7 +22,7 @@ class Axes(nn.Module):
         super().__init__()
         mean, deviation = frames.mean(0), frames.std(0).clamp(min=1e-3)
         basis = torch.linalg.eigh(((frames - mean) / deviation).t().cov()).eigenvectors[:, -width:]
-        basis = basis * basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()  # an eigenvector's sign is arbitrary: always the same one
+        basis = basis * basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()  # an eigenvector's sign is arbitrary
         basis = basis / deviation[:, None]
         self.register_buffer("mean", mean)
         self.register_buffer("basis", basis * (variance / ((frames - mean) @ basis).var(0).sum()).sqrt())
@@ -33,7 +33,8 @@ class Axes(nn.Module):
 
 
 class Teacher:
-    """Each recording goes through the encoder once; its components are cached in half precision. Their total variance is D, as that of a latent."""
+    """Each recording goes through the encoder once; its components are cached in half precision. Their total variance is D, as that of a
+    latent."""
 
     def __init__(self, model: LauraModel, corpus: Corpus, seed: int = 0, count: int = 200):
         """The axes are found on `count` recordings."""
@@ -58,6 +59,7 @@ class Teacher:
         device = self.model.posterior_embedding.weight.device
         wave = torch.from_numpy(self.corpus.waves(audio)).to(device)
         bf16 = precision(device.type == "cuda") == "bf16"
-        with torch.autocast(device.type, torch.bfloat16, bf16, cache_enabled=False):  # all threads share that cache, and batches are made in one of their own
+        # No cache of cast weights: all threads share it, and batches are made in a thread of their own.
+        with torch.autocast(device.type, torch.bfloat16, bf16, cache_enabled=False):
             features = self.model.features(wave[None], torch.tensor([len(wave)], device=device))
             return self.model.encoder.frames(*features, self.depth)[0].float().cpu()

@@ -3,8 +3,9 @@
 T encoder frames, U CTC units, N samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -81,11 +82,13 @@ class SequenceBatches(PlannedBatches):
     config: "GPTStageConfig | JointStageConfig"
 
     def __init__(
-        self, model: LauraModel, corpus: Corpus, examples: Sequence[Example], config, posteriors: PosteriorSampler, tokens: CodecTokens, seed: int, rank: int = 0
-    ):
+        self, corpus: Corpus, examples: Sequence[Example], config, seed: int, rank: int, model: LauraModel, posteriors: PosteriorSampler,
+        tokens: CodecTokens, pseudo_labels: Mapping[str, str] = MappingProxyType({}),
+    ):  # fmt: skip
+        """`pseudo_labels`: example's id -> transcript, where the data has none."""
         super().__init__(corpus, examples, config, seed, rank)
         self.vocabulary, self.features, self.aligned = model.vocabulary, model.config.features, model.config.time_aligned
-        self.posteriors, self.codec_tokens = posteriors, tokens
+        self.posteriors, self.codec_tokens, self.pseudo_labels = posteriors, tokens, pseudo_labels
 
     def reading(self, task: str, lang: str, text: str, target: str, rng: np.random.Generator, text_lang: str | None = None) -> ReadSequence:
         """`target` behind the posteriors of `text`, which is in the target's language or in `text_lang`."""
@@ -96,8 +99,8 @@ class SequenceBatches(PlannedBatches):
         return ReadSequence(row, posteriors)
 
     def inject_text(self, example: Example, target: str, rng: np.random.Generator) -> ReadSequence | None:
-        """With the chance `text_injection`, a pair to be translated as if its source were spoken. Not where the target is in lower case: speech is
-        translated into text with capitals."""
+        """With the chance `text_injection`, a pair to be translated as if its source were spoken. Not where the target is in lower case:
+        speech is translated into text with capitals."""
         lower_case = target == target.lower() != target.upper()  # some scripts have no capitals
         if example.task != "mt" or lower_case or rng.random() >= self.config.text_injection:
             return None
@@ -148,11 +151,6 @@ class JointBatches(SequenceBatches):
     """Every task at once, in the mixture of the phase that a step is in."""
 
     config: "JointStageConfig"
-
-    def __init__(self, *given, pseudo_labels: dict[str, str], **more):
-        """`pseudo_labels`: example's id -> transcript, where the data has none."""
-        super().__init__(*given, **more)
-        self.pseudo_labels = pseudo_labels
 
     def make_plans(self, weights: dict[str, float]) -> list[Plan]:
         """With text_seconds the tasks without sound have batches of their own beside those with sound."""

@@ -16,7 +16,8 @@ from lauragpt.train.stages import STAGES
 WORDS = ["the night was calm", "he paid two pence", "away we went then", "nobody knows the little boat"]
 GERMAN = ["die nacht war ruhig", "er zahlte zwei pfennig", "da gingen wir fort", "niemand kennt das kleine boot"]
 TARGETS = {
-    "asr": WORDS, "s2tt": GERMAN, "ser": ["calm", "sad", "happy", "angry"], "aac": ["A dog barks.", "Rain falls.", "A clock ticks.", "Wind blows."],
+    "asr": WORDS, "s2tt": GERMAN, "ser": ["calm", "sad", "happy", "angry"],
+    "aac": ["A dog barks.", "Rain falls.", "A clock ticks.", "Wind blows."],
     "slu": [slu_to_text("orderDrink", {"size": size}) for size in ("small", "large", "medium", "huge")], "tts": WORDS, "se": WORDS,
 }  # fmt: skip
 
@@ -33,8 +34,8 @@ def examples(split: str, folder) -> list[Example]:
             more |= {"source": texts[number]} if task == "tts" else {}
             made.append(Example(id=f"{task}/kathleen/{split}-{number}", task=task, extra={"sound": str(number)}, **about, **more))
         made.append(Example(
-            id=f"mt/multi30k/{split}-{number}", task="mt", split=split, corpus="multi30k", lang="de", source=WORDS[number], source_lang="en",
-            targets=[GERMAN[number]],
+            id=f"mt/multi30k/{split}-{number}", task="mt", split=split, corpus="multi30k", lang="de", source=WORDS[number],
+            source_lang="en", targets=[GERMAN[number]],
         ))  # fmt: skip
     return made
 
@@ -45,8 +46,8 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
     for split in ("train", "dev", "test"):
         write_manifest(folder / f"{split}.jsonl", examples(split, folder))
-    synthetic = [Example(id=f"mt/synth/{split}", task="mt", split=split, corpus="synth", lang="de", source="one", source_lang="en", targets=["eins"])
-                 for split in ("train", "dev", "test")]  # fmt: skip
+    pair = {"task": "mt", "corpus": "synth", "lang": "de", "source": "one", "source_lang": "en", "targets": ["eins"]}
+    synthetic = [Example(id=f"mt/synth/{split}", split=split, **pair) for split in ("train", "dev", "test")]
     write_manifest(folder / "synth-mt.jsonl", synthetic)
     (folder / "text.en.txt").write_text("".join(f"{line} and then {n}\n" for n in range(30) for line in WORDS), encoding="utf-8")
     (folder / "text.de.txt").write_text("".join(f"{line} und dann {n}\n" for n in range(30) for line in GERMAN), encoding="utf-8")

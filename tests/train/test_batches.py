@@ -34,7 +34,8 @@ def test_noisy_speech_is_now_and_then_anothers_however_few_are_of_like_length(co
     batches, clips = stage.batch, [e for e in corpus.train if e.task == "se"][:3]
     waves = {e.audio: np.full(n, n / 1e5, np.float32) for e, n in zip(clips, (9_000, 40_000, 90_000), strict=True)}
     batches.corpus = copy.copy(corpus)
-    batches.corpus.waves, batches.corpus.noisy = waves.__getitem__, lambda clean, rng: clean + 1.0  # shows whose noisy speech stands beside whose clean
+    batches.corpus.waves = waves.__getitem__
+    batches.corpus.noisy = lambda clean, rng: clean + 1.0  # shows whose noisy speech stands beside whose clean
     batches.draw = lambda step: clips
     mismatched = []
     for step in range(60):

@@ -105,7 +105,8 @@ def test_the_same_seed_and_step_give_the_same_run():
 
 
 def test_the_first_codes_follow_what_the_guide_learns():
-    """Of two tones at once, the teacher tells the softer one's pitch: frames of one first code then agree in it, and the sound is as good."""
+    """Of two tones at once, the teacher tells the softer one's pitch: frames of one first code then agree in it, and the sound is as
+    good."""
 
     def batch(step: int) -> CodecBatch:
         generator = torch.Generator().manual_seed(step)

@@ -40,7 +40,8 @@ def stop_at(stage, last: int) -> None:
 
 
 @pytest.mark.parametrize("name, keys", [
-    ("joint", JOINT), ("codec", {"quantize_from": 1, "kmeans_batches": 2, "batch_seconds": 3, "adversarial_from": 2}), ("encoder", {"dev_batches": 1, "evaluate_every": 1}), ("vocoder", {"dev_batches": 1, "weights": {"tts": 1, "se": 1}}),
+    ("joint", JOINT), ("codec", {"quantize_from": 1, "kmeans_batches": 2, "batch_seconds": 3, "adversarial_from": 2}),
+    ("encoder", {"dev_batches": 1, "evaluate_every": 1}), ("vocoder", {"dev_batches": 1, "weights": {"tts": 1, "se": 1}}),
 ])  # fmt: skip
 def test_going_on_equals_never_having_stopped(make_stage, accelerator, tmp_path, name, keys):
     assert loop.run(make_stage(name, **keys), tmp_path / "straight", accelerator)
@@ -130,7 +131,7 @@ def test_training_anew_forgets_what_did_best_before(accelerator, tmp_path):
 
 
 def test_the_loss_to_choose_by_must_be_measured(accelerator, tmp_path):
-    with pytest.raises(LauraError, match="descent.best_by: dev has no 'wer': choose from loss, other"):
+    with pytest.raises(LauraError, match="descent.best_by: dev has no loss 'wer': choose from loss, other"):
         loop.run(Descent([1.0], evaluate_every=2, best_by="wer"), tmp_path, accelerator)
 
 
@@ -183,7 +184,9 @@ def test_two_processes_share_their_gradients_and_stop_together(tmp_path):
     assert "dev asked" not in done.stderr  # who interrupts does not wait for a validation
 
 
-@pytest.mark.parametrize(("able", "wanted"), [({"avx2": True, "avx512_bf16": False}, "no"), ({"avx512_bf16": True}, "bf16"), ({"bf16": True}, "bf16")])
+@pytest.mark.parametrize(
+    "able, wanted", [({"avx2": True, "avx512_bf16": False}, "no"), ({"avx512_bf16": True}, "bf16"), ({"bf16": True}, "bf16")]
+)
 def test_bf16_is_for_processors_that_multiply_in_it(monkeypatch, able, wanted):
     assert torch.cpu.get_capabilities()["architecture"] != "x86_64" or {"avx512_bf16", "amx_bf16"} <= set(torch.cpu.get_capabilities())
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)

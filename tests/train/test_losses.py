@@ -9,7 +9,6 @@ import torch
 from lauragpt.model.encoder import EncoderOutput
 from lauragpt.sequence import Layout, times_of
 from lauragpt.tasks import TASKS
-from lauragpt.train.batches import VocoderText
 from lauragpt.train.encoding import encode_recordings
 from lauragpt.train.losses import ctc_loss, token_weights
 from lauragpt.train.stages.gpt import embed_posteriors
@@ -95,7 +94,7 @@ def test_the_vocoder_learns_from_its_condition(make_stage, task, condition):
     torch.nn.init.normal_(stage.model.vocoder.output.weight)
     group = stage.batch(0).groups[0]
     given = getattr(group, condition)
-    other = VocoderText((given.ids + 7) % 300, given.lengths, given.paces) if condition == "text" else given._replace(waves=given.waves.flip(1))
+    other = given._replace(ids=(given.ids + 7) % 300) if condition == "text" else given._replace(waves=given.waves.flip(1))
     changed = replace(group, **{condition: other})
     with torch.no_grad():
         first, again, second = (stage.loss(g).item() for g in (group, group, changed))
@@ -126,7 +125,8 @@ def test_the_vocoder_learns_from_the_sound_of_what_it_predicts_and_the_codec_sta
     clean = clean[:, :-10]  # the last frame is seldom whole
     right.requires_grad_(True)
     padded = torch.cat([right[:1], right[1:].where(torch.arange(70)[:, None] < 33, 9.0)])
-    loss = {name: stage.sound_loss(given, clean, lengths, generator) for name, given in (("right", right), ("wrong", right.roll(1, 2)), ("padded", padded))}
+    embeddings = {"right": right, "wrong": right.roll(1, 2), "padded": padded}
+    loss = {name: stage.sound_loss(given, clean, lengths, generator) for name, given in embeddings.items()}
     assert loss["right"] < 0.05 * loss["wrong"] and loss["padded"] == loss["right"]
     loss["wrong"].backward()
     assert right.grad.abs().sum() > 0 and all(parameter.grad is None for parameter in codec.parameters())

@@ -27,11 +27,11 @@ def small_codec(codec: CodecConfig) -> CodecConfig:
 def small(config: LauraConfig) -> LauraConfig:
     """The preset's parts and what they are made of, with the widths of `debug` and two layers each."""
     debug = PRESETS["debug"]
-    encoder = replace(config.encoder, width=32, layers=2, heads=2, ffn=64, kernel=5, output=32, intermediate_layer=min(1, config.encoder.intermediate_layer))
-    gpt = replace(
-        config.gpt, vocabulary=debug.gpt.vocabulary, width=32, layers=2, heads=2, kv_heads=1 + (config.gpt.kv_heads == config.gpt.heads), head_width=16, ffn=64
-    )
-    vocoder = replace(config.vocoder, text_size=debug.text_size, width=32, layers=2, heads=2, ffn=64)
+    sizes = {"width": 32, "layers": 2, "heads": 2, "ffn": 64}
+    encoder = replace(config.encoder, kernel=5, output=32, intermediate_layer=min(1, config.encoder.intermediate_layer), **sizes)
+    kv_heads = 2 if config.gpt.kv_heads == config.gpt.heads else 1
+    gpt = replace(config.gpt, vocabulary=debug.gpt.vocabulary, kv_heads=kv_heads, head_width=16, **sizes)
+    vocoder = replace(config.vocoder, text_size=debug.text_size, **sizes)
     return replace(config, text_size=debug.text_size, encoder=encoder, gpt=gpt, vocoder=vocoder, codec=small_codec(config.codec))
 
 

@@ -33,7 +33,11 @@ def test_the_text_that_the_recording_spells_is_found(monkeypatch):
     model, now = LauraModel(PRESETS["debug"]), []
     monkeypatch.setattr(model, "listen", lambda *_: SimpleNamespace(ctc_log_probs=spoken(texts[now[-1]])[None]))
     monkeypatch.setattr(type(model.features), "forward", lambda *_: (None, torch.tensor([3 * len(texts[now[-1]])])))
-    waves = lambda path: now.append(path) or np.zeros(16000, np.float32)
+
+    def waves(path: str) -> np.ndarray:
+        now.append(path)
+        return np.zeros(16000, np.float32)
+
     requests = [request(n, intent="orderDrink", slots=SLOTS) for n in range(4)]
     others = [request(7, intent="orderDrink", slots=SLOTS, transcript="a small mocha"), request(8)]
     found = likeliest_texts(model, requests + others, waves, CtcUnits(), tries=5000)

@@ -35,7 +35,8 @@ def corpus(tmp_path_factory):
             for number in range(6):
                 path = folder / f"{split}-{pitch}-{number}.wav"
                 save_audio(path, hum(pitch, pitch * 10 + number))
-                rows.append(Example(f"asr/set/{path.stem}", "asr", split, "en", "set", str(path), 1.0, targets=["a"], speaker=f"set/{pitch}"))
+                about = {"targets": ["a"], "speaker": f"set/{pitch}"}
+                rows.append(Example(f"asr/set/{path.stem}", "asr", split, "en", "set", str(path), 1.0, **about))
     rows.append(replace(rows[0], id="asr/set/once", speaker="set/once"))
     return Corpus([e for e in rows if e.split == "train"], [e for e in rows if e.split == "dev"], folder, None)
 

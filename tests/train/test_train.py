@@ -107,7 +107,7 @@ def test_what_ships_keeps_its_codec_where_none_is_trained():
     kept = assemble(replace(recipe, stages={"joint": recipe.stages["joint"]}))
     assert kept.codec.hash == shipped.codec.hash
     assert kept.config == shipped.config
-    assert assemble(recipe).config.posterior_temperature == PRESETS["mini"].posterior_temperature, "what learns to read anew reads as its preset does"
+    assert assemble(recipe).config.posterior_temperature == PRESETS["mini"].posterior_temperature, "a GPT that learns reads as its preset"
 
 
 def test_a_stage_does_not_learn_from_what_nobody_trained(prepared, tmp_path):
@@ -128,7 +128,8 @@ def test_the_finished_parts_are_averaged_with_what_they_started_from(trained, tm
             parameter += 0.5
     for name in ("encoder", "gpt", "vocoder"):
         (tmp_path / "more" / name).mkdir()
-        save_file({f"{name}.{key}": value for key, value in getattr(made, name).state_dict().items()}, tmp_path / "more" / name / "model.safetensors")
+        tensors = {f"{name}.{key}": value for key, value in getattr(made, name).state_dict().items()}
+        save_file(tensors, tmp_path / "more" / name / "model.safetensors")
     start, mean = load_checkpoint(out / "export"), finished(begun)
     for name, share in (("encoder", 1.0), ("gpt", 0.75), ("vocoder", 0.0)):
         for before, after in zip(getattr(start, name).parameters(), getattr(mean, name).parameters(), strict=True):

@@ -1,15 +1,16 @@
 """The codec's stage: crops of clean speech (B, N) go through generator, then (later) discriminator.
 
-The step reads top to bottom: encode, quantize with structured dropout, decode, one dict of losses, one weight each, one sum. Only the generator's
-turn moves the codebooks. The discriminator joins at `adversarial_from`.
+The step reads top to bottom: encode, quantize with structured dropout, decode, one dict of losses, one weight each, one sum. Only the
+generator's turn moves the codebooks. The discriminator joins at `adversarial_from`.
 
-Where the quantizer has a guide, it learns what the trained encoder tells of each frame (teacher.py): the first codes, which the GPT writes, then
-stand for the sounds of speech before they stand for their colour.
+Where the quantizer has a guide, it learns what the trained encoder tells of each frame (teacher.py): the first codes, which the GPT
+writes, then stand for the sounds of speech before they stand for their colour.
 
 B batch, N samples, K codebooks, T frames, G width of the guide.
 """
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -36,8 +37,8 @@ class CodecStageConfig(StageConfig):
     weight_decay: float = 1e-3
     crop_seconds: float = 1.28
     gain_db: tuple[float, float] = (-12.0, 3.0)  # random gain of each crop, in place of normalising the loudness
-    quantize_from: int = 300  # step. Before it the latents pass unquantized: codebooks that start earlier collapse, since an untrained encoder's latents
-    # move faster than a moving average follows
+    quantize_from: int = 300  # step. Before it the latents pass unquantized: codebooks that start earlier collapse, since an untrained
+    # encoder's latents move faster than a moving average follows
     kmeans_batches: int = 8  # k-means sees the latents of this many batches
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     adversarial_from: int = 1_000_000  # step at which the discriminator joins
@@ -90,7 +91,8 @@ class CodecStage:
         }
         if quantizer.config.guide:
             _, guide = quantizer.split(output.latents.float())
-            losses["guide"] = F.mse_loss(guide, batch.guide.to(wave.device)) * (guide.shape[-1] / self.codec.config.dim)  # 1 when it tells nothing: see Teacher
+            scale = guide.shape[-1] / self.codec.config.dim  # the loss is 1 when the codes tell nothing: see Teacher
+            losses["guide"] = F.mse_loss(guide, batch.guide.to(wave.device)) * scale
         adversarial = step >= config.adversarial_from
         if adversarial:
             real, decoded = self._crop(wave, output.wave, generator)
@@ -113,12 +115,14 @@ class CodecStage:
 
     @torch.no_grad()
     def _start_codebooks(self, step: int) -> bool:
-        """Whether the codebooks take part in this step, as trained ones always do; at the first one, k-means over its batch and those to come."""
+        """Whether the codebooks take part in this step, as trained ones always do; at the first one, k-means over its batch and those to
+        come."""
         quantizer, count = self.codec.quantizer, self.config.kmeans_batches
         if not bool(quantizer.initialised.all()):
             if step < self.config.quantize_from:
                 return False
-            waves = [self._gain(self.batch(at).waves.to(quantizer.codebooks.device), self._generator(at)) for at in range(step, step + count)]
+            device, steps = quantizer.codebooks.device, range(step, step + count)
+            waves = [self._gain(self.batch(at).waves.to(device), self._generator(at)) for at in steps]
             quantizer.initialise(torch.cat([self.codec.latents(wave).float().flatten(0, 1) for wave in waves]), batches=count)
         return True
 
@@ -150,7 +154,8 @@ class CodecStage:
         return {"usage": float((counts > 0).double().mean()), "perplexity": float(torch.exp(-torch.xlogy(p, p).sum()))}
 
     def validate(self) -> dict[str, float]:
-        """With all quantizers, and as `..._first` with the first alone: mel distance (mean L1 of log-mel, window 1024) and, with pystoi, STOI."""
+        """With all quantizers, and as `..._first` with the first alone: mel distance (mean L1 of log-mel, window 1024) and, with pystoi,
+        STOI."""
         speech = [e for e in self.corpus.dev if e.task == "tts"][:DEV_RECORDINGS]
         if not speech and self.config.evaluate_every:
             raise LauraError("evaluate_every: dev has no example of tts: prepare some, or set it to 0")
@@ -166,9 +171,7 @@ class CodecStage:
         for wave in waves:
             decoded = self.codec.decode(self.codec.encode(wave[None].to(device), n_quantizers=n_quantizers))[0, : len(wave)].cpu()
             distances.append(float(log_mel(decoded[None], wave[None])))
-            try:
+            with suppress(MissingPackage):
                 intelligibility.append(stoi(wave.numpy(), decoded.float().numpy()))
-            except MissingPackage:
-                pass
         found = [score for score in intelligibility if score is not None]
         return {"mel_distance": sum(distances) / len(distances)} | ({"stoi": sum(found) / len(found)} if found else {})

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from lauragpt.model.lauragpt import LauraModel
-from lauragpt.train.batches import EncoderBatch, EncoderBatches, of_dev
+from lauragpt.train.batches import EncoderBatch, EncoderBatches, train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import encode_recordings
 from lauragpt.train.losses import ctc_loss
@@ -27,8 +27,7 @@ class EncoderStage(ModelStage):
         super().__init__(model, config)
         if model.encoder.intermediate is not None:
             model.encoder.intermediate.deviation.zero_()  # the layer changes: joint training measures it when it begins
-        self.batch = EncoderBatches(corpus, corpus.train, config, seed, rank)
-        self.dev_batch = of_dev(lambda examples, seed: EncoderBatches(corpus, examples, config, seed), corpus, config)
+        self.batch, self.dev_batch = train_and_dev(EncoderBatches, corpus, config, seed, rank)
 
     def step(self, batch: EncoderBatch, step: int, update: Update) -> dict[str, float]:
         output = encode_recordings(self.model, batch.recordings, self.config.spec_augment)

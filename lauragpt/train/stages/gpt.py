@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lauragpt.model.lauragpt import LauraModel
-from lauragpt.train.batches import of_dev
+from lauragpt.train.batches import train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import CodecTokens
 from lauragpt.train.losses import token_weights
@@ -21,8 +21,8 @@ class ReadingConfig(StageConfig):
     weights: dict[str, float] = field(default_factory=lambda: {"mt": 1.0})  # share of the examples drawn, of a task or of task/corpus
     phrases: float = 1.0  # phrases of the texts beside each example, to be transcribed
     phrase_words: int = 16  # of a phrase at most
-    posterior_bank: dict[str, float] = field(default_factory=dict)  # corpus -> most hours of its recordings whose posteriors are collected; a language
-    # without any gets errors by chance
+    posterior_bank: dict[str, float] = field(default_factory=dict)  # corpus -> most hours of its recordings whose posteriors are
+    # collected; a language without any gets errors by chance
     noise: float = 0.3  # chance that a recording is made noisy
     spec_augment: bool = True  # on recordings
     text_injection: float = 0.0  # chance that a pair to be translated is read from the posteriors of its source, as if it were spoken
@@ -41,10 +41,8 @@ class GPTStage(ModelStage):
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: GPTStageConfig, seed: int = 0, rank: int = 0):
         super().__init__(model, config)
-        compile_layers(model, config)
-        posteriors, tokens = make_posteriors(model, corpus, config, seed, rank), CodecTokens(model, corpus.waves)
-        self.batch = GPTBatches(model, corpus, corpus.train, config, posteriors, tokens, seed, rank)
-        self.dev_batch = of_dev(lambda examples, seed: GPTBatches(model, corpus, examples, config, posteriors, tokens, seed), corpus, config)
+        parts = reading_parts(model, corpus, config, seed, rank)
+        self.batch, self.dev_batch = train_and_dev(GPTBatches, corpus, config, seed, rank, *parts)
 
     def step(self, batch: ReadBatch, step: int, update: Update) -> dict[str, float]:
         layouts, reading = batch.layouts, len(batch.posteriors)
@@ -58,13 +56,14 @@ class GPTStage(ModelStage):
         return {"loss": loss.item()} | {name: float(torch.stack(parts).mean()) for name, parts in report.items()}
 
 
-def compile_layers(model: LauraModel, config: ReadingConfig) -> None:
+def reading_parts(
+    model: LauraModel, corpus: Corpus, config: ReadingConfig, seed: int, rank: int
+) -> tuple[LauraModel, PosteriorSampler, CodecTokens]:
+    """What the batches of sequences are made with. The GPT's layers are compiled here when asked."""
+    banks = collect_banks(model, corpus, config.posterior_bank, config.noise, config.spec_augment, seed, rank)
     for layer in model.gpt.layers if config.compile else ():
         layer.compile(dynamic=True)
-
-
-def make_posteriors(model: LauraModel, corpus: Corpus, config: ReadingConfig, seed: int, rank: int) -> PosteriorSampler:
-    return PosteriorSampler(corpus, collect_banks(model, corpus, config.posterior_bank, config.noise, config.spec_augment, seed, rank))
+    return model, PosteriorSampler(corpus, banks), CodecTokens(model, corpus.waves)
 
 
 def embed_posteriors(model: LauraModel, batch: ReadBatch) -> torch.Tensor:

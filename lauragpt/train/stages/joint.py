@@ -10,19 +10,19 @@ from lauragpt.errors import LauraError
 from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.lauragpt import LauraModel
 from lauragpt.sequence import Layout
-from lauragpt.train.batches import of_dev
+from lauragpt.train.batches import train_and_dev
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.encoding import CodecTokens, encode_recordings
+from lauragpt.train.encoding import encode_recordings
 from lauragpt.train.losses import ctc_loss, token_weights
 from lauragpt.train.pseudo_labels import likeliest_texts
 from lauragpt.train.stage import ModelStage, Phase, Update
-from lauragpt.train.stages.gpt import ReadingConfig, compile_layers, embed_posteriors, make_posteriors
+from lauragpt.train.stages.gpt import ReadingConfig, embed_posteriors, reading_parts
 from lauragpt.train.text_batches import JointBatch, JointBatches, time_aligned
 
 
 @dataclass(frozen=True)
 class JointStageConfig(ReadingConfig):
-    phases: tuple[Phase, ...] = ()  # one after the other, as the paper's three; each takes from the stage what it leaves out. Their steps make the stage's
+    phases: tuple[Phase, ...] = ()  # one after the other, as the paper's three; in a recipe each takes from the stage what it leaves out
     loss_weight: dict[str, float] = field(default_factory=dict)  # task -> how many times as much its tokens count in the loss
     ctc_weight: float = 0.3  # of CTC beside the cross-entropy
     middle_ctc_weight: float = 0.3  # of CTC on the middle layer beside that on the last
@@ -35,8 +35,12 @@ class JointStageConfig(ReadingConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.phases and self.steps != sum(phase.steps for phase in self.phases):
-            raise LauraError(f"steps is {self.steps}, but those of the phases are {sum(phase.steps for phase in self.phases)} together: leave steps out")
+        steps = sum(phase.steps for phase in self.phases)
+        if self.phases and self.steps != steps:
+            raise LauraError(f"steps is {self.steps}, but those of the phases are {steps} together: leave steps out")
+
+    def for_dev(self) -> "JointStageConfig":
+        return replace(self, phases=(), text_seconds=0.0)  # every task in one mixture
 
     @property
     def schedule(self) -> tuple[Phase, ...]:
@@ -52,16 +56,12 @@ class JointStage(ModelStage):
     def __init__(self, model: LauraModel, corpus: Corpus, config: JointStageConfig, seed: int = 0, rank: int = 0):
         super().__init__(model, config)
         self.tokenizer = corpus.tokenizer
-        compile_layers(model, config)
-        posteriors, tokens = make_posteriors(model, corpus, config, seed, rank), CodecTokens(model, corpus.waves)
+        parts = reading_parts(model, corpus, config, seed, rank)
         if model.encoder.intermediate is not None and not model.encoder.intermediate.deviation.any():
             measure_intermediate_layer(model, corpus, seed)
-        labels = likeliest_texts(model, corpus.train, corpus.waves, corpus.units, config.pseudo_labels, seed) if config.pseudo_labels else {}
-        self.batch = JointBatches(model, corpus, corpus.train, config, posteriors, tokens, seed, rank, pseudo_labels=labels)
-        flat = replace(config, phases=(), text_seconds=0.0)  # every task in one mixture
-        self.dev_batch = of_dev(
-            lambda examples, seed: JointBatches(model, corpus, examples, flat, posteriors, tokens, seed, pseudo_labels={}), corpus, config
-        )
+        tries = config.pseudo_labels
+        labels = likeliest_texts(model, corpus.train, corpus.waves, corpus.units, tries, seed) if tries else {}
+        self.batch, self.dev_batch = train_and_dev(JointBatches, corpus, config, seed, rank, *parts, labels)
 
     def step(self, batch: JointBatch, step: int, update: Update) -> dict[str, float]:
         config, device = self.config, self.device

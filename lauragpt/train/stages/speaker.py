@@ -62,9 +62,9 @@ class SpeakerStage:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """The equal error rate in per cent over all pairs of recordings of the dev speakers, none of whom is in training."""
-        recordings = {name: several[:DEV_RECORDINGS] for name, several in by_speaker(self.corpus.dev).items() if name not in self.recordings}
+        unseen = {name: several[:DEV_RECORDINGS] for name, several in by_speaker(self.corpus.dev).items() if name not in self.recordings}
         self.encoder.eval()
-        found = [(speaker, embed(self.corpus.waves(e.audio), self.encoder)) for speaker, several in recordings.items() for e in several]
+        found = [(speaker, embed(self.corpus.waves(e.audio), self.encoder)) for speaker, several in unseen.items() for e in several]
         embeddings = [(speaker, embedding) for speaker, embedding in found if embedding is not None]
         if not embeddings:
             return {}

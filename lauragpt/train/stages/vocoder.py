@@ -1,7 +1,7 @@
 """The one-step vocoder's stage: tokens, some of them wrong, and a condition -> the sum of all embeddings. The codec is frozen.
 
-The paper's loss is L1 + L2 of the embeddings (section 3.4), which counts all their directions alike. What they become is sound, so the codec's
-spectral loss on a crop of the decoded sound is added.
+The paper's loss is L1 + L2 of the embeddings (section 3.4), which counts all their directions alike. What they become is sound, so the
+codec's spectral loss on a crop of the decoded sound is added.
 
 B batch, N samples, T codec frames, E embedding width.
 """
@@ -16,14 +16,14 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.codec.losses import SpectralLoss
 from lauragpt.model.lauragpt import LauraModel
 from lauragpt.model.vocoder import vocoder_loss
-from lauragpt.train.batches import VocoderBatch, VocoderBatches, VocoderGroup, of_dev
+from lauragpt.train.batches import VocoderBatch, VocoderBatches, VocoderGroup, train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.stage import ModelStage, StageConfig, Update
 
 
 @dataclass(frozen=True)
 class VocoderStageConfig(StageConfig):
-    weights: dict[str, float] = field(default_factory=lambda: {"tts": 1.0, "se": 1.0})  # share of the examples drawn, of a task or of task/corpus
+    weights: dict[str, float] = field(default_factory=lambda: {"tts": 1.0, "se": 1.0})  # of the examples drawn, of task or task/corpus
     token_errors: float = 0.08  # share of the tokens that are replaced by others, since the GPT errs
     condition_mismatch: float = 0.3  # chance that noisy speech is another utterance's: the tokens, and so the GPT, say what is spoken
     pace_jitter: float = 0.1  # by how much, at most, speech is faster or slower than the pace that is given
@@ -42,9 +42,7 @@ class VocoderStage(ModelStage):
             model.vocoder.output.weight.mul_(0.1)
             model.vocoder.output.bias.zero_()
         model.codec.requires_grad_(False)  # the gradient of the sound goes through it
-        hop = model.config.codec.hop
-        self.batch = VocoderBatches(corpus, corpus.train, config, hop, seed, rank)
-        self.dev_batch = of_dev(lambda examples, seed: VocoderBatches(corpus, examples, config, hop, seed), corpus, config)
+        self.batch, self.dev_batch = train_and_dev(VocoderBatches, corpus, config, seed, rank, model.config.codec.hop)
         self.spectral_loss = SpectralLoss(config.spectral_windows, SAMPLE_RATE).to(self.device)
 
     def step(self, batch: VocoderBatch, step: int, update: Update) -> dict[str, float]:
@@ -69,10 +67,12 @@ class VocoderStage(ModelStage):
     def conditions(self, group: VocoderGroup) -> dict[str, tuple[Tensor, ...]]:
         """Those of the group that are not empty, as the vocoder takes them."""
         given = {"text": group.text, "prompt": group.prompt, "noisy": group.noisy}
-        return {name: tuple(t.to(self.device) for t in tensors) for name, tensors in given.items() if tensors is not None and tensors[0].shape[1]}
+        full = {name: tensors for name, tensors in given.items() if tensors is not None and tensors[0].shape[1]}
+        return {name: tuple(tensor.to(self.device) for tensor in tensors) for name, tensors in full.items()}
 
     def sound_loss(self, embeddings: Tensor, clean: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
-        """embeddings (B, T, E), clean (B, N), lengths (B,) in frames -> the spectral loss of a random crop, the same for the whole batch."""
+        """embeddings (B, T, E), clean (B, N), lengths (B,) in frames -> the spectral loss of a random crop, the same for the whole
+        batch."""
         hop, size = self.model.config.codec.hop, min(self.config.spectral_frames, embeddings.shape[1])
         start = int(torch.randint(embeddings.shape[1] - size + 1, (1,), generator=generator))
         lengths = (lengths - start).clamp(0, size)
