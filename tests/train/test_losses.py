@@ -87,6 +87,17 @@ def test_ctc_is_that_of_every_path_and_the_middle_layers_counts_its_share():
     assert float(ctc_loss(output, [0, 2], units, 0.3)) == pytest.approx(expected[0] + 0.3 * expected[1], rel=1e-5)
 
 
+def test_the_encoder_learns_from_ctc_on_both_layers(make_stage):
+    stage = make_stage("encoder", weights={"asr": 1}, spec_augment=False, middle_ctc_weight=0.5)
+    batch, losses = stage.batch(0), []
+    with torch.no_grad():
+        output = encode_recordings(stage.model, batch.recordings, augment=False)
+        expected = float(ctc_loss(output, range(len(batch.units)), batch.units, 0.5))
+        only_last = float(ctc_loss(output, range(len(batch.units)), batch.units, 0.0))
+    stage.step(batch, 0, lambda name, loss: losses.append(loss.item()))
+    assert losses == [pytest.approx(expected, rel=1e-5)] and expected > 1.2 * only_last
+
+
 @pytest.mark.parametrize("task, condition", [("se", "noisy"), ("tts", "text"), ("tts", "prompt")])
 def test_the_vocoder_learns_from_its_condition(make_stage, task, condition):
     """Another condition gives another loss, and what takes the condition in gets a gradient."""
