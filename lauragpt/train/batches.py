@@ -19,7 +19,7 @@ from lauragpt.data.augment import gain
 from lauragpt.data.loader import Plan, seconds_of, weight_of
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
-from lauragpt.model.lauragpt import alike
+from lauragpt.model.lauragpt import LauraModel, alike
 from lauragpt.spoken import normalize
 from lauragpt.train.corpus import GAIN_DB, Corpus
 from lauragpt.train.encoding import PaddedWaves, pad
@@ -122,11 +122,14 @@ class EncoderBatches(PlannedBatches):
 
 
 class CodecBatches:
-    """Crops of clean speech."""
+    """Crops of clean speech and, where the codec has a guide, what a teacher tells of them."""
 
-    def __init__(self, corpus: Corpus, config: "CodecStageConfig", hop: int, teacher: Teacher | None, seed: int, rank: int):
-        self.corpus, self.config, self.hop, self.teacher, self.seed, self.rank = corpus, config, hop, teacher, seed, rank
+    def __init__(self, corpus: Corpus, config: "CodecStageConfig", seed: int, rank: int, model: LauraModel):
+        self.corpus, self.config, self.seed, self.rank, self.hop = corpus, config, seed, rank, model.config.codec.hop
         self.speech = [e for e in corpus.train if e.task == "tts" and e.duration >= config.crop_seconds]
+        if not self.speech:
+            raise LauraError(f"codec: no recording of tts has {config.crop_seconds:g} s: prepare such data, or lower crop_seconds")
+        self.teacher = Teacher(model, corpus, seed) if model.config.codec.quantizer.guide else None
 
     def __call__(self, step: int) -> CodecBatch:
         rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)
@@ -189,6 +192,8 @@ class SpeakerBatches:
 
     def __init__(self, corpus: Corpus, speakers: list[list[Example]], config: "SpeakerStageConfig", seed: int, rank: int):
         """`speakers`: the recordings of each."""
+        if not speakers:
+            raise LauraError("speaker: no speaker has two recordings of asr that are long enough: prepare such data, or lower crop_seconds")
         self.corpus, self.speakers, self.config, self.seed, self.rank = corpus, speakers, config, seed, rank
 
     def __call__(self, step: int) -> SpeakerBatch:

@@ -92,9 +92,10 @@ def _override(override: str, values: dict, stages: dict[str, dict]) -> None:
 
 
 def _set(stage: dict, key: str, value: Any) -> None:
-    """Sets a key of a stage; where it has phases, in each of them."""
-    phases = stage.get("phases") if key in PHASE_KEYS else None
-    for target in phases or [stage]:
+    """Sets a key of a stage; of its schedule, where it has phases, in each of them."""
+    phases = stage.get("phases")
+    in_phases = isinstance(phases, list) and key in PHASE_KEYS and key != "weights"
+    for target in [phase for phase in phases if isinstance(phase, dict)] if in_phases else [stage]:
         target[key] = value
 
 

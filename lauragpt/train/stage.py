@@ -14,7 +14,6 @@ from lauragpt.model.lauragpt import LauraModel
 
 Update = Callable[[str, Tensor], None]  # (name of the optimizer, loss): zero_grad, backward, clip, step; in validation it does nothing
 
-
 RULES = (  # keys, what they must be, the test
     (("steps", "dev_batches", "phrase_words"), "be at least 1", lambda value: value >= 1),
     (("batch_seconds", "lr", "grad_clip", "crop_seconds"), "be above 0", lambda value: value > 0),
@@ -62,7 +61,6 @@ class StageConfig:
     betas: tuple[float, float] = (0.9, 0.98)  # of AdamW
     grad_clip: float = 1.0  # largest norm of the gradient
     evaluate_every: int = 0  # steps between two validations; 0 validates at the end alone
-    dev_batches: int = 4  # batches of a validation, where it is done in batches
     best_by: str = "loss"  # the loss on dev, lower is better, by which the best checkpoint is chosen
     keep_best: bool = False  # go on with the best checkpoint in place of the last. Off, since behind a falling rate the last is nearly
     # always the best, and a dev loss of a few batches is noisy
@@ -96,6 +94,12 @@ class StageConfig:
         return phase.lr * min(1.0, (within + 1) / max(1, phase.warmup), max(self.lr_floor, left))
 
 
+@dataclass(frozen=True)
+class ModelStageConfig(StageConfig):
+    weights: dict[str, float] = field(default_factory=dict)  # share of the examples drawn, of a task or of task/corpus
+    dev_batches: int = 4  # of a validation
+
+
 class Stage(Protocol):
     name: str
     config: StageConfig
@@ -122,7 +126,7 @@ class ModelStage:
     batch: Callable[[int], Any]
     dev_batch: Callable[[int], Any] | None
 
-    def __init__(self, model: LauraModel, config: StageConfig):
+    def __init__(self, model: LauraModel, config: ModelStageConfig):
         self.model, self.config = model, config
         self.modules = nn.ModuleDict({name: getattr(model, name) for name in self.trained})
         matrices = [p for p in self.modules.parameters() if p.dim() > 1]

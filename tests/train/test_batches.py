@@ -56,9 +56,17 @@ def test_a_batch_of_the_vocoder_has_one_task_and_its_condition(make_stage):
     assert set(tasks) == {"tts", "se"}
 
 
+def test_data_without_what_a_stage_learns_is_refused(make_stage, corpus):
+    bare = copy.copy(corpus)
+    bare.train = [e for e in corpus.train if e.task == "mt"]
+    for name, words in (("codec", "no recording of tts has 1.28 s"), ("speaker", "no speaker has two"), ("vocoder", "no example of tts, se fits")):
+        with pytest.raises(LauraError, match=words):
+            make_stage(name, corpus=bare)
+
+
 def test_dev_is_measured_where_it_has_examples_of_the_stage(make_stage, corpus):
     bare = copy.copy(corpus)
     bare.dev = [e for e in corpus.dev if e.task == "mt"]
-    assert make_stage("encoder", corpus=bare).validate() == {} and make_stage("codec", corpus=bare).validate() == {}
+    assert make_stage("encoder", corpus=bare).validate() == {} and make_stage("vocoder", corpus=bare).validate() == {}
     with pytest.raises(LauraError, match="evaluate_every: dev has no example of asr"):
         make_stage("encoder", corpus=bare, evaluate_every=2)

@@ -70,11 +70,13 @@ def test_phases_take_from_their_stage_what_they_leave_out(small):
 
 
 def test_overrides_reach_every_stage_and_phase_that_has_the_key(small):
-    recipe = load_recipe(small, ["out=elsewhere", "gpt.steps=9", "lr=1e-4", "noise=0.1", "joint.steps=4"])
+    overrides = ["out=elsewhere", "gpt.steps=9", "lr=1e-4", "noise=0.1", "joint.steps=4", "joint.weights={mt: 1}"]
+    recipe = load_recipe(small, overrides)
     assert recipe.out == "elsewhere"
     assert {name: config.steps for name, config in recipe.stages.items()} == {"gpt": 9, "codec": 6, "joint": 8}
     assert {phase.lr for config in recipe.stages.values() for phase in config.schedule} == {1e-4}
     assert recipe.stages["gpt"].noise == recipe.stages["joint"].noise == 0.1
+    assert [phase.weights for phase in recipe.stages["joint"].schedule] == [{"mt": 1.0}, {"se": 1.0}]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,8 @@ def test_overrides_reach_every_stage_and_phase_that_has_the_key(small):
         ("gpt.steps=0", "stages.gpt: steps must be at least 1, not 0"), ("gpt.noise=2", "stages.gpt: noise must be a share"),
         ("gpt.betas=[0.9]", "stages.gpt: betas must be 2 values"), ("gpt.posterior_bank=[a]", "gpt: posterior_bank must be a mapping"),
         ("gpt.weights={asrr: 1}", "gpt: weights: unknown task 'asrr'"), ("joint.phases=[{lr: 1}]", "stages.joint: phases must be a list"),
+        ("joint.phases=5", "stages.joint: phases must be a list"),
+        ("codec.dev_batches=2", "'dev_batches' is a key of encoder, gpt, vocoder, joint"),
         ("joint.decay=3", "stages.joint: phases: decay must be a share"), ("gpt.keep_best=true", "stages.gpt: keep_best.*evaluate_every"),
         ("codec.discriminator={chanels: 3}", "stages.codec: discriminator: unknown key 'chanels'"), ("lr=[", "not YAML"),
         ("seed=a", "seed must be a whole number"), ("chunks={asr: [7]}", "chunks: asr must be 2 values"),

@@ -25,7 +25,6 @@ from lauragpt.model.lauragpt import LauraModel
 from lauragpt.train.batches import CodecBatch, CodecBatches
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.stage import StageConfig, Update, adamw
-from lauragpt.train.teacher import Teacher
 
 DEV_RECORDINGS = 16
 USAGE_FRAMES = 20_000  # over which the use of the first codebook is reported
@@ -66,10 +65,9 @@ class CodecStage:
             "generator": adamw(self.codec.parameters(), config),
             "discriminator": adamw(self.discriminator.parameters(), config),
         }
-        teacher = Teacher(model, corpus, seed) if model.config.codec.quantizer.guide else None
-        if teacher is not None:
-            self.modules["teacher"] = teacher.axes
-        self.batch = CodecBatches(corpus, config, self.codec.config.hop, teacher, seed, rank)
+        self.batch = CodecBatches(corpus, config, seed, rank, model)
+        if self.batch.teacher is not None:
+            self.modules["teacher"] = self.batch.teacher.axes
         self.spectral_loss = SpectralLoss(config.spectral_windows, self.codec.config.sample_rate)
         self._recent: deque[Tensor] = deque()  # first-codebook indices of the last batches, for the usage report
 

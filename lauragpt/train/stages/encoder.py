@@ -7,12 +7,12 @@ from lauragpt.train.batches import EncoderBatch, EncoderBatches, train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import encode_recordings
 from lauragpt.train.losses import ctc_loss
-from lauragpt.train.stage import ModelStage, StageConfig, Update
+from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
 
 
 @dataclass(frozen=True)
-class EncoderStageConfig(StageConfig):
-    weights: dict[str, float] = field(default_factory=lambda: {"asr": 1.0})  # share of the examples drawn, of a task or of task/corpus
+class EncoderStageConfig(ModelStageConfig):
+    weights: dict[str, float] = field(default_factory=lambda: {"asr": 1.0})
     noise: float = 0.3  # chance that a recording is made noisy
     spec_augment: bool = True
     middle_ctc_weight: float = 0.3  # of CTC on the middle layer

@@ -10,15 +10,15 @@ from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import CodecTokens
 from lauragpt.train.losses import token_weights
 from lauragpt.train.posterior_banks import PosteriorSampler, collect_banks
-from lauragpt.train.stage import ModelStage, StageConfig, Update
+from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
 from lauragpt.train.text_batches import GPTBatches, ReadBatch
 
 
 @dataclass(frozen=True)
-class ReadingConfig(StageConfig):
+class ReadingConfig(ModelStageConfig):
     """What the GPT's stage and joint training share: text as the CTC head might say it (posterior_banks.py)."""
 
-    weights: dict[str, float] = field(default_factory=lambda: {"mt": 1.0})  # share of the examples drawn, of a task or of task/corpus
+    weights: dict[str, float] = field(default_factory=lambda: {"mt": 1.0})
     phrases: float = 1.0  # phrases of the texts beside each example, to be transcribed
     phrase_words: int = 16  # of a phrase at most
     posterior_bank: dict[str, float] = field(default_factory=dict)  # corpus -> most hours of its recordings whose posteriors are

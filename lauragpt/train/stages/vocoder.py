@@ -18,12 +18,12 @@ from lauragpt.model.lauragpt import LauraModel
 from lauragpt.model.vocoder import vocoder_loss
 from lauragpt.train.batches import VocoderBatch, VocoderBatches, VocoderGroup, train_and_dev
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.stage import ModelStage, StageConfig, Update
+from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
 
 
 @dataclass(frozen=True)
-class VocoderStageConfig(StageConfig):
-    weights: dict[str, float] = field(default_factory=lambda: {"tts": 1.0, "se": 1.0})  # of the examples drawn, of task or task/corpus
+class VocoderStageConfig(ModelStageConfig):
+    weights: dict[str, float] = field(default_factory=lambda: {"tts": 1.0, "se": 1.0})
     token_errors: float = 0.08  # share of the tokens that are replaced by others, since the GPT errs
     condition_mismatch: float = 0.3  # chance that noisy speech is another utterance's: the tokens, and so the GPT, say what is spoken
     pace_jitter: float = 0.1  # by how much, at most, speech is faster or slower than the pace that is given
