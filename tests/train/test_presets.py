@@ -42,7 +42,7 @@ def test_every_stage_trains(preset, corpus, make_stage, tmp_path):
     model = LauraModel(config)
     for name in KEYS:
         before = {key: value.clone() for key, value in model.state_dict().items()}
-        stage = make_stage(name, model, batch_seconds=4, steps=2, warmup=0, dev_batches=1, **KEYS[name])
+        stage = make_stage(name, model, batch_seconds=4, steps=2, warmup=0, **KEYS[name])
         assert loop.run(stage, tmp_path / name, accelerator), name
         moved = {key.partition(".")[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
         assert moved == ({"codec"} if name == "codec" else set(stage.trained)), name
