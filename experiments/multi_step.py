@@ -31,12 +31,12 @@ from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.spoken import normalize
 from lauragpt.text import Tokenizer
-from lauragpt.train.config import StageConfig
+from lauragpt.train.batches import VocoderGroup
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.run import read_data
-from lauragpt.train.stages.vocoder import VocoderStage
+from lauragpt.train.stages.vocoder import VocoderStage, VocoderStageConfig
 
-CONFIG = StageConfig(batch_seconds=40, lr=1e-3, warmup=100, weights={"tts": 1, "tts/synth-tts": 1.2})
+CONFIG = VocoderStageConfig(batch_seconds=40, lr=1e-3, warmup=100, token_errors=0.0, weights={"tts": 1, "tts/synth-tts": 1.2})
 
 
 class LevelInput(nn.Module):
@@ -69,21 +69,15 @@ class MultiStep(Vocoder):
             return -distance * self.sharpness[at].exp()
 
 
-class OneStepStage(VocoderStage):
-    corrupted = 0.0
-
-
 class MultiStepStage(VocoderStage):
     """The vocoder's batches, another loss: cross-entropy of one level's codes."""
 
-    def loss(self, batch: dict) -> Tensor:
-        codec, K = self.model.codec.eval(), self.model.config.codec.quantizer.n_quantizers
-        samples = batch["clean"][1]
+    def loss(self, group: VocoderGroup) -> Tensor:
+        codec, K, samples = self.model.codec.eval(), self.model.config.codec.quantizer.n_quantizers, group.clean.samples
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            codes = codec.encode(*batch["clean"])
-        at = 1 + int(batch["corrupt"]) % (K - 1)
-        lengths = -(-samples // codec.config.hop)
-        conditions = {name: batch[name] for name in ("text", "prompt") if batch[name][0].shape[1]}
+            codes = codec.encode(*group.clean)
+        at = 1 + group.seed % (K - 1)
+        lengths, conditions = -(-samples // codec.config.hop), self.conditions(group)
         if "prompt" in conditions:
             conditions["prompt"] = self.model._condition(conditions["prompt"])
         logits = self.model.vocoder.logits(codec.embed(codes[:, :at]), at, lengths, **conditions)
@@ -132,18 +126,18 @@ def main() -> int:
         if example.task == "tts":
             corpus.waves(example.audio)
     clean, rows = [corpus.waves(e.audio) for e in chosen], []
-    for name, kind, scheme in (("one step", OneStepStage, one_step), ("quantizer by quantizer", MultiStepStage, multi_step)):
+    for name, kind, scheme in (("one step", VocoderStage, one_step), ("quantizer by quantizer", MultiStepStage, multi_step)):
         torch.manual_seed(0)
         model = load_checkpoint(folder)
         every = model.config.codec.quantizer.n_quantizers
         model.vocoder = Vocoder(model.config.vocoder) if scheme is one_step else MultiStep(model.config.vocoder, model.codec.quantizer.codebooks)
-        steps = train_for(kind(model, corpus, CONFIG), CONFIG, asked.minutes, asked.out / name.replace(" ", "-"))
+        steps = train_for(kind(model, corpus, CONFIG), asked.minutes, asked.out / name.replace(" ", "-"))
         model.eval()
         for quantizers in (every,) if scheme is one_step else (min(8, every), every):
             sounds, seconds = [], 0.0
             for example, wave in zip(chosen, clean, strict=True):
                 given, codes = prompt(example), model.codec.encode(torch.from_numpy(wave)[None])[0, 0]
-                text = torch.tensor(corpus.write("tts", normalize(example.source, example.lang)))
+                text = torch.tensor(corpus.tokens("tts", normalize(example.source, example.lang)))
                 began = time.perf_counter()
                 embeddings = scheme(model, codes, text, torch.from_numpy(given) if given is not None else None, quantizers)
                 with torch.inference_mode():

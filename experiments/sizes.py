@@ -19,15 +19,15 @@ from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.loader import weight_of
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel
 from lauragpt.text import Tokenizer
-from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.run import read_data
-from lauragpt.train.stages import EncoderStage, GPTStage
+from lauragpt.train.stages.encoder import EncoderStage, EncoderStageConfig
+from lauragpt.train.stages.gpt import GPTStage, GPTStageConfig
 
 WIDTHS = {"gpt": (128, 256, 384), "encoder": (96, 192, 288)}
 STAGES = {
-    "gpt": (GPTStage, "text", StageConfig(batch_seconds=90, lr=1e-3, warmup=50, phrases=0.0, weights={"mt/multi30k": 1, "mt": 0})),
-    "encoder": (EncoderStage, "ctc", StageConfig(batch_seconds=40, lr=1.5e-3, warmup=50, noise=0.0, mask=False, weights={
+    "gpt": (GPTStage, "text", GPTStageConfig(batch_seconds=90, lr=1e-3, warmup=50, phrases=0.0, weights={"mt/multi30k": 1})),
+    "encoder": (EncoderStage, "ctc", EncoderStageConfig(batch_seconds=40, lr=1.5e-3, warmup=50, noise=0.0, spec_augment=False, weights={
         "asr/digits": 3, "asr/synth-short": 3, "asr/kathleen": 1, "asr/kerstin": 1})),
 }  # fmt: skip
 
@@ -61,7 +61,7 @@ def main() -> int:
         torch.manual_seed(0)
         stage = kind(LauraModel(sized(asked.part, width)), corpus, config)
         size = sum(p.numel() for p in stage.modules[asked.part].parameters()) / 1e6
-        steps = train_for(stage, config, asked.minutes, asked.out / f"{asked.part}-{width}")
+        steps = train_for(stage, asked.minutes, asked.out / f"{asked.part}-{width}")
         print(f"| {width} | {size:.1f} | {steps} | {stage.validate()[loss]:.3f} |", flush=True)
     return 0
 

@@ -40,7 +40,7 @@ def folder(tmp_path, debug_checkpoint):
 
 
 def test_a_ninth_task_in_one_file(folder):
-    given = ["preset=debug", "init=small", "laura.steps=2", "laura.warmup=1", "laura.batch_seconds=4"]
+    given = ["preset=debug", "init=small", "joint.steps=2", "joint.warmup=1", "joint.batch_seconds=4"]
     environment = os.environ | {"LAURA_CACHE": str(folder / "cache"), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "kws.py", *given], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

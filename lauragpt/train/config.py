@@ -1,108 +1,171 @@
 """A recipe: one YAML file that says how a checkpoint comes about, read into dataclasses with errors that name the key."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
-from lauragpt.checkpoint import checked_cascade
 from lauragpt.errors import LauraError
+from lauragpt.tasks import TASKS
+from lauragpt.train.stage import Phase, StageConfig
+from lauragpt.train.stages import STAGES
 
-STAGES = ("encoder", "codec", "gpt", "vocoder", "laura", "speaker")
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """One stage's data, steps and schedule. The rate warms up, holds, and falls to a hundredth over the last `decay` of the steps."""
-
-    steps: int = 1000
-    batch_seconds: float = 40.0  # of a batch, about: its last example goes over
-    lr: float = 1e-3
-    warmup: int = 100  # steps
-    decay: float = 0.3  # share of the steps
-    weights: dict[str, float] = field(default_factory=dict)  # of tasks, or of task/corpus
-    loss_weight: dict[str, float] = field(default_factory=dict)  # laura: how many times as much a task's tokens count in the loss
-    noise: float = 0.3  # chance that a recording is made noisy
-    mask: bool = True  # SpecAugment (arXiv 1904.08779) and other mouths, on what the encoder hears
-    crop_seconds: float = 2.0  # speaker: of each recording that is heard
-    ctc: float = 0.3  # weight of the CTC term beside the cross-entropy
-    text_seconds: float = 0.0  # laura: of text that is translated, beside each batch of what is listened to or spoken; 0 mixes all by weight
-    phrases: float = 1.0  # gpt, laura: phrases of the texts beside each example, most of them read from what the CTC head might spell
-    phrase_words: int = 16  # gpt, laura: of a phrase at most
-    posterior_bank: dict[str, float] = field(default_factory=dict)  # gpt, laura: corpus -> hours of it, at most, of which what the CTC head says of a text is put together
-    # (data/posteriors.py); where a language has none, letters are confused by chance (data/posteriors.py)
-    text_injection: float = 0.0  # gpt, laura: chance that a pair to be translated is read from what the CTC head might spell of its source, as if it were spoken
-    asr_noise: float = 0.0  # laura: chance that a text to be translated is read as a transcript has it: in spoken form, with errors
-    slu_templates: float = 0.0  # laura: orders made of slots beside each example, understood from what the CTC head might spell
-    sound_seconds: float = 0.0  # laura: the cut of each sound that is captioned; 0 cuts nothing
-    captions: int = 0  # laura: of the wordings of a sound, learn so many, the first ones; 0 learns all
-    pseudo_labels: int = 0  # laura: wordings tried for each order recorded without its words, of which CTC learns the likeliest; 0 learns none
-    compile: bool = False  # gpt, laura: the GPT's layers fused (torch.compile): half as fast again, a minute to begin, needs a C++ compiler
-    adversarial_from: int = 1_000_000  # codec: the step at which the discriminator joins
-    quantize_from: int = 300  # codec: the step at which codebooks start
-    save_minutes: float = 3.0
-    small_from: float = 1.0  # laura: share of the steps at which the stage of the small tasks begins (paper, three stages)
-    small_until: float = 1.0  # and ends
+TYPE_NAMES = {dict: "a mapping", tuple: "a list", int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+PHASE_KEYS = tuple(f.name for f in fields(Phase))
 
 
 @dataclass(frozen=True)
 class Recipe:
     name: str = "mini"
-    preset: str = "mini"
-    codec_sizes: dict = field(default_factory=dict)  # of its codec, that are not the preset's: {head: seanet, spectral: {channels: 512}}
+    preset: str = "mini"  # the sizes of every part (model/lauragpt.py)
     corpora: str = "../shared/data"  # the published sets, for `laura prepare` and `laura synth`
     data: str = "runs/data"  # the prepared manifests
     out: str = "runs/mini"  # checkpoints of the stages, and the finished folder in out/export
-    init: str = ""  # a checkpoint (a folder, or mini) whose weights and tokenizer training starts from, instead of from nothing. Where a
-    # codec is trained, one of other sizes stays behind
-    interpolate: dict[str, float] = field(default_factory=dict)  # part -> the share of `init`'s weights in those of the finished folder, the rest being what
-    # was trained: their mean does better than either where training went on for long (arXiv 2109.01903)
+    init: str = ""  # a checkpoint (a folder, or mini) with whose weights and tokenizer training starts. Where a codec is trained, one of
+    # other sizes is left out
+    interpolate: dict[str, float] = field(default_factory=dict)  # part -> the share of `init`'s weights in the finished ones, the rest
+    # being what was trained: their mean is better than either where training went on for long (arXiv 2109.01903)
     seed: int = 0
-    time_aligned: bool = False  # with init: teaches it that the letters of a transcript stand when they are said, where it did not know (ctc.py)
     open_only: bool = False  # without any set that forbids commercial use
     synth_hours: float = 1.0  # a multiplier on the synthetic sets; 0 makes none
     voices: tuple[dict, ...] = ()  # named voices: name, lang, id of the example that is the prompt
-    chunks: dict = field(default_factory=dict)  # task -> seconds (shortest, longest) in which it reads what has words; none: 20 s at most
-    cascade: tuple[str, ...] = ()  # tasks that it does by way of what it writes down of a recording: [s2tt]; none: straight from what it hears
+    chunks: dict[str, tuple[float, float]] = field(default_factory=dict)  # task -> seconds (shortest, longest) of the chunks in which a
+    # long recording is read; none: 20 s at most
+    cascade: bool = False  # speech is translated by way of its transcript, not directly
     stages: dict[str, StageConfig] = field(default_factory=dict)
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of a file; `key=value` or `stage.key=value` override it; a bare stage key overrides it in every stage."""
+    """The recipe of a file. Overrides: `key=value` of the recipe, `stage.key=value` of a stage, or a stage's key alone, in every stage
+    that has it. LauraError names the file, the stage and the key."""
+    values = _read(Path(path))
+    given = values.pop("stages", None) or {}
+    if not isinstance(given, dict):
+        raise LauraError(f"{path}: stages must be a mapping of {', '.join(STAGES)}, not {given!r}")
+    stages = {}
+    for name, keys in given.items():
+        if name not in STAGES:
+            raise LauraError(f"{path}: stages.{name} is unknown: choose from {', '.join(STAGES)}")
+        if keys is not None and not isinstance(keys, dict):
+            raise LauraError(f"{path}: stages.{name} must be a mapping of keys, such as {{steps: 1000}}, not {keys!r}")
+        stages[name] = dict(keys or {})
+    for override in overrides:
+        _override(override, values, stages)
+    configs = {name: _stage(name, keys, f"{path}: stages.{name}") for name, keys in stages.items()}
+    return _build(Recipe, values | {"stages": configs}, str(path))
+
+
+def _read(path: Path) -> dict:
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LauraError(f"{path}: cannot be read ({error.strerror}): give a recipe such as recipes/mini.yaml") from None
+    except UnicodeDecodeError:
+        raise LauraError(f"{path}: not UTF-8 text: give a recipe such as recipes/mini.yaml") from None
     except yaml.YAMLError as error:
         raise LauraError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(values, dict):
         raise LauraError(f"{path}: a recipe is a mapping of keys, such as `name: mini`")
-    stages = {name: dict(value or {}) for name, value in (values.pop("stages", None) or {}).items()}
-    for override in overrides:
-        key, _, text = override.partition("=")
-        value, (stage, _, inner) = yaml.safe_load(text), key.partition(".")
-        if inner and stage in stages:
-            stages[stage][inner] = value
-        elif key in {f.name for f in fields(Recipe)}:
-            values[key] = value
-        else:
-            for config in stages.values():
-                config[key] = value
-    for name in stages:
-        if name not in STAGES:
-            raise LauraError(f"{path}: stages.{name} is unknown: choose from {', '.join(STAGES)}")
-    cascade = checked_cascade(values.get("cascade") or [], str(path))
-    made = {name: _build(StageConfig, value, f"{path}: stages.{name}") for name, value in stages.items()}
-    return _build(Recipe, values | {"stages": made, "voices": tuple(values.get("voices") or ()), "cascade": cascade}, str(path))
+    return values
 
 
-def _build(kind: type, values: dict, where: str):
-    allowed = {f.name: f for f in fields(kind)}
-    for key, value in values.items():
-        if key not in allowed:
-            raise LauraError(f"{where}: unknown key {key!r}: allowed are {', '.join(allowed)}")
-        wanted = allowed[key].type
-        if wanted in (int, float, str, bool) and not (isinstance(value, wanted) or (wanted is float and isinstance(value, int))):
-            raise LauraError(f"{where}: {key} must be of type {wanted.__name__}, not {value!r}")
-    return kind(**values)
+def _override(override: str, values: dict, stages: dict[str, dict]) -> None:
+    key, _, text = override.partition("=")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise LauraError(f"{override}: {text!r} is not YAML: write key=value, as in lr=1e-4") from None
+    stage, _, inner = key.partition(".")
+    if inner and stage in stages:
+        _set(stages[stage], inner, value)
+    elif key in _keys(Recipe) and key != "stages":
+        values[key] = value
+    else:
+        having = [name for name in stages if key in _keys(STAGES[name].Config)]
+        if not having:
+            what = f"no stage of the recipe ({', '.join(stages)}) has a key {key!r}"
+            raise LauraError(f"{override}: {what}: write key=value or stage.key=value")
+        for name in having:
+            _set(stages[name], key, value)
+
+
+def _set(stage: dict, key: str, value: Any) -> None:
+    """Sets a key of a stage; of its schedule, where it has phases, in each of them."""
+    phases = stage.get("phases")
+    in_phases = isinstance(phases, list) and key in PHASE_KEYS and key != "weights"
+    for target in [phase for phase in phases if isinstance(phase, dict)] if in_phases else [stage]:
+        target[key] = value
+
+
+def _stage(name: str, values: dict, where: str) -> StageConfig:
+    """A stage's configuration. LauraError where a key is unknown or another stage's."""
+    kind = STAGES[name].Config
+    for key in values:
+        if key not in _keys(kind):
+            owners = [other for other, stage in STAGES.items() if key in _keys(stage.Config)]
+            why = f"{key!r} is a key of {', '.join(owners)}, not of {name}" if owners else f"unknown key {key!r}"
+            raise LauraError(f"{where}: {why}: allowed are {', '.join(_keys(kind))}")
+    if phases := values.get("phases"):
+        values = _with_phases(values, phases, where)
+    config = _build(kind, values, where)
+    for weights in [getattr(config, "weights", {}), *(phase.weights for phase in config.schedule)]:
+        for key in weights:
+            if key.partition("/")[0] not in TASKS:
+                raise LauraError(f"{where}: weights: unknown task {key!r}: give task or task/corpus of {', '.join(TASKS)}")
+    return config
+
+
+def _with_phases(values: dict, phases: Any, where: str) -> dict:
+    """The stage's keys where it has phases: each phase takes from the stage what it leaves out, and the stage the sum of their steps."""
+    if "steps" in values:
+        raise LauraError(f"{where}: steps: its phases have steps of their own: leave it out")
+    if not isinstance(phases, list) or not all(isinstance(phase, dict) and isinstance(phase.get("steps"), int) for phase in phases):
+        raise LauraError(f"{where}: phases must be a list of mappings, each with its steps, of {', '.join(PHASE_KEYS)}")
+    inherited = {key: values[key] for key in PHASE_KEYS if key in values}
+    defaults = {key: getattr(STAGES["joint"].Config(), key) for key in PHASE_KEYS}
+    weights = values.get("weights") or {key: weight for phase in phases for key, weight in (phase.get("weights") or {}).items()}
+    phases = [_build(Phase, defaults | inherited | phase, f"{where}: phases") for phase in phases]
+    return values | {"weights": weights, "steps": sum(phase.steps for phase in phases), "phases": phases}
+
+
+def _keys(kind: type) -> list[str]:
+    return [f.name for f in fields(kind)]
+
+
+def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from plain values, whose types are checked."""
+    hints = get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise LauraError(f"{where}: unknown key {key!r}: allowed are {', '.join(_keys(kind))}")
+    made = {key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    try:
+        return kind(**made)
+    except LauraError as error:
+        raise LauraError(f"{where}: {error}") from None
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """The value as the type that the hint names. LauraError where it is of another."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is float and isinstance(value, str):  # YAML takes 1e-4 for a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint is float and type(value) is int:
+        return float(value)
+    if origin is dict and isinstance(value, dict):
+        return {str(key): _value(inner[1], item, f"{where}: {key}") for key, item in value.items()}
+    if origin is tuple and isinstance(value, (list, tuple)):
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+        if len(kinds) != len(value):
+            raise LauraError(f"{where} must be {len(kinds)} values, not {value!r}")
+        return tuple(_value(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    if is_dataclass(hint):
+        return value if isinstance(value, hint) else _build(hint, _value(dict, value, where), where)
+    if type(value) is not (origin or hint):
+        raise LauraError(f"{where} must be {TYPE_NAMES[origin or hint]}, not {value!r}")
+    return value

@@ -1,7 +1,7 @@
-"""What the stages train on: a corpus's examples, recordings and sentences, and how training alters them.
+"""What the stages train on: examples, recordings and sentences, and how training alters them.
 
 In: the manifests' examples and the folder that holds text.en.txt and text.de.txt. Out: waves (N,) float32 at 16 kHz, token ids, phrases.
-All chance comes from the generator that is passed in.
+All randomness comes from the generator that is passed in.
 """
 
 from collections.abc import Sequence
@@ -17,61 +17,60 @@ from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
 from lauragpt.text import CtcUnits, Tokenizer
 
+SPEEDS, SPEED_CHANCE = (0.85, 0.9, 0.95, 1.06, 1.12, 1.2), 0.6
+GAIN_DB = (-9, 6)
+
 
 class Corpus:
-    """What every stage reads from: examples by split, their recordings, noises, and each speaker's recordings."""
+    """Examples by split, their recordings, noises, each speaker's recordings, and the units that CTC learns."""
 
     def __init__(self, train: Sequence[Example], dev: Sequence[Example], data: Path, tokenizer: Tokenizer | None):
         self.train, self.dev, self.data, self.tokenizer = train, dev, data, tokenizer
         self.waves, self.units = Waves(), CtcUnits()
         self.noises = [e.audio for e in train if e.task == "aac"]
         self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(data / f"text.{lang}.txt")]
-        orders = [(e.extra["intent"], e.extra["slots"]) for e in train if e.task == "slu" and e.extra.get("slots") and "transcript" not in e.extra]
-        self.slu_templates = SluTemplates(orders) if orders else None
+        requests = [e.extra for e in train if e.task == "slu" and e.extra.get("slots") and "transcript" not in e.extra]
+        self.slu_templates = SluTemplates([(extra["intent"], extra["slots"]) for extra in requests]) if requests else None
         self.speakers: dict[str, list[Example]] = {}
         for example in train:
             if example.task == "tts" and example.speaker:
                 self.speakers.setdefault(example.speaker, []).append(example)
 
-    def write(self, task: str, text: str) -> list[int]:
+    def tokens(self, task: str, text: str) -> list[int]:
         """The tokens of a text as the task writes it."""
         return self.tokenizer.encode(text, TASKS[task].letters)
 
     def sentence(self, rng: np.random.Generator) -> tuple[str, str]:
-        """(language, line) of the texts."""
+        """(language, sentence)"""
         return self.lines[int(rng.integers(len(self.lines)))]
 
     def phrase(self, rng: np.random.Generator, most: int = 16) -> tuple[str, str]:
-        """(language, some words in spoken form, out of two lines one after the other)."""
+        """(language, a few words in spoken form out of two consecutive sentences). Short phrases, which teach the GPT to follow the
+        frames, come more often than long ones."""
         first = int(rng.integers(len(self.lines)))
         lang = self.lines[first][0]
         words = [word for other, line in self.lines[first : first + 2] if other == lang for word in normalize(line, lang).split()]
-        return lang, _phrase(words, rng, most)
+        count = min(len(words), 1 + int(most * rng.random() ** 1.5))
+        start = int(rng.integers(len(words) - count + 1))
+        return lang, " ".join(words[start : start + count])
 
     def noisy(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = [self.waves(self.noises[int(rng.integers(len(self.noises)))]) for _ in range(2)] if self.noises else []
         return Noisifier([n for n in noise if np.abs(n).max() > 0]).noisy(clean, rng)
 
-    def heard(self, example: Example, rng: np.random.Generator, noise: float) -> np.ndarray:
-        """A recording as training hears it: louder or softer, faster or slower, sometimes noisy."""
+    def augmented(self, example: Example, rng: np.random.Generator, noise: float) -> np.ndarray:
+        """The recording faster or slower, louder or softer, and with the chance `noise` noisy."""
         wave = self.waves(example.audio)
-        if rng.random() < 0.6:
-            wave = change_speed(wave, float(rng.choice((0.85, 0.9, 0.95, 1.06, 1.12, 1.2))))
-        wave = gain(wave, rng.uniform(-9, 6)).clip(-1, 1)
+        if rng.random() < SPEED_CHANCE:
+            wave = change_speed(wave, float(rng.choice(SPEEDS)))
+        wave = gain(wave, rng.uniform(*GAIN_DB)).clip(-1, 1)
         return self.noisy(wave, rng) if rng.random() < noise else wave
 
-    def prompt(self, example: Example, rng: np.random.Generator) -> Example | None:
-        """Another utterance of the same speaker."""
+    def voice_prompt(self, example: Example, rng: np.random.Generator) -> Example | None:
+        """Another utterance of the same speaker, if there is one."""
         others = self.speakers.get(example.speaker or "", [])
         other = others[int(rng.integers(len(others)))] if len(others) > 1 else None
         return other if other is not None and other.audio != example.audio else None
-
-
-def _phrase(words: list[str], rng: np.random.Generator, most: int) -> str:
-    """A few words in a row, few more often than many: what is short teaches the GPT to follow the frames, what is long to go on."""
-    count = min(len(words), 1 + int(most * rng.random() ** 1.5))
-    start = int(rng.integers(len(words) - count + 1))
-    return " ".join(words[start : start + count])
 
 
 def _lines(path: Path) -> list[str]:

@@ -18,7 +18,7 @@ def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: di
     folder, aside = Path(recipe.out) / "export", Path(recipe.out) / "export.part"
     shutil.rmtree(aside, ignore_errors=True)
     commercial = all(CORPORA[name].commercial for name in corpora)
-    save_checkpoint(model, aside, name=recipe.name, langs=["en", "de"], corpora=corpora, commercial=commercial, chunks=recipe.chunks, cascade=list(recipe.cascade))
+    save_checkpoint(model, aside, name=recipe.name, langs=["en", "de"], corpora=corpora, commercial=commercial, chunks=recipe.chunks, cascade=["s2tt"] if recipe.cascade else [])
     tokenizer.save(aside / "tokenizer.json")
     (aside / "voices").mkdir()
     spoken: set[str] = set()  # languages that have their default voice: the first that the recipe names

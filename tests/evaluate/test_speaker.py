@@ -8,7 +8,7 @@ from lauragpt.errors import LauraError
 from lauragpt.evaluate import speaker
 from lauragpt.evaluate.speaker import embed, equal_error_rate, pair_scores
 from lauragpt.model.speaker import SpeakerConfig, SpeakerEncoder
-from lauragpt.train.stages.speaker import MARGIN, with_margin
+from lauragpt.train.stages.speaker import with_margin
 
 SMALL = SpeakerConfig(channels=24, dilations=(1, 2), embedding=16)
 
@@ -66,9 +66,9 @@ def test_pairs_are_all_pairs_once():
 
 def test_the_margin_is_added_to_the_angle_of_the_own_class():
     cosines = torch.tensor([[0.5, 0.1], [-0.2, 0.9]])
-    found = with_margin(cosines, torch.tensor([0, 1]))
-    assert found[0, 0] == pytest.approx(np.cos(np.arccos(0.5) + MARGIN)) and found[0, 1] == pytest.approx(0.1)
-    assert found[1, 1] == pytest.approx(np.cos(np.arccos(0.9) + MARGIN)) and found[1, 0] == pytest.approx(-0.2)
+    found = with_margin(cosines, torch.tensor([0, 1]), 0.2)
+    assert found[0, 0] == pytest.approx(np.cos(np.arccos(0.5) + 0.2)) and found[0, 1] == pytest.approx(0.1)
+    assert found[1, 1] == pytest.approx(np.cos(np.arccos(0.9) + 0.2)) and found[1, 0] == pytest.approx(-0.2)
 
 
 def test_an_installation_without_the_encoder_says_so(monkeypatch, tmp_path):

@@ -13,43 +13,41 @@ from lauragpt.engine.torch_backend import TorchBackend
 from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.sequence import layout
 from lauragpt.tasks import LANGS
-from lauragpt.text import Tokenizer
-from lauragpt.train.config import StageConfig
-from lauragpt.train.corpus import Corpus
-from lauragpt.train.model_stage import pad
-from lauragpt.train.run import read_data
+from lauragpt.train.batches import pad
+from lauragpt.train.stages import joint
 from lauragpt.train.stages.joint import JointStage
+from lauragpt.train.text_batches import JointBatch, ReadBatch, time_aligned
+from tests.train.conftest import no_update
 
 
 @pytest.fixture
-def stage(prepared) -> JointStage:
+def stage(make_stage) -> JointStage:
     torch.manual_seed(0)
-    train, dev = read_data(prepared)
-    corpus = Corpus(train, dev, prepared, Tokenizer.train(["the night was calm and then"], PRESETS["debug"].text_size))
     model = LauraModel(PRESETS["debug"])
     torch.nn.init.normal_(model.encoder.ctc.weight)  # a head that says something
-    return JointStage(model, corpus, StageConfig(batch_seconds=8, weights={"asr": 1, "slu": 1, "ser": 1}))
+    return make_stage("joint", model, weights={"asr": 1, "slu": 1, "ser": 1})
 
 
-def test_the_letters_of_transcripts_are_learnt_when_they_are_said(stage, monkeypatch):
-    rows = [stage.row(next(e for e in stage.corpus.train if e.task == task), stage.rng(0)) for task in ("slu", "asr", "ser", "asr")]
-    batch = {"rows": rows, "waves": pad([row["wave"] for row in rows]), "layouts": [], "posteriors": []}
-    loss, seen, heard = stage.model.loss, [], []
-    monkeypatch.setattr(stage.model, "loss", lambda layouts, frames: seen.extend(layouts) or loss(layouts, frames))
-    listen = stage.hear
-    monkeypatch.setattr(stage, "hear", lambda *waves: heard.append(listen(*waves)) or heard[0])
-    stage.step(batch, lambda name, loss: None)
-    assert [bool(row.said) for row in seen] == [False, True, False, True]
+def test_the_letters_of_transcripts_are_learnt_when_they_are_spoken(stage, corpus, monkeypatch):
+    rng = np.random.default_rng(0)
+    examples = [stage.batch.example(next(e for e in corpus.train if e.task == task), rng) for task in ("slu", "asr", "ser", "asr")]
+    batch = JointBatch(examples, pad([example.wave for example in examples]), ReadBatch([], []))
+    loss, layouts, outputs = stage.model.loss, [], []
+    monkeypatch.setattr(stage.model, "loss", lambda rows, frames: layouts.extend(rows) or loss(rows, frames))
+    encode = joint.encode_recordings
+    monkeypatch.setattr(joint, "encode_recordings", lambda *given: outputs.append(encode(*given)) or outputs[0])
+    stage.step(batch, 0, no_update)
+    assert [bool(row.said) for row in layouts] == [False, True, False, True]
     for number in (1, 3):
-        best = heard[0].ctc_log_probs[number, : seen[number].frames].argmax(-1).tolist()
-        assert list(seen[number].said) == CtcAligner.of(stage.corpus.tokenizer, best).times(0, seen[number].ids[2:-1])
-    spelled, frames = stage.reading("asr", "en", "the night", "the night", np.random.default_rng(0))
-    assert spelled.said and max(spelled.said) < len(frames) and not stage.reading("slu", "en", "the", "the", np.random.default_rng(0))[0].said
+        best = outputs[0].ctc_log_probs[number, : layouts[number].frames].argmax(-1).tolist()
+        assert list(layouts[number].said) == CtcAligner.of(corpus.tokenizer, best).times(0, layouts[number].ids[2:-1])
+    row, posteriors = stage.batch.reading("asr", "en", "the night", "the night", rng)
+    assert row.said and max(row.said) < len(posteriors) and not stage.batch.reading("slu", "en", "the", "the", rng).layout.said
 
 
-def test_what_is_written_was_as_likely_in_training(stage, monkeypatch):
+def test_what_is_written_was_as_likely_in_training(stage, corpus, monkeypatch):
     """The engine's logits behind each letter, in the session that it opens to write a transcript, are those of the training's loss."""
-    model, tokenizer = stage.model.eval(), stage.corpus.tokenizer
+    model, tokenizer = stage.model.eval(), stage.tokenizer
     ids = tokenizer.encode("then the night", letters=True)
 
     def write(session, rows, allowed, eos, drafts):
@@ -60,13 +58,13 @@ def test_what_is_written_was_as_likely_in_training(stage, monkeypatch):
     monkeypatch.setattr("lauragpt.engine.runtime.decode", write)
     info = CheckpointInfo("debug", model.codec.hash, LANGS, {}, "", True, (), model.vocabulary)
     runtime = Runtime(TorchBackend(model, torch.device("cpu")), tokenizer, info, beams=1)
-    waves = [stage.corpus.waves(example.audio) for example in stage.corpus.dev if example.task == "asr"]
+    waves = [corpus.waves(example.audio) for example in corpus.dev if example.task == "asr"]
     pieces = recognise.hear(runtime, "asr", recognise.cut_all(waves), None)
     assert len(pieces) == len(waves) == 4
     for wave, piece in zip(waves, pieces, strict=True):
         heard = model.encode(torch.from_numpy(wave)[None], torch.tensor([len(wave)]))
         plain = layout(model.vocabulary, "asr", piece.lang, ids, int(heard.lengths[0]))
-        row = stage.align_letters(plain, "asr", heard.ctc_log_probs[0].argmax(-1).numpy())
+        row = time_aligned(plain, "asr", heard.ctc_log_probs[0].argmax(-1).numpy(), tokenizer)
         assert len(set(row.said)) > 1
         said, behind = (-model.loss([each], heard.embeddings).detach().numpy()[1 : 1 + len(ids)] for each in (row, plain))
         np.testing.assert_allclose(said, piece.decoded.log_probs, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Of the wordings of an order, the one that its recording's CTC frames spell is found."""
+"""Of the possible texts of a request, the one that its recording's CTC frames spell is found."""
 
 from types import SimpleNamespace
 
@@ -14,12 +14,12 @@ from lauragpt.train.pseudo_labels import likeliest_texts
 SLOTS = {"size": "small", "coffeeDrink": "mocha", "milkAmount": "soy milk"}
 
 
-def order(number: int, **extra) -> Example:
+def request(number: int, **extra) -> Example:
     return Example(id=f"slu/{number}", task="slu", split="train", corpus="barista", lang="en", audio=str(number), duration=4.0, extra=extra)
 
 
 def spoken(text: str) -> torch.Tensor:
-    """(T, U) log-probabilities: three frames a letter, a tenth of them misheard."""
+    """(T, U) log-probabilities: three frames a letter, a tenth of them confused."""
     rng, rows = np.random.default_rng(0), []
     for unit in CtcUnits().encode(text):
         for heard in (unit, unit if rng.random() < 0.9 else int(rng.integers(1, CtcUnits.size)), CtcUnits.blank):
@@ -27,24 +27,28 @@ def spoken(text: str) -> torch.Tensor:
     return torch.stack(rows).log()
 
 
-def test_the_wording_that_the_recording_spells_is_found(monkeypatch):
-    said = {str(n): template_words(SLOTS, np.random.default_rng(100 + n)) for n in range(4)}
-    assert len(set(said.values())) == 4
+def test_the_text_that_the_recording_spells_is_found(monkeypatch):
+    texts = {str(n): template_words(SLOTS, np.random.default_rng(100 + n)) for n in range(4)}
+    assert len(set(texts.values())) == 4
     model, now = LauraModel(PRESETS["debug"]), []
-    monkeypatch.setattr(model, "listen", lambda *_: SimpleNamespace(ctc_log_probs=spoken(said[now[-1]])[None]))
-    monkeypatch.setattr(type(model.features), "forward", lambda *_: (None, torch.tensor([3 * len(said[now[-1]])])))
-    waves = lambda path: now.append(path) or np.zeros(16000, np.float32)
-    orders = [order(n, intent="orderDrink", slots=SLOTS) for n in range(4)]
-    others = [order(7, intent="orderDrink", slots=SLOTS, transcript="a small mocha"), order(8)]
-    found = likeliest_texts(model, orders + others, waves, tries=5000)
-    assert set(found) == {e.id for e in orders}
-    assert [found[e.id] for e in orders] == [said[e.audio] for e in orders]
+    monkeypatch.setattr(model, "listen", lambda *_: SimpleNamespace(ctc_log_probs=spoken(texts[now[-1]])[None]))
+    monkeypatch.setattr(type(model.features), "forward", lambda *_: (None, torch.tensor([3 * len(texts[now[-1]])])))
+
+    def waves(path: str) -> np.ndarray:
+        now.append(path)
+        return np.zeros(16000, np.float32)
+
+    requests = [request(n, intent="orderDrink", slots=SLOTS) for n in range(4)]
+    others = [request(7, intent="orderDrink", slots=SLOTS, transcript="a small mocha"), request(8)]
+    found = likeliest_texts(model, requests + others, waves, CtcUnits(), tries=5000)
+    assert set(found) == {e.id for e in requests}
+    assert [found[e.id] for e in requests] == [texts[e.audio] for e in requests]
 
 
-def test_the_same_wordings_are_found_again():
+def test_the_same_texts_are_found_again():
     torch.manual_seed(0)
     model, wave = LauraModel(PRESETS["debug"]), np.random.default_rng(0).normal(size=64000).astype(np.float32) / 10
-    orders = [order(n, intent="orderDrink", slots=SLOTS) for n in range(2)]
-    first = likeliest_texts(model, orders, lambda path: wave, tries=30)
-    assert first == likeliest_texts(model, orders, lambda path: wave, tries=30)
+    requests = [request(n, intent="orderDrink", slots=SLOTS) for n in range(2)]
+    first = likeliest_texts(model, requests, lambda path: wave, CtcUnits(), tries=30)
+    assert first == likeliest_texts(model, requests, lambda path: wave, CtcUnits(), tries=30)
     assert all("mocha" in words and "soy milk" in words for words in first.values())

@@ -11,11 +11,12 @@ from lauragpt.audio import save_audio
 from lauragpt.data.manifest import Example
 from lauragpt.evaluate import speaker
 from lauragpt.train import loop
-from lauragpt.train.config import StageConfig
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.stages.speaker import SpeakerStage
+from lauragpt.train.precision import precision
+from lauragpt.train.stages.speaker import SpeakerStage, SpeakerStageConfig
+from tests.train.conftest import no_update
 
-CONFIG = StageConfig(steps=30, batch_seconds=8, crop_seconds=0.6, lr=3e-3, warmup=3, noise=0.2)
+CONFIG = SpeakerStageConfig(steps=30, batch_seconds=8, crop_seconds=0.6, lr=3e-3, warmup=3, noise=0.2)
 
 
 def hum(pitch: float, seed: int) -> np.ndarray:
@@ -34,18 +35,19 @@ def corpus(tmp_path_factory):
             for number in range(6):
                 path = folder / f"{split}-{pitch}-{number}.wav"
                 save_audio(path, hum(pitch, pitch * 10 + number))
-                rows.append(Example(f"asr/set/{path.stem}", "asr", split, "en", "set", str(path), 1.0, targets=["a"], speaker=f"set/{pitch}"))
+                about = {"targets": ["a"], "speaker": f"set/{pitch}"}
+                rows.append(Example(f"asr/set/{path.stem}", "asr", split, "en", "set", str(path), 1.0, **about))
     rows.append(replace(rows[0], id="asr/set/once", speaker="set/once"))
     return Corpus([e for e in rows if e.split == "train"], [e for e in rows if e.split == "dev"], folder, None)
 
 
 def test_it_learns_to_tell_voices_apart_and_ships(corpus, tmp_path, monkeypatch):
     stage = SpeakerStage(torch.nn.Identity(), corpus, CONFIG)
-    assert len(stage.said) == 6
-    before = stage.step(stage.batch(0), lambda name, loss: None)["loss"]
-    assert loop.run(stage, CONFIG, tmp_path, Accelerator(mixed_precision=loop.precision(), cpu=True))
+    assert len(stage.recordings) == 6
+    before = stage.step(stage.batch(0), 0, no_update)["loss"]
+    assert loop.run(stage, tmp_path, Accelerator(mixed_precision=precision(), cpu=True))
     stage.modules.train()
-    after = stage.step(stage.batch(0), lambda name, loss: None)
+    after = stage.step(stage.batch(0), 0, no_update)
     assert after["loss"] < 0.6 * before and after["right"] > 0.5
     found = stage.validate()
     assert found["eer"] < 40 and found["same"] > found["different"]
@@ -63,5 +65,6 @@ def test_batches_depend_on_seed_step_and_rank_alone(corpus):
     def made(**more):
         return SpeakerStage(torch.nn.Identity(), corpus, CONFIG, **more).batch(3)
 
-    assert torch.equal(made()["waves"], made()["waves"]) and not torch.equal(made()["who"], made(rank=1)["who"])
-    assert made()["waves"].shape == (13, 9600) and not torch.equal(made()["waves"], made(seed=1)["waves"])
+    first = made()
+    assert first.waves.shape == (13, 9600) and torch.equal(made().waves, first.waves)
+    assert not torch.equal(first.speakers, made(rank=1).speakers) and not torch.equal(made(seed=1).waves, first.waves)

@@ -7,26 +7,19 @@ import pytest
 import torch
 
 from lauragpt.model.lauragpt import PRESETS, LauraModel
-from lauragpt.train.corpus import Corpus
-from lauragpt.train.run import read_data
 from lauragpt.train.teacher import Teacher
-
-
-@pytest.fixture(scope="module")
-def corpus(prepared):
-    return Corpus(*read_data(prepared), prepared, None)
 
 
 def test_its_frames_vary_as_a_latent_may_and_are_cut_where_they_are_asked_for(corpus):
     torch.manual_seed(0)
     teacher = Teacher(LauraModel(PRESETS["debug"]), corpus)
     spoken = [e.audio for e in corpus.train if e.task == "tts"]
-    every = torch.cat([teacher(audio, 0, len(teacher.hear(audio))) for audio in spoken])
+    every = torch.cat([teacher(audio, 0, len(teacher.frames(audio))) for audio in spoken])
     codec = PRESETS["debug"].codec
     assert every.shape[1] == codec.quantizer.guide and every.mean(0).abs().max() < 1
     assert float(every.var(0).sum()) == pytest.approx(codec.dim, rel=0.3)
     assert torch.linalg.matrix_rank(every - every.mean(0)) == codec.quantizer.guide  # no number says what another says
-    whole, frames = teacher(spoken[0], 0, 30), len(teacher.hear(spoken[0]))
+    whole, frames = teacher(spoken[0], 0, 30), len(teacher.frames(spoken[0]))
     assert torch.equal(teacher(spoken[0], 7, 12), whole[7:19])
     assert torch.equal(teacher(spoken[0], frames - 1, 3), teacher(spoken[0], frames - 1, 1).expand(3, -1))  # the last frame is repeated
     again = Teacher(LauraModel(PRESETS["debug"]).requires_grad_(False), corpus)

@@ -1,12 +1,13 @@
 """A whole recipe for real: from manifests to a folder that the engine loads."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lauragpt.audio import load_audio
 from lauragpt.checkpoint import find_checkpoint
@@ -51,12 +52,10 @@ def test_every_stage_leaves_its_checkpoint_and_the_engine_loads_the_last(trained
 
 
 def test_the_parts_come_from_the_last_stage_that_trained_them(trained):
-    from safetensors.torch import load_file
-
     recipe, overrides, out = trained
     state = {f"{part}.{k}": v for part in ("codec", "encoder", "gpt", "vocoder")
              for k, v in getattr(assemble(load_recipe(recipe, overrides)), part).state_dict().items()}  # fmt: skip
-    for stage in ("codec", "vocoder", "laura"):
+    for stage in ("codec", "vocoder", "joint"):
         saved = {k: v for k, v in load_file(out / stage / "model.safetensors").items() if k in state}
         assert saved and all(state[key].equal(value) for key, value in saved.items())
 
@@ -71,8 +70,8 @@ def test_resume_finds_what_was_done(trained, capsys):
 
 def test_a_stage_that_the_recipe_lacks(trained, tmp_path):
     (tmp_path / "one.yaml").write_text("stages: {gpt: {steps: 1}}")
-    with pytest.raises(LauraError, match="no stage 'laura'.*gpt"):
-        train(tmp_path / "one.yaml", stage="laura")
+    with pytest.raises(LauraError, match="no stage 'joint'.*gpt"):
+        train(tmp_path / "one.yaml", stage="joint")
 
 
 def test_training_starts_from_a_checkpoint(trained, tmp_path):
@@ -83,26 +82,32 @@ def test_training_starts_from_a_checkpoint(trained, tmp_path):
     (tmp_path / "other.yaml").write_text(f"preset: mini\ninit: {out / 'export'}\nstages: {{gpt: {{steps: 1}}}}")
     with pytest.raises(LauraError, match="not of the sizes of preset 'mini'"):
         assemble(load_recipe(tmp_path / "other.yaml", []))
-    mixed = assemble(replace(begun, codec_sizes={"seanet": {"filters": 3}}))
-    assert mixed.config.codec.seanet.filters == 3 and mixed.config.codec.seanet.lstm_layers == 1  # of other sizes: the codec starts anew
-    assert all(start[key].equal(value) for key, value in mixed.state_dict().items() if not key.startswith("codec."))
-    for wrong, words in (
-        ({"seanet": {"filtres": 3}}, "codec configuration.*filtres"), ({"seanet": 3}, "seanet must be a mapping"), ({"head": {}}, "head must be one value"),
-        ({"quantizer": {"dim": 64}}, "are the preset's"), ({"quantizer": {"codebook_size": 2048}}, "are the preset's"),
-    ):  # fmt: skip
-        with pytest.raises(LauraError, match=words):
-            assemble(replace(begun, codec_sizes=wrong))
-    with pytest.raises(LauraError, match="codec of other sizes"):  # the stage before had another
-        assemble(replace(begun, init="", out=str(out), codec_sizes={"seanet": {"filters": 3}}))
+    other = load_recipe(recipe, [*overrides, f"out={out}"])
+    with pytest.raises(LauraError, match="holds a .* of other sizes"):  # the stages before had another preset
+        assemble(replace(other, preset="mini"))
+
+
+def test_with_init_the_preset_gives_way_where_nothing_trains_the_part(trained, tmp_path, monkeypatch):
+    """A codec of other sizes is trained anew; where no stage trains one, the codec of `init` stays."""
+    recipe, overrides, out = trained
+    start = load_checkpoint(out / "export")
+    codec = replace(PRESETS["debug"].codec, seanet=replace(PRESETS["debug"].codec.seanet, filters=3))
+    monkeypatch.setitem(PRESETS, "debug", replace(PRESETS["debug"], codec=codec))
+    begun = load_recipe(recipe, [*overrides, f"out={tmp_path}", f"init={out / 'export'}"])
+    mixed = assemble(begun)
+    assert mixed.config.codec == codec
+    assert all(value.equal(mixed.state_dict()[key]) for key, value in start.state_dict().items() if not key.startswith("codec."))
+    kept = assemble(replace(begun, stages={"joint": begun.stages["joint"]}))
+    assert kept.codec.hash == start.codec.hash
 
 
 def test_what_ships_keeps_its_codec_where_none_is_trained():
     recipe = load_recipe(DEBUG.parent / "mini.yaml", ["init=mini", "out=none"])
     shipped = load_checkpoint(find_checkpoint("mini"))
-    kept = assemble(replace(recipe, stages={"laura": recipe.stages["laura"]}))
+    kept = assemble(replace(recipe, stages={"joint": recipe.stages["joint"]}))
     assert kept.codec.hash == shipped.codec.hash
     assert kept.config == shipped.config
-    assert assemble(recipe).config.posterior_temperature == PRESETS["mini"].posterior_temperature, "what learns to read anew reads as its preset does"
+    assert assemble(recipe).config.posterior_temperature == PRESETS["mini"].posterior_temperature, "a GPT that learns reads as its preset"
 
 
 def test_a_stage_does_not_learn_from_what_nobody_trained(prepared, tmp_path):
@@ -113,26 +118,41 @@ def test_a_stage_does_not_learn_from_what_nobody_trained(prepared, tmp_path):
         train(DEBUG, stage="gpt", overrides=given)
 
 
-def test_the_finished_parts_may_keep_a_share_of_what_they_started_from(trained, tmp_path):
+def test_the_finished_parts_are_averaged_with_what_they_started_from(trained, tmp_path):
     recipe, overrides, out = trained
     (tmp_path / "more").mkdir()
-    begun = load_recipe(recipe, [*overrides, f"out={tmp_path / 'more'}", f"init={out / 'export'}", "keep={gpt: 0.75, encoder: 1}"])
+    begun = load_recipe(recipe, [*overrides, f"out={tmp_path / 'more'}", f"init={out / 'export'}", "interpolate={gpt: 0.75, encoder: 1}"])
     made = load_checkpoint(out / "export")
     with torch.no_grad():
         for parameter in made.parameters():
             parameter += 0.5
     for name in ("encoder", "gpt", "vocoder"):
         (tmp_path / "more" / name).mkdir()
-        save_file({f"{name}.{key}": value for key, value in getattr(made, name).state_dict().items()}, tmp_path / "more" / name / "model.safetensors")
+        tensors = {f"{name}.{key}": value for key, value in getattr(made, name).state_dict().items()}
+        save_file(tensors, tmp_path / "more" / name / "model.safetensors")
     start, mean = load_checkpoint(out / "export"), finished(begun)
     for name, share in (("encoder", 1.0), ("gpt", 0.75), ("vocoder", 0.0)):
         for before, after in zip(getattr(start, name).parameters(), getattr(mean, name).parameters(), strict=True):
             torch.testing.assert_close(after, before + 0.5 * (1 - share))
 
 
-@pytest.mark.parametrize(("given", "wrong"), [({"keep": {"gpt": 0.5}}, "without init"), ({"keep": {"gpt": 2}, "init": "mini"}, "gpt: 2.*0 to 1"),
-                                              ({"keep": {"codec": 0.5}, "init": "mini"}, "codec.*encoder, spelling, gpt, vocoder")])  # fmt: skip
-def test_what_cannot_be_kept_is_told_before_training(trained, given, wrong):
+@pytest.mark.parametrize("given, wrong", [
+    ("interpolate={gpt: 0.5}", "without init"), ("interpolate={gpt: 2} init=mini", "gpt: 2.*0 to 1"),
+    ("interpolate={codec: 0.5} init=mini", "codec.*encoder, posterior_embedding, gpt, vocoder"),
+])  # fmt: skip
+def test_what_cannot_be_averaged_is_told_before_training(trained, given, wrong):
     recipe, overrides, _ = trained
     with pytest.raises(LauraError, match=wrong):
-        train(recipe, overrides=[*overrides, *(f"{key}={json.dumps(value)}" for key, value in given.items())])
+        train(recipe, overrides=[*overrides, *given.replace(" init", "\ninit").split("\n")])
+
+
+def test_a_stage_goes_on_from_the_best_of_the_one_before_when_asked(trained, tmp_path):
+    recipe, overrides, out = trained
+    shutil.copytree(out / "gpt", tmp_path / "gpt")
+    best = load_file(out / "gpt" / "best" / "model.safetensors")
+    save_file({key: value + 1 for key, value in best.items()}, tmp_path / "gpt" / "best" / "model.safetensors")
+    for keep_best, shift in ((True, 1.0), (False, 0.0)):
+        begun = load_recipe(recipe, [*overrides, f"out={tmp_path}", f"gpt.keep_best={keep_best}"])
+        weight = assemble(begun, up_to="vocoder").gpt.norm.weight
+        expected = (best if keep_best else load_file(out / "gpt" / "model.safetensors"))["gpt.norm.weight"] + shift
+        torch.testing.assert_close(weight, expected)

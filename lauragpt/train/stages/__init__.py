@@ -1,10 +1,10 @@
-"""The stages of a recipe by name, a file each."""
+"""The stages of a recipe by name, in the order in which they run, a file each."""
 
-from lauragpt.train.stages.codec import CodecTraining
+from lauragpt.train.stages.codec import CodecStage
 from lauragpt.train.stages.encoder import EncoderStage
 from lauragpt.train.stages.gpt import GPTStage
 from lauragpt.train.stages.joint import JointStage
 from lauragpt.train.stages.speaker import SpeakerStage
 from lauragpt.train.stages.vocoder import VocoderStage
 
-STAGE_CLASSES = {"codec": CodecTraining, "encoder": EncoderStage, "gpt": GPTStage, "vocoder": VocoderStage, "joint": JointStage, "speaker": SpeakerStage}
+STAGES = {stage.name: stage for stage in (EncoderStage, CodecStage, GPTStage, VocoderStage, JointStage, SpeakerStage)}

@@ -1,25 +1,36 @@
-"""The encoder's stage: CTC pre-training. In: recordings and their texts. Out: an encoder that spells what it hears."""
+"""The encoder's stage: CTC pre-training (the paper starts from a trained recogniser). In: recordings and transcripts."""
+
+from dataclasses import dataclass, field
 
 from lauragpt.model.lauragpt import LauraModel
-from lauragpt.train.model_stage import ModelStage, Update, pad
+from lauragpt.train.batches import EncoderBatch, EncoderBatches, train_and_dev
+from lauragpt.train.corpus import Corpus
+from lauragpt.train.encoding import encode_recordings
+from lauragpt.train.losses import ctc_loss
+from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
+
+
+@dataclass(frozen=True)
+class EncoderStageConfig(ModelStageConfig):
+    weights: dict[str, float] = field(default_factory=lambda: {"asr": 1.0})
+    noise: float = 0.3  # chance that a recording is made noisy
+    spec_augment: bool = True
+    middle_ctc_weight: float = 0.3  # of CTC on the middle layer
+    best_by: str = "ctc"
 
 
 class EncoderStage(ModelStage):
-    """CTC pre-training of the encoder (the paper starts from a trained recogniser)."""
-
     name, trained = "encoder", ("encoder",)
+    Config = EncoderStageConfig
 
-    def __init__(self, model: LauraModel, *rest, **more):
-        super().__init__(model, *rest, **more)
+    def __init__(self, model: LauraModel, corpus: Corpus, config: EncoderStageConfig, seed: int = 0, rank: int = 0):
+        super().__init__(model, config)
         if model.encoder.intermediate is not None:
             model.encoder.intermediate.deviation.zero_()  # the layer changes: joint training measures it when it begins
+        self.batch, self.dev_batch = train_and_dev(EncoderBatches, corpus, config, seed, rank)
 
-    def batch(self, step: int) -> dict:
-        rng = self.rng(step)
-        examples = [self.corpus.train[i] for i in self.plan[step]]
-        return {"waves": pad([self.corpus.heard(e, rng, self.config.noise) for e in examples]), "texts": [e.targets[0] for e in examples]}
-
-    def step(self, batch: dict, update: Update) -> dict[str, float]:
-        loss = self.ctc(self.hear(*batch["waves"]), batch["texts"], range(len(batch["texts"])))
+    def step(self, batch: EncoderBatch, step: int, update: Update) -> dict[str, float]:
+        output = encode_recordings(self.model, batch.recordings, self.config.spec_augment)
+        loss = ctc_loss(output, range(len(batch.units)), batch.units, self.config.middle_ctc_weight)
         update("model", loss)
         return {"ctc": loss.item()}

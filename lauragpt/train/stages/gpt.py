@@ -1,55 +1,72 @@
-"""The GPT's stage: all tasks that need no sound. In: sentences, pairs of sentences, CTC posteriors made from text. Out: a GPT that reads them."""
+"""The GPT's stage: all tasks that need no recording. In: sentences, pairs of sentences, speech as tokens, posteriors made from text."""
 
-import numpy as np
+from dataclasses import dataclass, field
+
 import torch
 
-from lauragpt.data.loader import Plan
-from lauragpt.data.manifest import Example
-from lauragpt.sequence import Layout, layout, text_layout
-from lauragpt.spoken import normalize
-from lauragpt.train.model_stage import ModelStage, Update, shares_of
+from lauragpt.model.lauragpt import LauraModel
+from lauragpt.train.batches import train_and_dev
+from lauragpt.train.corpus import Corpus
+from lauragpt.train.encoding import CodecTokens
+from lauragpt.train.losses import token_weights
+from lauragpt.train.posterior_banks import PosteriorSampler, collect_banks
+from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
+from lauragpt.train.text_batches import GPTBatches, ReadBatch
+
+
+@dataclass(frozen=True)
+class ReadingConfig(ModelStageConfig):
+    """What the GPT's stage and joint training share: text as the CTC head might say it (posterior_banks.py)."""
+
+    weights: dict[str, float] = field(default_factory=lambda: {"mt": 1.0})
+    phrases: float = 1.0  # phrases of the texts beside each example, to be transcribed
+    phrase_words: int = 16  # of a phrase at most
+    posterior_bank: dict[str, float] = field(default_factory=dict)  # corpus -> most hours of its recordings whose posteriors are
+    # collected; a language without any gets errors by chance
+    noise: float = 0.3  # chance that a recording is made noisy
+    spec_augment: bool = True  # on recordings
+    text_injection: float = 0.0  # chance that a pair to be translated is read from the posteriors of its source, as if it were spoken
+    voice_prompt: float = 0.3  # chance that a text is spoken after another utterance of its speaker
+    compile: bool = False  # torch.compile of the GPT's layers: half as fast again, takes a minute to start, needs a C++ compiler
+
+
+@dataclass(frozen=True)
+class GPTStageConfig(ReadingConfig):
+    plain_sentences: float = 0.05  # share of the phrases that are sentences to be continued instead
 
 
 class GPTStage(ModelStage):
-    """All that needs no ear: plain sentences, translation, speaking, and reading what the CTC head might spell (data/posteriors.py)."""
-
     name, trained = "gpt", ("gpt", "posterior_embedding")
-    read = 0.95  # the share of the phrases that is read from its spelling; the others are sentences to go on with
+    Config = GPTStageConfig
 
-    def make_plan(self, weights: dict[str, float]) -> Plan:
-        return super().make_plan({"mt": 1.0} | weights)
+    def __init__(self, model: LauraModel, corpus: Corpus, config: GPTStageConfig, seed: int = 0, rank: int = 0):
+        super().__init__(model, config)
+        parts = reading_parts(model, corpus, config, seed, rank)
+        self.batch, self.dev_batch = train_and_dev(GPTBatches, corpus, config, seed, rank, *parts)
 
-    def batch(self, step: int) -> dict:
-        rng, encode, vocabulary = self.rng(step), self.corpus.tokenizer.encode, self.model.vocabulary
-        rows = [self.row(self.corpus.train[i], rng) for i in self.plan[step]]
-        for _ in range(round(self.config.phrases * len(rows))):
-            if rng.random() < self.read:
-                rows.append(self.phrase(rng))
-            else:
-                lang, line = self.corpus.sentence(rng)
-                rows.append((text_layout(vocabulary, lang, encode(line)[:64]), None))
-        rows.sort(key=lambda row: row[1] is None)
-        return {"layouts": [row[0] for row in rows], "posteriors": [torch.from_numpy(row[1]) for row in rows if row[1] is not None]}
-
-    def row(self, example: Example, rng: np.random.Generator) -> tuple[Layout, np.ndarray | None]:
-        if example.task == "tts":
-            return self.speech(example, rng), None
-        target = example.targets[int(rng.integers(len(example.targets)))]
-        if spoken := self.inject_text(example, target, rng):
-            return spoken
-        if example.task != "mt":
-            said = normalize(example.extra["transcript"], example.source_lang or example.lang) if "transcript" in example.extra else target
-            return self.reading(example.task, example.lang, said, target, rng, example.source_lang)
-        encode = self.corpus.tokenizer.encode
-        return layout(self.model.vocabulary, "mt", example.lang, encode(target), source=encode(example.source)), None
-
-    def step(self, batch: dict, update: Update) -> dict[str, float]:
-        layouts, rows = batch["layouts"], batch["posteriors"]
-        losses = self.model.loss(layouts, self.embed_posteriors(rows) if rows else None)
-        loss = (losses * torch.tensor(shares_of(layouts), device=self.device)).sum()
+    def step(self, batch: ReadBatch, step: int, update: Update) -> dict[str, float]:
+        layouts, reading = batch.layouts, len(batch.posteriors)
+        losses = self.model.loss(layouts, embed_posteriors(self.model, batch) if reading else None)
+        loss = (losses * torch.tensor(token_weights(layouts), device=self.device)).sum()
         update("model", loss)
-        names, spoken, report = ["text"] * len(layouts), self.model.vocabulary.task("tts"), {}
-        names[: len(rows)] = ["read"] * len(rows)
-        for name, row, part in zip(names, layouts, losses.detach().split([sum(row.targets) for row in layouts]), strict=True):
-            report.setdefault("tts" if spoken in row.ids else name, []).append(part.mean())
+        tts, report = self.model.vocabulary.task("tts"), {}
+        for index, (layout, part) in enumerate(zip(layouts, losses.detach().split([sum(row.targets) for row in layouts]), strict=True)):
+            name = "tts" if tts in layout.ids else "read" if index < reading else "text"
+            report.setdefault(name, []).append(part.mean())
         return {"loss": loss.item()} | {name: float(torch.stack(parts).mean()) for name, parts in report.items()}
+
+
+def reading_parts(
+    model: LauraModel, corpus: Corpus, config: ReadingConfig, seed: int, rank: int
+) -> tuple[LauraModel, PosteriorSampler, CodecTokens]:
+    """What the batches of sequences are made with. The GPT's layers are compiled here when asked."""
+    banks = collect_banks(model, corpus, config.posterior_bank, config.noise, config.spec_augment, seed, rank)
+    for layer in model.gpt.layers if config.compile else ():
+        layer.compile(dynamic=True)
+    return model, PosteriorSampler(corpus, banks), CodecTokens(model, corpus.waves)
+
+
+def embed_posteriors(model: LauraModel, batch: ReadBatch) -> torch.Tensor:
+    """(B, T, D) of the sequences that read posteriors."""
+    padded = torch.nn.utils.rnn.pad_sequence(batch.posteriors, batch_first=True)
+    return model.embed_posteriors(padded.to(model.posterior_embedding.weight.device))

@@ -1,8 +1,12 @@
-"""The stage of the evaluation's speaker encoder: crops of speech -> whose they are, with an additive angular margin (arXiv 1801.07698).
+"""The stage of the evaluation's speaker encoder: crops of speech -> their speaker, with an additive angular margin (arXiv 1801.07698).
 
-As many crops of each speaker as of any other, whatever they recorded. Only the encoder ships; the matrix of speakers stays behind.
+Every speaker is drawn as often as any other. Only the encoder ships, without the matrix of training speakers.
+
+B batch.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,82 +15,84 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lauragpt.audio import SAMPLE_RATE
-from lauragpt.data.augment import gain
+from lauragpt.data.manifest import Example
 from lauragpt.evaluate.speaker import SpeakerEncoder, embed, equal_error_rate, pair_scores
-from lauragpt.train.config import StageConfig
+from lauragpt.train.batches import SpeakerBatch, SpeakerBatches
 from lauragpt.train.corpus import Corpus
+from lauragpt.train.stage import StageConfig, Update, adamw
 
-MARGIN, SCALE = 0.2, 30.0
+DEV_RECORDINGS = 60  # of a speaker at most
+
+
+@dataclass(frozen=True)
+class SpeakerStageConfig(StageConfig):
+    betas: tuple[float, float] = (0.9, 0.999)
+    crop_seconds: float = 2.0
+    noise: float = 0.3  # chance that a crop is made noisy
+    margin: float = 0.2  # radians
+    scale: float = 30.0  # of the cosines
+    best_by: str = "eer"
 
 
 class SpeakerStage:
     name = "speaker"
+    Config = SpeakerStageConfig
 
-    def __init__(self, model: nn.Module, corpus: Corpus, config: StageConfig, seed: int = 0, rank: int = 0):
-        """`model` is not used: the evaluation's encoder is no part of it."""
-        self.corpus, self.config, self.seed, self.rank = corpus, config, seed, rank
+    def __init__(self, model: nn.Module, corpus: Corpus, config: SpeakerStageConfig, seed: int = 0, rank: int = 0):
+        """`model` is not used: the speaker encoder is no part of it."""
+        self.corpus, self.config = corpus, config
         torch.manual_seed(seed)  # the same first weights in every process
-        said: dict[str, list] = {}
-        for example in corpus.train:
-            if example.task == "asr" and example.speaker and example.duration >= config.crop_seconds / 2:
-                said.setdefault(example.speaker, []).append(example)
-        self.said = [said[name] for name in sorted(said) if len(said[name]) > 1]
+        long_enough = [e for e in corpus.train if e.duration >= config.crop_seconds / 2]
+        self.recordings = {name: several for name, several in sorted(by_speaker(long_enough).items()) if len(several) > 1}
         self.encoder = SpeakerEncoder()
-        self.speakers = nn.Linear(self.encoder.output.out_features, len(self.said), bias=False)
-        self.modules = nn.ModuleDict({"speaker": self.encoder, "classes": self.speakers})
-        self.optimizers = {"model": torch.optim.AdamW(self.modules.parameters(), lr=config.lr, weight_decay=0.02, fused=True)}
+        self.classes = nn.Linear(self.encoder.output.out_features, len(self.recordings), bias=False)
+        self.modules = nn.ModuleDict({"speaker": self.encoder, "classes": self.classes})
+        self.optimizers = {"model": adamw(self.modules.parameters(), config)}
+        self.batch = SpeakerBatches(corpus, list(self.recordings.values()), config, seed, rank)
 
-    def batch(self, step: int) -> dict:
-        rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)
-        crops, who = [], rng.integers(len(self.said), size=max(2, int(self.config.batch_seconds / self.config.crop_seconds)))
-        for speaker in who:
-            several = self.said[speaker]
-            wave = self.corpus.waves(several[int(rng.integers(len(several)))].audio)
-            wave = np.tile(wave, -(-size // len(wave)))  # a short word is said again
-            start = int(rng.integers(len(wave) - size + 1))
-            crop = gain(wave[start : start + size], rng.uniform(-9, 6)).clip(-1, 1)
-            crops.append(self.corpus.noisy(crop, rng) if rng.random() < self.config.noise else crop)
-        return {"waves": torch.from_numpy(np.stack(crops).astype(np.float32)), "who": torch.from_numpy(who)}
-
-    def step(self, batch: dict, update) -> dict[str, float]:
-        device = self.speakers.weight.device
-        waves, who = batch["waves"].to(device), batch["who"].to(device)
+    def step(self, batch: SpeakerBatch, step: int, update: Update) -> dict[str, float]:
+        device = self.classes.weight.device
+        waves, speakers = batch.waves.to(device), batch.speakers.to(device)
         samples = torch.full((len(waves),), waves.shape[1], device=device)
-        cosines = F.linear(self.encoder(waves, samples), F.normalize(self.speakers.weight)).float()
-        loss = F.cross_entropy(SCALE * with_margin(cosines, who), who)
+        cosines = F.linear(self.encoder(waves, samples), F.normalize(self.classes.weight)).float()
+        loss = F.cross_entropy(self.config.scale * with_margin(cosines, speakers, self.config.margin), speakers)
         update("model", loss)
-        return {"loss": loss.item(), "right": float((cosines.argmax(-1) == who).float().mean())}
+        return {"loss": loss.item(), "right": float((cosines.argmax(-1) == speakers).float().mean())}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The equal error rate in per cent over all pairs of the dev speakers, whom training has not heard, at most 60 recordings each."""
-        said: dict[str, list] = {}
-        known = {example.speaker for several in self.said for example in several}
-        for example in self.corpus.dev:
-            if example.task == "asr" and example.speaker and example.speaker not in known and len(said.setdefault(example.speaker, [])) < 60:
-                said[example.speaker].append(example)
+        """The equal error rate in per cent over all pairs of recordings of the dev speakers, none of whom is in training."""
+        unseen = {name: several[:DEV_RECORDINGS] for name, several in by_speaker(self.corpus.dev).items() if name not in self.recordings}
         self.encoder.eval()
-        found = [(speaker, embed(self.corpus.waves(e.audio), self.encoder)) for speaker, several in said.items() for e in several]
-        rows = [(speaker, row) for speaker, row in found if row is not None]
-        if not rows:
+        found = [(speaker, embed(self.corpus.waves(e.audio), self.encoder)) for speaker, several in unseen.items() for e in several]
+        embeddings = [(speaker, embedding) for speaker, embedding in found if embedding is not None]
+        if not embeddings:
             return {}
-        same, different = pair_scores(np.stack([row for _, row in rows]), [speaker for speaker, _ in rows])
+        same, different = pair_scores(np.stack([embedding for _, embedding in embeddings]), [speaker for speaker, _ in embeddings])
         return {"eer": equal_error_rate(same, different), "same": float(same.mean()), "different": float(different.mean())}
 
     def export(self, path: Path) -> Path:
-        """Writes the encoder alone, fp16, with what it reaches on dev in the file's metadata (`evaluate.speaker.figures`)."""
-        found = {name: f"{value:.3f}" for name, value in self.validate().items()}
+        """Writes the encoder alone, fp16, with its figures on dev in the file's metadata (`evaluate.speaker.figures`)."""
+        figures = {name: f"{value:.3f}" for name, value in self.validate().items()}
         state = {name: t.half() if t.is_floating_point() else t for name, t in self.encoder.state_dict().items()}
         aside = path.with_suffix(".part")
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.cpu().contiguous() for name, t in state.items()}, aside, metadata=found)
+        save_file({name: t.cpu().contiguous() for name, t in state.items()}, aside, metadata=figures)
         aside.chmod(0o644)
         return aside.replace(path)
 
 
-def with_margin(cosines: Tensor, who: Tensor) -> Tensor:
-    """cos(angle + MARGIN) for each row's own class, (B, classes)."""
+def by_speaker(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """The recordings for recognition whose speaker is known."""
+    recordings: dict[str, list[Example]] = {}
+    for example in examples:
+        if example.task == "asr" and example.speaker:
+            recordings.setdefault(example.speaker, []).append(example)
+    return recordings
+
+
+def with_margin(cosines: Tensor, speakers: Tensor, margin: float) -> Tensor:
+    """(B, classes), with cos(angle + margin) for each row's own speaker (B,)."""
     angle = cosines.clamp(-1 + 1e-6, 1 - 1e-6).acos()
-    own = F.one_hot(who, cosines.shape[1]).bool()
-    return torch.where(own, (angle + MARGIN).cos(), cosines)
+    own = F.one_hot(speakers, cosines.shape[1]).bool()
+    return torch.where(own, (angle + margin).cos(), cosines)

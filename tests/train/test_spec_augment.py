@@ -1,18 +1,14 @@
-"""What training does to what is heard: SpecAugment hides some of it, and mouths are longer or shorter than they were."""
+"""Features as training alters them: SpecAugment hides some, and vocal tracts are longer or shorter than they were."""
 
 import numpy as np
 import pytest
 import torch
 
 from lauragpt.features import FeatureConfig, mel, mel_edges
-from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.model.log_mel import Features
-from lauragpt.train import model_stage
-from lauragpt.train.config import StageConfig
-from lauragpt.train.corpus import Corpus
-from lauragpt.train.model_stage import mask_features, pad, warp_features
-from lauragpt.train.run import read_data
-from lauragpt.train.stages import EncoderStage
+from lauragpt.train import encoding
+from lauragpt.train.encoding import encode_recordings, pad
+from lauragpt.train.spec_augment import mask_features, warp_features
 
 
 def test_long_recordings_are_masked_as_often_as_short_ones():
@@ -40,7 +36,7 @@ def test_the_seed_masks_the_same_again():
 
 
 @pytest.mark.parametrize("hertz", [400, 1500, 4000, 7000])
-def test_a_tone_moves_by_as_much_as_mouths_differ(hertz):
+def test_a_tone_moves_by_as_much_as_vocal_tracts_differ(hertz):
     """Of each row by its own factor, up to a tenth below the bend, less above it; the frames of a row alike."""
     features, rows = Features(FeatureConfig()), 200
     tone = torch.sin(2 * torch.pi * hertz * torch.arange(8000) / 16000).expand(rows, -1)
@@ -53,17 +49,27 @@ def test_a_tone_moves_by_as_much_as_mouths_differ(hertz):
     assert lowest - 1.5 < found.min() and found.max() < highest + 1.5
     if hertz < 4800 * 0.9:
         assert found.min() < lowest + 1.5 and found.max() > highest - 1.5
-    assert torch.allclose(warp_features(given, 80, most=0.0), given, atol=1e-5)
+    assert torch.allclose(warp_features(given, 80, largest=0.0), given, atol=1e-5)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_what_is_heard_is_masked_in_training_alone(training, prepared, monkeypatch):
-    train, dev = read_data(prepared)
-    model, masked = LauraModel(PRESETS["debug"]), []
-    stage = EncoderStage(model, Corpus(train, dev, prepared, None), StageConfig(batch_seconds=4, mask=True, weights={"asr": 1}))
-    monkeypatch.setattr(model_stage, "mask_features", lambda features, bins: masked.append(len(features)) or features)
-    monkeypatch.setattr(model_stage, "warp_features", lambda features, bins: masked.append(len(features)) or features)
-    model.eval()  # as whoever has used it before has left it; the loop trains the stage's modules
+@pytest.mark.parametrize("training, augment, rows", [(True, True, 2), (False, True, 0), (True, False, 0)])
+def test_recordings_are_altered_in_training_alone(training, augment, rows, make_stage, monkeypatch):
+    stage, altered = make_stage("encoder", spec_augment=augment), []
+    monkeypatch.setattr(encoding, "augment_features", lambda features, bins: altered.append(len(features)) or features)
+    stage.model.eval()  # as whoever has used it before has left it; the loop trains the stage's modules
     stage.modules.train(training)
-    stage.hear(*pad([np.zeros(8000, dtype=np.float32)] * 2))
-    assert sum(masked) == (4 if training else 0)
+    encode_recordings(stage.model, pad([np.zeros(8000, dtype=np.float32)] * 2), stage.config.spec_augment)
+    assert sum(altered) == rows
+
+
+@torch.no_grad()
+def test_recordings_of_any_length_are_encoded_in_groups_as_together(make_stage):
+    model, rng = make_stage("encoder").model.eval(), np.random.default_rng(0)
+    recordings = pad([0.1 * rng.normal(size=n).astype(np.float32) for n in (90_000, 4_000, 30_000, 5_000, 88_000, 700)])
+    output, together = encode_recordings(model, recordings, augment=False), model.encode(*recordings)
+    assert torch.equal(output.lengths, together.lengths) and output.middle_log_probs is None
+    for row, count in enumerate(output.lengths.tolist()):
+        for name in ("embeddings", "ctc_log_probs"):
+            torch.testing.assert_close(getattr(output, name)[row, :count], getattr(together, name)[row, :count], atol=1e-5, rtol=1e-4)
+    model.train()
+    assert encode_recordings(model, recordings, augment=False).middle_log_probs.shape == output.ctc_log_probs.shape

@@ -1,0 +1,209 @@
+"""Batches of recordings: step -> batch, for every stage whose GPT takes no part (text_batches.py makes the others).
+
+What is drawn depends on (seed, rank, step) alone, so that training resumes at the exact next batch.
+
+B batch, N samples, T codec frames, L letters of a text, G width of the codec's guide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.data.augment import gain
+from lauragpt.data.loader import Plan, seconds_of, weight_of
+from lauragpt.data.manifest import Example
+from lauragpt.errors import LauraError
+from lauragpt.model.lauragpt import LauraModel, alike
+from lauragpt.spoken import normalize
+from lauragpt.train.corpus import GAIN_DB, Corpus
+from lauragpt.train.encoding import PaddedWaves, pad
+from lauragpt.train.teacher import Teacher
+
+if TYPE_CHECKING:
+    from lauragpt.train.stages.codec import CodecStageConfig
+    from lauragpt.train.stages.encoder import EncoderStageConfig
+    from lauragpt.train.stages.speaker import SpeakerStageConfig
+    from lauragpt.train.stages.vocoder import VocoderStageConfig
+
+B = TypeVar("B", bound="PlannedBatches")
+DEV_SEED = 99  # the same dev batches whatever the recipe's seed
+
+
+@dataclass(frozen=True)
+class EncoderBatch:
+    recordings: PaddedWaves
+    units: list[list[int]]  # of each recording's transcript, for CTC
+
+
+@dataclass(frozen=True)
+class CodecBatch:
+    waves: Tensor  # (B, N)
+    guide: Tensor | None = None  # (B, T, G): what the first codes are to tell (teacher.py)
+
+
+class VocoderText(NamedTuple):
+    ids: Tensor  # (B, L)
+    lengths: Tensor  # (B,)
+    paces: Tensor  # (B,): codec frames a letter
+
+
+@dataclass(frozen=True)
+class VocoderGroup:
+    """Recordings of like length, with their condition: `noisy`, or `text` and `prompt`."""
+
+    clean: PaddedWaves
+    seed: int  # of the wrong tokens
+    noisy: PaddedWaves | None = None
+    text: VocoderText | None = None
+    prompt: PaddedWaves | None = None  # of the same speaker; a recording of no samples where there is no other
+
+
+@dataclass(frozen=True)
+class VocoderBatch:
+    task: str  # "se" or "tts"
+    groups: list[VocoderGroup]
+
+
+@dataclass(frozen=True)
+class SpeakerBatch:
+    waves: Tensor  # (B, N)
+    speakers: Tensor  # (B,): index of each recording's speaker
+
+
+class PlannedBatches:
+    """Examples drawn by plans (data/loader.py), in the mixture of the phase that a step is in."""
+
+    def __init__(self, corpus: Corpus, examples: Sequence[Example], config, seed: int, rank: int):
+        self.corpus, self.examples, self.config, self.seed, self.rank = corpus, examples, config, seed, rank
+        self.plans = [self.make_plans(phase.weights) for phase in config.schedule]
+
+    def make_plans(self, weights: dict[str, float]) -> list[Plan]:
+        """The plans whose examples together make a batch."""
+        return [self.make_plan(weights, self.config.batch_seconds)]
+
+    def make_plan(self, weights: dict[str, float], batch_seconds: float) -> Plan:
+        return Plan(self.examples, weights, batch_seconds, self.seed, self.rank, self.seconds)
+
+    def seconds(self, example: Example) -> float:
+        """What an example costs of a batch."""
+        return seconds_of(example)
+
+    def rng(self, step: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.rank, step, 1))
+
+    def draw(self, step: int) -> list[Example]:
+        phase, _ = self.config.phase_at(step)
+        return [self.examples[i] for plan in self.plans[phase] for i in plan[step]]
+
+
+def train_and_dev(kind: type[B], corpus: Corpus, config, seed: int, rank: int, *parts) -> tuple[B, B | None]:
+    """Batches of training and of dev; None where dev has no example of the stage's weights, LauraError where it is to be measured."""
+    train = kind(corpus, corpus.train, config, seed, rank, *parts)
+    if any(weight_of(example, config.weights) for example in corpus.dev):
+        return train, kind(corpus, corpus.dev, config.for_dev(), DEV_SEED, 0, *parts)
+    if config.evaluate_every:
+        raise LauraError(f"evaluate_every: dev has no example of {', '.join(config.weights)}: prepare some, or set it to 0")
+    return train, None
+
+
+class EncoderBatches(PlannedBatches):
+    config: "EncoderStageConfig"
+
+    def __call__(self, step: int) -> EncoderBatch:
+        rng, examples = self.rng(step), self.draw(step)
+        waves = [self.corpus.augmented(example, rng, self.config.noise) for example in examples]
+        return EncoderBatch(pad(waves), [self.corpus.units.encode(example.targets[0]) for example in examples])
+
+
+class CodecBatches:
+    """Crops of clean speech and, where the codec has a guide, what a teacher tells of them."""
+
+    def __init__(self, corpus: Corpus, config: "CodecStageConfig", seed: int, rank: int, model: LauraModel):
+        self.corpus, self.config, self.seed, self.rank, self.hop = corpus, config, seed, rank, model.config.codec.hop
+        self.speech = [e for e in corpus.train if e.task == "tts" and e.duration >= config.crop_seconds]
+        if not self.speech:
+            raise LauraError(f"codec: no recording of tts has {config.crop_seconds:g} s: prepare such data, or lower crop_seconds")
+        self.teacher = Teacher(model, corpus, seed) if model.config.codec.quantizer.guide else None
+
+    def __call__(self, step: int) -> CodecBatch:
+        rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)
+        crops, guide = [], []
+        for _ in range(max(1, int(self.config.batch_seconds / self.config.crop_seconds))):
+            audio = self.speech[int(rng.integers(len(self.speech)))].audio
+            wave = self.corpus.waves(audio)
+            start = int(rng.integers(max(1, len(wave) - size + 1)))
+            if self.teacher is not None:
+                start = start // self.hop * self.hop  # where one of the codec's frames begins as well
+                guide.append(self.teacher(audio, start // self.hop, -(-size // self.hop)))
+            crops.append(np.pad(wave[start : start + size], (0, max(0, size - len(wave)))))
+        return CodecBatch(torch.from_numpy(np.stack(crops)), torch.stack(guide) if guide else None)
+
+
+class VocoderBatches(PlannedBatches):
+    """Recordings of one task a batch, tts or se, with their conditions."""
+
+    config: "VocoderStageConfig"
+
+    def __init__(self, corpus: Corpus, examples: Sequence[Example], config: "VocoderStageConfig", seed: int, rank: int, hop: int):
+        """`hop`: samples a codec frame."""
+        super().__init__(corpus, examples, config, seed, rank)
+        self.hop = hop
+        se = sum(weight for key, weight in config.weights.items() if key.partition("/")[0] == "se")
+        self.enhancement = se / sum(config.weights.values())
+
+    def __call__(self, step: int) -> VocoderBatch:
+        rng, drawn = self.rng(step), self.draw(step)
+        task = "se" if rng.random() < self.enhancement else "tts"
+        if not any(example.task == task for example in drawn):
+            task = drawn[0].task
+        examples = [example for example in drawn if example.task == task]
+        clean = [self.corpus.waves(example.audio) for example in examples]
+        noisy = [self.corpus.noisy(wave, rng) for wave in clean] if task == "se" else []
+        if rng.random() < self.config.condition_mismatch:
+            noisy = noisy[-1:] + noisy[:-1]
+        groups = alike([len(wave) // self.hop for wave in clean])
+
+        def of(group: list[int], every: list) -> list:
+            return [every[i] for i in group] if every else []
+
+        return VocoderBatch(task, [self._group(of(group, examples), of(group, clean), of(group, noisy), rng) for group in groups])
+
+    def _group(self, examples: list[Example], clean: list, noisy: list, rng: np.random.Generator) -> VocoderGroup:
+        padded, seed = pad(clean), int(rng.integers(1 << 31))
+        if noisy:
+            return VocoderGroup(padded, seed, noisy=pad(noisy))
+        texts = [torch.tensor(self.corpus.tokens("tts", normalize(example.source, example.lang))) for example in examples]
+        frames_a_letter = [len(wave) / self.hop / max(1, len(text)) for wave, text in zip(clean, texts, strict=True)]
+        jitter = 1 + self.config.pace_jitter * torch.from_numpy(rng.uniform(-1, 1, len(texts))).float()
+        lengths, paces = torch.tensor([len(text) for text in texts]), torch.tensor(frames_a_letter) * jitter
+        prompts, most = [self.corpus.voice_prompt(example, rng) for example in examples], int(self.config.prompt_seconds * SAMPLE_RATE)
+        prompt = pad([self.corpus.waves(other.audio)[:most] if other is not None else np.zeros(0) for other in prompts])
+        return VocoderGroup(padded, seed, text=VocoderText(pad_sequence(texts, batch_first=True), lengths, paces), prompt=prompt)
+
+
+class SpeakerBatches:
+    """Crops of speech, as many of each speaker as of any other."""
+
+    def __init__(self, corpus: Corpus, speakers: list[list[Example]], config: "SpeakerStageConfig", seed: int, rank: int):
+        """`speakers`: the recordings of each."""
+        if not speakers:
+            raise LauraError("speaker: no speaker has two recordings of asr that are long enough: prepare such data, or lower crop_seconds")
+        self.corpus, self.speakers, self.config, self.seed, self.rank = corpus, speakers, config, seed, rank
+
+    def __call__(self, step: int) -> SpeakerBatch:
+        rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)
+        crops, drawn = [], rng.integers(len(self.speakers), size=max(2, int(self.config.batch_seconds / self.config.crop_seconds)))
+        for speaker in drawn:
+            recordings = self.speakers[speaker]
+            wave = self.corpus.waves(recordings[int(rng.integers(len(recordings)))].audio)
+            wave = np.tile(wave, -(-size // len(wave)))  # a short one is repeated
+            start = int(rng.integers(len(wave) - size + 1))
+            crop = gain(wave[start : start + size], rng.uniform(*GAIN_DB)).clip(-1, 1)
+            crops.append(self.corpus.noisy(crop, rng) if rng.random() < self.config.noise else crop)
+        return SpeakerBatch(torch.from_numpy(np.stack(crops).astype(np.float32)), torch.from_numpy(drawn))

@@ -1,0 +1,147 @@
+"""What every stage is made of: a configuration with its schedule, the protocol by which the loop drives it, and what stages of a
+LauraModel share."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lauragpt.errors import LauraError
+from lauragpt.model.lauragpt import LauraModel
+
+Update = Callable[[str, Tensor], None]  # (name of the optimizer, loss): zero_grad, backward, clip, step; in validation it does nothing
+
+RULES = (  # keys, what they must be, the test
+    (("steps", "dev_batches", "phrase_words"), "be at least 1", lambda value: value >= 1),
+    (("batch_seconds", "lr", "grad_clip", "crop_seconds"), "be above 0", lambda value: value > 0),
+    (("warmup", "weight_decay", "evaluate_every", "save_minutes", "phrases"), "not be below 0", lambda value: value >= 0),
+    (("text_seconds", "sound_seconds", "captions", "pseudo_labels", "slu_templates"), "not be below 0", lambda value: value >= 0),
+    (("decay", "lr_floor", "noise", "text_injection", "voice_prompt"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
+    (("plain_sentences", "asr_noise", "token_errors", "condition_mismatch"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
+)
+
+
+def check(config: object) -> None:
+    """LauraError for values of a configuration that make no sense."""
+    for names, must, holds in RULES:
+        for name in names:
+            if hasattr(config, name) and not holds(getattr(config, name)):
+                raise LauraError(f"{name} must {must}, not {getattr(config, name)!r}")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps with one schedule and one mixture of tasks. The rate warms up from 0, holds, and falls linearly over the last `decay` of the
+    steps."""
+
+    steps: int
+    lr: float
+    warmup: int  # steps
+    decay: float  # share of the steps
+    weights: dict[str, float] = field(default_factory=dict)  # share of the examples drawn, of a task or of task/corpus
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """The keys that all stages have. Each stage adds its own beside its step. LauraError for values that make no sense."""
+
+    steps: int = 1000
+    batch_seconds: float = 40.0  # seconds of a batch, about: its last example goes over
+    lr: float = 1e-3
+    warmup: int = 100  # steps
+    decay: float = 0.3  # share of the steps over which the rate falls
+    lr_floor: float = 0.01  # share of lr below which the rate does not fall
+    weight_decay: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.98)  # of AdamW
+    grad_clip: float = 1.0  # largest norm of the gradient
+    evaluate_every: int = 0  # steps between two validations; 0 validates at the end alone
+    best_by: str = "loss"  # the loss on dev, lower is better, by which the best checkpoint is chosen
+    keep_best: bool = False  # go on with the best checkpoint in place of the last. Off, since behind a falling rate the last is nearly
+    # always the best, and a dev loss of a few batches is noisy
+    save_minutes: float = 3.0
+
+    def __post_init__(self):
+        check(self)
+        if self.keep_best and not self.evaluate_every:
+            raise LauraError("keep_best chooses among checkpoints that were validated: set evaluate_every as well")
+
+    def for_dev(self) -> "StageConfig":
+        """The configuration of batches of dev."""
+        return self
+
+    @property
+    def schedule(self) -> tuple[Phase, ...]:
+        return (Phase(self.steps, self.lr, self.warmup, self.decay, getattr(self, "weights", {})),)
+
+    def phase_at(self, step: int) -> tuple[int, int]:
+        """(index in the schedule, step within that phase)"""
+        for index, phase in enumerate(self.schedule[:-1]):
+            if step < phase.steps:
+                return index, step
+            step -= phase.steps
+        return len(self.schedule) - 1, step
+
+    def learning_rate(self, step: int) -> float:
+        index, within = self.phase_at(step)
+        phase = self.schedule[index]
+        left = (phase.steps - within) / max(1.0, phase.decay * phase.steps)
+        return phase.lr * min(1.0, (within + 1) / max(1, phase.warmup), max(self.lr_floor, left))
+
+
+@dataclass(frozen=True)
+class ModelStageConfig(StageConfig):
+    weights: dict[str, float] = field(default_factory=dict)  # share of the examples drawn, of a task or of task/corpus
+    dev_batches: int = 4  # of a validation
+
+
+class Stage(Protocol):
+    name: str
+    config: StageConfig
+    modules: nn.ModuleDict  # all that is saved
+    optimizers: dict[str, torch.optim.Optimizer]
+
+    def batch(self, step: int) -> Any: ...
+    def step(self, batch: Any, step: int, update: Update) -> dict[str, float]: ...
+    def validate(self) -> dict[str, float]: ...
+
+
+def adamw(parameters: Iterable[Tensor] | list[dict], config: StageConfig) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+
+
+class ModelStage:
+    """A stage that trains parts of a LauraModel: one optimizer, which decays matrices alone, and its step's losses on dev.
+
+    `batch` and `dev_batch` map a step to a batch (batches.py); without examples on dev `dev_batch` is None and nothing is measured.
+    """
+
+    name = ""
+    trained: tuple[str, ...] = ()  # parts of the model
+    batch: Callable[[int], Any]
+    dev_batch: Callable[[int], Any] | None
+
+    def __init__(self, model: LauraModel, config: ModelStageConfig):
+        self.model, self.config = model, config
+        self.modules = nn.ModuleDict({name: getattr(model, name) for name in self.trained})
+        matrices = [p for p in self.modules.parameters() if p.dim() > 1]
+        vectors = [p for p in self.modules.parameters() if p.dim() <= 1]
+        self.optimizers = {"model": adamw([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], config)}
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.gpt.embed_tokens.weight.device
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Mean losses over some fixed dev batches."""
+        total: dict[str, list[float]] = {}
+        for step in range(self.config.dev_batches if self.dev_batch else 0):
+            for name, value in self.step(self.dev_batch(step), step, lambda name, loss: None).items():
+                total.setdefault(name, []).append(value)
+        return {name: float(np.mean(values)) for name, values in total.items()}
