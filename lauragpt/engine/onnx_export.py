@@ -6,7 +6,7 @@
     sound    embeddings (B, T, E) -> wave (B, T * hop)
     codes    wave (B, T * hop) -> codes (B, K, T)
 
-The weights stay in the checkpoint's own files: graphs.json says which tensor each initializer is (engine/onnx_graphs.py).
+The weights stay in the checkpoint's own files: graphs.json says which tensor each initializer is (engine/onnx_weights.py).
 """
 
 import contextlib
@@ -26,13 +26,15 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from lauragpt.checkpoint import all_tensors, file_of, hash_of, hash_of_weights, read_config
-from lauragpt.engine.onnx_weights import BLOCK, FORMAT, pack, taken
+from lauragpt.codec.seanet import SkipLSTM
+from lauragpt.engine.onnx_weights import BLOCK, FORMAT, onnx_gates, pack, taken
 from lauragpt.errors import LauraError
 from lauragpt.model.gpt import GPT, inverse_frequencies
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 
 OPSET = 20
 SMALL = 128  # numbers: an initializer of fewer stays in the graph
+ALL_BEFORE = 2**31  # frames: more than any recording has
 BITS = (8, 32)
 NAMES = ("listen", "step", "predict", "sound", "codes")
 
@@ -167,6 +169,29 @@ class Predict(nn.Module):
         return self.codec.embed(tokens[:, None]) + self.vocoder(tokens, lengths, **given)
 
 
+class OnnxLSTM(nn.Module):
+    """An `nn.LSTM` (batch first, one direction) as ONNX's own nodes, one a layer, which take any number of frames. torch.export would write out as many
+    steps as the example has frames."""
+
+    def __init__(self, lstm: nn.LSTM):
+        super().__init__()
+        self.layers, self.width = lstm.num_layers, lstm.hidden_size
+        for layer in range(lstm.num_layers):
+            for kind in ("weight_ih", "weight_hh"):
+                self.register_buffer(f"{kind}{layer}", torch.from_numpy(onnx_gates(getattr(lstm, f"{kind}_l{layer}").detach().numpy())))
+            biases = [onnx_gates(getattr(lstm, f"{kind}_l{layer}").detach().numpy()) for kind in ("bias_ih", "bias_hh")]
+            self.register_buffer(f"bias{layer}", torch.from_numpy(np.concatenate(biases, axis=1)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        """x (B, T, C) -> (B, T, C), and no state: the graph reads from the beginning."""
+        y = x.transpose(0, 1)
+        T, B, _ = y.shape
+        for layer in range(self.layers):
+            given = (y, getattr(self, f"weight_ih{layer}"), getattr(self, f"weight_hh{layer}"), getattr(self, f"bias{layer}"))
+            y = torch.onnx.ops.symbolic("LSTM", given, {"hidden_size": self.width}, dtype=y.dtype, shape=(T, 1, B, self.width), version=14).squeeze(1)
+        return y.transpose(0, 1), None
+
+
 class Sound(nn.Module):
     def __init__(self, model: LauraModel):
         super().__init__()
@@ -217,7 +242,7 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
 
 
 def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> Path:
-    """`folder/onnx` of a checkpoint's folder, whole or not at all. LauraError without the packages, and for a codec that cannot be exported.
+    """`folder/onnx` of a checkpoint's folder, whole or not at all. LauraError without the packages.
 
     bits: of the GPT's weights, 32 or 8. With 8 one sequence is written twice as fast, but the activations are rounded too, which makes
     another token of some that are nearly equally likely, depending on the order of sums: then answers are not torch's to the letter.
@@ -238,10 +263,10 @@ def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> P
     if promised != model.codec.hash:
         raise LauraError(f"{folder} was trained on the tokens of codec {promised}, but holds codec {model.codec.hash}: nothing is exported")
     wanted = only or NAMES
-    if {"sound", "codes"} & set(wanted) and any(isinstance(module, nn.LSTM) for module in model.codec.modules()):
-        raise LauraError(f"{folder} has a SEANet codec, whose LSTM torch cannot export for any length: it runs with torch alone")
     halves = {"codes": model.codec.encoder, "sound": model.codec.decoder}
-    contexts = {name: halves[name].context for name in halves if name in wanted}  # frames that a frame's result looks at
+    contexts = {name: context_of(halves[name]) for name in halves if name in wanted}
+    for module in [module for module in model.codec.modules() if isinstance(module, SkipLSTM)]:
+        module.lstm = OnnxLSTM(module.lstm)
     about = {"format": FORMAT, "bits": bits, "weights": hash_of_weights(folder), "codec_hash": promised, "contexts": contexts, "graphs": {}}
     done, aside, old = folder / "onnx", folder / "onnx.part", folder / "onnx.old"
     known = Known(stored)
@@ -266,6 +291,12 @@ def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> P
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
     return done
+
+
+def context_of(network: nn.Module) -> tuple[int, int]:
+    """How many frames before and after a frame its result depends on. An LSTM remembers all that came before: a stream runs it again from the
+    beginning with each piece, which is exact, and takes the longer the more there is. (PyTorch's backend carries its state on instead.)"""
+    return getattr(network, "context", (ALL_BEFORE, 0))
 
 
 def exported(module: nn.Module, inputs: tuple, shapes: tuple, into: list[str], out: list[str]):
@@ -297,7 +328,9 @@ class Known:
         self.found: dict[tuple, tuple[tuple[str, ...], str]] = {}
         for keys in [(key,) for key in stored] + joined(stored):
             weights = [stored[key] for key in keys]
-            for how in ("", "t", "q", "s"):
+            for how in ("", "t", "q", "s", "g"):
+                if how == "g" and not (".lstm." in keys[0] and weights[0].ndim == 2):
+                    continue
                 if how and weights[0].ndim != 2 or how in ("q", "s") and weights[0].shape[1] % BLOCK:
                     continue
                 self.found.setdefault(_content(taken(weights, how)), (keys, how))
