@@ -16,7 +16,7 @@ class Stage(str, Enum):
     encoder = "encoder"
     gpt = "gpt"
     vocoder = "vocoder"
-    laura = "laura"
+    joint = "joint"
     speaker = "speaker"
 
 
@@ -79,7 +79,7 @@ def train(
 
     laura train recipes/debug.yaml
 
-    laura train recipes/mini.yaml --stage laura --hours 2 --resume lr=1e-4
+    laura train recipes/mini.yaml --stage joint --hours 2 --resume lr=1e-4
     """
     from lauragpt.cli.io import one_line, usage
 

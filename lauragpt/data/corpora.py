@@ -12,68 +12,59 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lauragpt.data.captions import CAPTIONS, VOCAL_SOUNDS
-from lauragpt.data.manifest import SPLITS, Example, write_manifest
+from lauragpt.data.checks import check_folder
+from lauragpt.data.debug_corpus import NAME as DEBUG
+from lauragpt.data.debug_corpus import make_debug_corpus
+from lauragpt.data.licences import CORPORA, TEXT_CORPORA
+from lauragpt.data.manifest import SPLITS, Example, TextLine, write_manifest
 from lauragpt.errors import LauraError
 from lauragpt.spoken import normalize
 from lauragpt.tasks import EMOTIONS, slu_to_text
 
 SE_MAX_SECONDS = 12.0
+PLAIN_TEXTS = {"books_en": "books_en.txt", "ljspeech_sentences": "ljspeech_sentences.txt", "captions_en": "captions_en.txt"}  # corpus -> text/FILE.gz
+TRANSLATED = ("multi30k_train_en_de.tsv", "multi30k_val_en_de.tsv", "tatoeba_en_de.tsv")
 Row = dict
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Under which licence a corpus comes, and whether weights trained on it may be used commercially."""
-
-    licence: str
-    commercial: bool
-    title: str
-
-
-CORPORA: dict[str, Corpus] = {
-    "librispeech": Corpus("CC BY 4.0", True, "LibriSpeech: read English audiobooks"),
-    "kathleen": Corpus("CC0 1.0", True, "Kathleen: Arctic prompts, one American woman"),
-    "ljspeech": Corpus("public domain", True, "LJ Speech: one American woman reading books"),
-    "kerstin": Corpus("CC0 1.0", True, "Kerstin: one German woman"),
-    "alphanumeric": Corpus("MIT", True, "Alphanumeric: names, addresses and numbers in many accents"),
-    "digits": Corpus("CC BY-SA 4.0", True, "Free Spoken Digit Dataset"),
-    "ravdess": Corpus("CC BY-NC-SA 4.0", False, "RAVDESS: emotional speech"),
-    "esc50": Corpus("CC BY-NC 3.0", False, "ESC-50: environmental sounds"),
-    "barista": Corpus("Apache-2.0", True, "Barista: spoken coffee orders"),
-    "noise": Corpus("Apache-2.0", True, "Noise of a kitchen"),
-    "rirs": Corpus("Apache-2.0", True, "Room impulse responses"),
-    "dns_pairs": Corpus("CC BY 4.0", True, "Deep Noise Suppression challenge: synthetic test pairs"),
-    "books_en": Corpus("public domain", True, "English novels, text"),
-    "ljspeech_sentences": Corpus("public domain", True, "LJ Speech, all sentences, text"),
-    "multi30k": Corpus("research, non-commercial", False, "Multi30k: image captions in English and German, text"),
-    "tatoeba": Corpus("CC BY 2.0 FR", True, "Tatoeba: translated sentences, text"),
-    "slurp": Corpus("CC BY 4.0", True, "SLURP: requests with intents and slots, text"),
-    "captions_en": Corpus("research, non-commercial", False, "Captions of Clotho and AudioCaps, text"),
-    "nospeech": Corpus("CC BY-NC 3.0", False, "ESC-50: sounds without speech, for recognition"),
-    "synth-short": Corpus("public domain", True, "Digits, names and phrases of books said by flite and espeak-ng"),
-    "synth-books": Corpus("public domain", True, "Sentences of books said by flite and espeak-ng"),
-    "synth-tts": Corpus("public domain", True, "Sentences of books said by one flite voice"),
-    "synth-slurp": Corpus("CC BY 4.0", True, "SLURP requests said by flite and espeak-ng"),
-    "synth-multi30k": Corpus("research, non-commercial", False, "Multi30k captions said by flite"),
-    "synth-multi30k-de": Corpus("research, non-commercial", False, "Multi30k captions said by espeak-ng in German"),
-    "synth-tatoeba": Corpus("CC BY 2.0 FR", True, "Tatoeba sentences said by flite"),
-    "synth-tatoeba-de": Corpus("CC BY 2.0 FR", True, "Tatoeba sentences said by espeak-ng in German"),
-}
 
 
 def prepare(data: str | Path, out: str | Path, open_only: bool = False) -> dict[str, Counter[str]]:
     """Writes the manifests and the texts; returns the number of examples by split and task.
 
-    `open_only` leaves out every set that forbids commercial use.
+    data: a folder of corpora (docs/corpora.md), or `debug`, where no folder is called so: a small corpus that is made here.
+    `open_only` leaves out every corpus that forbids commercial use. LauraError, before anything is written, where something is missing.
     """
-    data, out = Path(data).absolute(), Path(out).absolute()
-    if not data.is_dir():
-        raise LauraError(f"{data} is not a folder of corpora: it should hold librispeech.jsonl, text/ and so on")
-    out.mkdir(parents=True, exist_ok=True)
+    data, out = Path(data), Path(out).absolute()
+    made = str(data) == DEBUG and not data.is_dir()
+    if not made:
+        check_corpora(data.absolute())
+    check_folder(out)
+    examples, lines = make_debug_corpus(out) if made else read_corpora(data.absolute(), open_only)
+    check_splits(examples)
+    counts: dict[str, Counter[str]] = {}
+    for split in SPLITS:
+        chosen = [example for example in examples if example.split == split]
+        write_manifest(out / f"{split}.jsonl", chosen)
+        counts[split] = Counter(example.task for example in chosen)
+    for lang in dict.fromkeys(line.lang for line in lines):
+        texts = [line.text for line in lines if line.lang == lang]
+        write_text(out / f"text.{lang}.txt", "\n".join(texts) + "\n")
+        counts["train"][f"text.{lang}"] = len(texts)
+    write_text(out / TEXT_CORPORA, json.dumps(sorted({line.corpus for line in lines})) + "\n")
+    return counts
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def read_corpora(data: Path, open_only: bool) -> tuple[list[Example], list[TextLine]]:
+    """The examples and the sentences of a folder of corpora."""
     examples: list[Example] = []
     for name, make in RECIPES.items():
         if CORPORA[name].commercial or not open_only:
@@ -83,21 +74,21 @@ def prepare(data: str | Path, out: str | Path, open_only: bool = False) -> dict[
                 raise LauraError(f"{data / name}.jsonl: a line lacks {missing}, or has a value that is not known") from None
     for example in examples:
         example.audio, example.noisy = (path and os.path.join(data, path) for path in (example.audio, example.noisy))
+    recordings = dict.fromkeys(path for example in examples for path in (example.audio, example.noisy) if path)
+    lost = [path for path in recordings if not os.path.exists(path)]
+    if lost:
+        raise LauraError(f"{len(lost)} of the recordings that the corpora list are missing, first {lost[0]}: put them there (docs/corpora.md)")
     examples += translation(data, open_only)
-    if not examples:
-        raise LauraError(f"{data} holds none of the known sets: {', '.join(name + '.jsonl' for name in RECIPES)}")
-    check_splits(examples)
-    counts: dict[str, Counter[str]] = {}
-    for split in SPLITS:
-        chosen = [example for example in examples if example.split == split]
-        write_manifest(out / f"{split}.jsonl", chosen)
-        counts[split] = Counter(example.task for example in chosen)
-    for lang, lines in texts(data, measured_sentences(examples), open_only).items():
-        aside = out / f".text.{lang}.tmp"
-        aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        aside.replace(out / f"text.{lang}.txt")
-        counts["train"][f"text.{lang}"] = len(lines)
-    return counts
+    return examples, texts(data, measured_sentences(examples), open_only)
+
+
+def check_corpora(data: Path) -> None:
+    """LauraError where a folder holds none of the corpora."""
+    if not data.is_dir():
+        raise LauraError(f"{data} is not a folder of corpora: it should hold librispeech.jsonl, text/ and so on (docs/corpora.md); `debug` makes a small one")
+    files = [f"{name}.jsonl" for name in RECIPES] + [f"text/{name}.gz" for name in TRANSLATED]
+    if not any((data / file).exists() for file in files):
+        raise LauraError(f"{data} holds none of the corpora: it should hold at least one of {', '.join(files)} (docs/corpora.md)")
 
 
 def check_splits(examples: Iterable[Example]) -> None:
@@ -301,24 +292,23 @@ def measured_sentences(examples: Iterable[Example]) -> set[str]:
     return found - {""}
 
 
-def texts(data: Path, measured: set[str], open_only: bool = False) -> dict[str, list[str]]:
-    """Sentences to pre-train the GPT on, by language, without any that are measured; half of them (by hash) in spoken form."""
-    lines: dict[str, dict[str, None]] = {"en": {}, "de": {}}
+def texts(data: Path, measured: set[str], open_only: bool = False) -> list[TextLine]:
+    """Sentences to pre-train the GPT on, each once, without any that are measured; half of them (by hash) in spoken form."""
     slurp_rows = [json.loads(line) for line in read_lines(data, "slurp_devel.jsonl")]
     slurp = [row["sentence"] for row in slurp_rows if slurp_split(row) == "train"]
     measured = measured | {normalize(row["sentence"], "en") for row in slurp_rows if slurp_split(row) == "dev"}
     measured |= {normalize(json.loads(line)["sentence"], "en") for line in read_lines(data, "slurp_test.jsonl")}
-    plain = {"books_en": read_lines(data, "books_en.txt"), "ljspeech_sentences": read_lines(data, "ljspeech_sentences.txt"),
-             "captions_en": read_lines(data, "captions_en.txt"), "slurp": slurp}  # fmt: skip
-    sources = [(name, "en", found) for name, found in plain.items()]
+    sources = [(name, "en", read_lines(data, file)) for name, file in PLAIN_TEXTS.items()] + [("slurp", "en", slurp)]
     for name, file in (("multi30k", "multi30k_train_en_de"), ("tatoeba", "tatoeba_en_de")):
         pairs = read_pairs(data, file)
         sources += [(name, "en", [en for en, _ in pairs]), (name, "de", [de for _, de in pairs])]
-    for name, lang, found in sources:
-        if open_only and not CORPORA[name].commercial:
+    lines: dict[tuple[str, str], TextLine] = {}
+    for corpus, lang, sentences in sources:
+        if open_only and not CORPORA[corpus].commercial:
             continue
-        for written in found:
+        for written in sentences:
             spoken = normalize(written, lang)
             if spoken and spoken not in measured:
-                lines[lang][spoken if held_out(f"text/{written}", 50) else written.strip()] = None
-    return {lang: list(found) for lang, found in lines.items() if found}
+                text = spoken if held_out(f"text/{written}", 50) else written.strip()
+                lines.setdefault((lang, text), TextLine(text, lang, corpus))
+    return list(lines.values())

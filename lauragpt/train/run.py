@@ -9,8 +9,9 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from lauragpt.checkpoint import find_checkpoint, read_config
-from lauragpt.data.corpora import CORPORA, prepare
+from lauragpt.checkpoint import find_checkpoint
+from lauragpt.data.corpora import prepare
+from lauragpt.data.licences import Provenance, described_corpora, record, text_corpora
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.data.synth import synthesize
 from lauragpt.errors import LauraError
@@ -42,6 +43,8 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
     train_examples, dev_examples = read_data(Path(plan.data))
     if plan.open_only:
         check_open(plan, train_examples)
+    if accelerator.is_main_process:
+        provenance = record(Path(plan.out), provenance_of(plan, train_examples))
     tokenizer = ensure_tokenizer(plan, train_examples)
     corpus = Corpus(train_examples, dev_examples, Path(plan.data), tokenizer)
     for name in [stage] if stage else [name for name in STAGES if name in plan.stages]:
@@ -60,18 +63,27 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
         if name == "speaker" and accelerator.is_main_process:
             say(f"the speaker encoder is in {trainer.export(Path(plan.out) / 'speaker.safetensors')}")
     if stage in (None, "joint") and set(plan.stages) != {"speaker"} and accelerator.is_main_process:
-        folder = export(finished(plan), tokenizer, plan, {e.id: e for e in train_examples}, corpora_of(train_examples, plan))
+        folder = export(finished(plan), tokenizer, plan, {e.id: e for e in train_examples}, provenance)
         say(f"the checkpoint is in {folder}")
+
+
+def provenance_of(recipe: Recipe, examples: list[Example]) -> Provenance:
+    """What a run learns from: every corpus of its examples and texts, and what its `init` learned from."""
+    names = {example.corpus for example in examples}.union(text_corpora(Path(recipe.data)))
+    return Provenance.of(names, described_corpora(Path(recipe.data)), recipe.init)
 
 
 def check_open(recipe: Recipe, examples: list[Example]) -> None:
     """LauraError where a recipe that wants nothing that forbids commercial use would train on such, or on what was trained on such."""
-    closed = sorted({e.corpus for e in examples if e.corpus not in CORPORA or not CORPORA[e.corpus].commercial})
+    provenance = provenance_of(recipe, examples)
+    closed = [name for name, corpus in provenance.corpora.items() if not corpus.commercial]
     if closed:
         why = "open_only trains on nothing that forbids commercial use, or of which no licence is known"
-        raise LauraError(f"{recipe.data} holds {', '.join(closed)}, and {why}: choose another `data`")
-    if recipe.init and not read_config(find_checkpoint(recipe.init)).get("commercial"):
-        raise LauraError(f"init: {recipe.init} was trained on sets that forbid commercial use, and open_only wants none: leave it out")
+        raise LauraError(f"{recipe.data} holds {', '.join(closed)}, and {why}: choose another `data`, or describe your own corpora in its corpora.json")
+    ancestors = Provenance(ancestors=provenance.ancestors)
+    if not ancestors.commercial:
+        licence = "whose licences are not known" if ancestors.commercial is None else "that forbid commercial use"
+        raise LauraError(f"init: {recipe.init} was trained on sets {licence}, and open_only wants none: leave it out")
 
 
 def check_order(stage: str, model: LauraModel, recipe: Recipe) -> None:
@@ -175,11 +187,3 @@ def sizes(recipe: Recipe) -> LauraConfig:
     if recipe.preset not in PRESETS:
         raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
     return PRESETS[recipe.preset]
-
-
-def corpora_of(examples: list[Example], recipe: Recipe) -> dict[str, str]:
-    """corpus -> licence of everything that a weighted task of the recipe read."""
-    used = {key.partition("/")[0] for config in recipe.stages.values() for key in getattr(config, "weights", {})}
-    names = {e.corpus for e in examples if e.task in used}
-    return {name: CORPORA[name].licence for name in sorted(names) if name in CORPORA}
-

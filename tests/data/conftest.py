@@ -44,6 +44,9 @@ def data(tmp_path):
     }  # fmt: skip
     for name, rows in sets.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        for r in rows:
+            (folder / r["audio"]).parent.mkdir(exist_ok=True)
+            (folder / r["audio"]).touch()
     texts = {
         "books_en.txt": ["Away we went, then!", "Some other line.", "Nobody knows.", "We saw the little boat come home."],
         "multi30k_train_en_de.tsv": ["A dog runs.\tEin Hund rennt.", "A cat.\tEine Katze."] + [f"Boy {i}.\tJunge {i}." for i in range(40)],

@@ -7,6 +7,7 @@ import pytest
 from lauragpt.data import corpora
 from lauragpt.data.captions import CAPTIONS, VOCAL_SOUNDS, join_captions, sound_of, sounds_of
 from lauragpt.data.corpora import CORPORA, check_splits, held_out, prepare, say_alphanumeric
+from lauragpt.data.licences import text_corpora
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.errors import LauraError
 from lauragpt.spoken import normalize
@@ -94,8 +95,16 @@ def test_sets_that_are_wrong_are_named(data, tmp_path):
     with pytest.raises(LauraError, match="not a folder"):
         prepare(tmp_path / "none", tmp_path / "out")
     (tmp_path / "bare").mkdir()
-    with pytest.raises(LauraError, match="none of the known sets: librispeech.jsonl"):
+    with pytest.raises(LauraError, match="none of the corpora: .* one of librispeech.jsonl"):
         prepare(tmp_path / "bare", tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(LauraError, match="file/out cannot be written"):
+        prepare(data, tmp_path / "file" / "out")
+    (data / "set" / "k1.opus").unlink()
+    with pytest.raises(LauraError, match="1 of the recordings that the corpora list are missing, first .*set/k1.opus"):
+        prepare(data, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir()), "nothing is written before all is checked"
+    (data / "set" / "k1.opus").touch()
     digit = json.loads((data / "digits.jsonl").read_text())
     (data / "digits.jsonl").write_text(json.dumps(digit) + '\n{"id": "2"}\n')
     with pytest.raises(LauraError, match="digits.jsonl, line 2: .*audio"):
@@ -168,3 +177,9 @@ def test_mixtures_name_both_classes():
         for a, b in zip(CAPTIONS[first], CAPTIONS[second], strict=True):
             if first != second:
                 assert sounds_of(join_captions(a, b)) == [first, second]
+
+
+def test_the_corpora_behind_the_texts_are_recorded(data):
+    for open_only, wanted in ((False, {"books_en", "multi30k", "tatoeba", "slurp"}), (True, {"books_en", "tatoeba", "slurp"})):
+        prepared(data, open_only=open_only)
+        assert set(text_corpora(data.parent / "out")) == wanted
