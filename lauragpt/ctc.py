@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from lauragpt.ctc_units import Units
 from lauragpt.sequence import PACE
 from lauragpt.text import CtcUnits, Tokenizer
 
@@ -62,12 +63,14 @@ class CtcAligner:
         self.draft, self.frames, self.aligner = draft, frames, TokenAligner(draft)
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, best: Sequence[int]) -> "CtcAligner":
-        """best (T,): the best CTC unit of each frame."""
-        draft, frames, last = [], [], CtcUnits.blank
+    def of(cls, tokenizer: Tokenizer, best: Sequence[int], units: Units = CtcUnits()) -> "CtcAligner":
+        """best (T,): the best CTC unit of each frame. All letters of a subword stand at its one frame."""
+        draft, frames, last = [], [], units.blank
         for frame, unit in enumerate(best):
-            if unit not in (last, CtcUnits.blank):
-                ids = tokenizer.encode(CtcUnits.letters[unit - 1])  # a letter with an accent may take two
+            if unit not in (last, units.blank):
+                text = units.piece(unit)
+                # The space before the first word is of no transcript. A letter with an accent may take two tokens.
+                ids = tokenizer.encode(text if draft or len(text) == 1 else text.lstrip(), letters=True)
                 draft += ids
                 frames += [float(frame)] * len(ids)
             last = unit
@@ -132,18 +135,19 @@ def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) 
     return spans
 
 
-def word_times(log_probs: np.ndarray, words: list[str], seconds: float, frame: float) -> list[tuple[float, float]] | None:
-    """Start and end of each word, in seconds, of a clip of `seconds` whose frames are `frame` seconds apart. CTC emits a letter in one of the
-    frames in which it sounds, so a word begins a little before its first letter's frame and ends a little after its last one's, half-way to
+def word_times(
+    log_probs: np.ndarray, words: list[str], seconds: float, frame: float, ctc_units: Units = CtcUnits()
+) -> list[tuple[float, float]] | None:
+    """log_probs (T, U) -> start and end of each word, in seconds, of a clip of `seconds` whose frames are `frame` seconds apart. CTC emits a unit in one of
+    the frames in which it sounds, so a word begins a little before its first unit's frame and ends a little after its last one's, half-way to
     its neighbour at most. None where there are too few frames for the words. Forced alignment as in CTC-segmentation (arXiv 2007.09127)."""
-    alphabet = CtcUnits()
-    spellings = [alphabet.encode(word) for word in words]
-    space, units, owner = alphabet.encode(" ")[0], [], []
-    for index, letters in enumerate(spellings):
-        if units and letters:
-            units, owner = [*units, space], [*owner, -1]
-        units, owner = [*units, *letters], [*owner, *([index] * len(letters))]
-    spans = align(log_probs, units, alphabet.blank)
+    space, units, owner = ctc_units.encode(" "), [], []  # subwords have no unit of its own between words
+    for index, word in enumerate(words):
+        spelling = ctc_units.encode(word)
+        if units and spelling:
+            units, owner = [*units, *space], [*owner, *([-1] * len(space))]
+        units, owner = [*units, *spelling], [*owner, *([index] * len(spelling))]
+    spans = align(log_probs, units, ctc_units.blank)
     if spans is None:
         return None
     starts, ends, last = [], [], 0.0

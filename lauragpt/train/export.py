@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from lauragpt.audio import load_audio, save_audio
+from lauragpt.ctc_units import FILE as CTC_UNITS
 from lauragpt.data.licences import Provenance
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
@@ -22,6 +23,8 @@ def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: di
         ancestors=provenance.to_dict()["ancestors"], chunks=recipe.chunks, cascade=["s2tt"] if recipe.cascade else [],
     )  # fmt: skip
     tokenizer.save(aside / "tokenizer.json")
+    if (units := Path(recipe.out) / CTC_UNITS).exists():
+        shutil.copy(units, aside / CTC_UNITS)
     save_voices(aside / "voices", recipe, examples, provenance)
     card = f"# {recipe.name}\n\n{provenance.use()}\n\n{provenance.table()}\n"
     (aside / "MODEL_CARD.md").write_text(card, encoding="utf-8")

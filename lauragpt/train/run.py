@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.corpora import prepare
 from lauragpt.data.licences import Provenance, described_corpora, record, text_corpora
+from lauragpt.data.loader import weight_of
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.data.synth import synthesize
 from lauragpt.errors import LauraError
@@ -20,6 +21,7 @@ from lauragpt.text import Tokenizer
 from lauragpt.train import loop, state
 from lauragpt.train.config import Recipe, load_recipe
 from lauragpt.train.corpus import Corpus
+from lauragpt.train.ctc_units import check_ctc_lengths, ensure_ctc_units
 from lauragpt.train.export import export
 from lauragpt.train.precision import precision
 from lauragpt.train.stages import STAGES
@@ -47,6 +49,7 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
         provenance = record(Path(plan.out), provenance_of(plan, train_examples))
     tokenizer = ensure_tokenizer(plan, train_examples)
     corpus = Corpus(train_examples, dev_examples, Path(plan.data), tokenizer)
+    corpus.units = ensure_ctc_units(Path(plan.out), plan.init, sizes(plan).encoder.units, train_examples, corpus.lines)
     for name in [stage] if stage else [name for name in STAGES if name in plan.stages]:
         config, folder = plan.stages[name], Path(plan.out) / name
         if resume and state.steps_done(folder) >= config.steps:
@@ -54,6 +57,9 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
             continue
         model = assemble(plan, up_to=name).to(accelerator.device)
         check_order(name, model, plan)
+        if name in ("encoder", "joint"):
+            weighted = [e for e in train_examples if any(weight_of(e, phase.weights) > 0 for phase in config.schedule)]
+            check_ctc_lengths(name, weighted, corpus.units, model.config.features)
         trainer = STAGES[name](model, corpus, config, plan.seed, accelerator.process_index)
         trainer.modules.to(accelerator.device)
         say(f"{name}: {config.steps} steps into {folder}")
