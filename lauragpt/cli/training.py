@@ -11,6 +11,9 @@ from lauragpt.cli.options import Device, Seed
 from lauragpt.errors import LauraError
 
 
+OpenOnly = Annotated[bool, typer.Option("--open-only", help="Leave out every set that forbids commercial use.")]
+
+
 class Stage(str, Enum):
     codec = "codec"
     encoder = "encoder"
@@ -27,13 +30,15 @@ class Split(str, Enum):
 
 
 def prepare(
-    data: Annotated[Path, typer.Argument(help="Folder of the corpora.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Folder of the corpora, laid out as docs/corpora.md says; debug makes a small corpus.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder for the manifests.", show_default=False)],
-    open_only: Annotated[bool, typer.Option("--open-only", help="Leave out every set that forbids commercial use.")] = False,
+    open_only: OpenOnly = False,
 ):
     """Turn corpora into examples of every task, one JSONL line each.
 
     laura prepare corpora/ data/
+
+    laura prepare debug data/
     """
     from lauragpt.cli.io import one_line
 
@@ -45,26 +50,31 @@ def prepare(
 
 
 def synth(
-    data: Annotated[Path, typer.Argument(help="Folder of the corpora, whose texts are spoken.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Folder of the corpora, whose texts are to be spoken.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder for the recordings and their manifests.", show_default=False)],
+    sets: Annotated[str | None, typer.Option(help="Only these sets, as in synth-short,synth-books.", show_default=False)] = None,
     hours: Annotated[float, typer.Option(help="Multiplies the length of every set.", min=0)] = 1.0,
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option(help="Synthesisers run at a time.", min=1)] = 2,
+    workers: Annotated[int, typer.Option(help="How many recordings are made at a time.", min=1)] = 2,
+    open_only: OpenOnly = False,
 ):
-    """Make speech from text with the synthesisers that are installed (espeak-ng, flite): many voices, rates and pitches.
+    """Make speech from text with flite and espeak-ng: many voices, rates and pitches. What is missing is said before the work begins.
 
     laura synth corpora/ data/
+
+    laura synth corpora/ data/ --sets synth-short,synth-books --hours 0.1
     """
     from lauragpt.cli.io import one_line
 
     with one_line():
         from lauragpt.data.synth import synthesize
 
-        def show(name: str, done: int, of: int, seconds: float) -> None:
-            if done == of or done % 500 == 0:
-                print(f"{name}: {done} of {of} sentences, {seconds / 3600:.2f} hours", file=sys.stderr)
+        def show(name: str, done: int, total: int, seconds: float) -> None:
+            if done == total or done % 500 == 0:
+                print(f"{name}: {done} of {total} sentences, {seconds / 3600:.2f} hours", file=sys.stderr)
 
-        for name, made in synthesize(data, out, hours=hours, seed=seed, workers=workers, progress=show).items():
+        names = [name.strip() for name in sets.split(",")] if sets else None
+        for name, made in synthesize(data, out, names, hours, seed, workers, show, open_only).items():
             print(f"{name}: {made:.2f} hours")
 
 

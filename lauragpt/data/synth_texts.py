@@ -20,9 +20,12 @@ from lauragpt.spoken import normalize
 from lauragpt.tasks import slu_to_text
 
 
+DEFAULT_ENGINES = {"flite": 0.8, "espeak": 0.2}
+
+
 @dataclass(frozen=True)
 class Line:
-    """Something to say. `uses`: for each example, the manifest fields that depend on the text."""
+    """A text to be spoken. `uses`: for each example, the manifest fields that depend on the text."""
 
     key: str
     text: str
@@ -40,7 +43,7 @@ class TextSet:
     hours: float
     dev_hours: float = 0.05
     test_hours: float = 0.0
-    engines: dict[str, float] = field(default_factory=lambda: {"flite": 0.8, "espeak": 0.2})
+    engines: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_ENGINES))
     copies: int = 1
     varied: bool = True  # speed and pitch vary; not for tts, where a voice is to stay itself
     only: tuple[str, ...] = ()  # these voices only
@@ -212,11 +215,34 @@ SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
 }
 
 
-def text_set(name: str, data: str | Path, hours: float = 1.0) -> TextSet:
-    """The set of that name, its length multiplied by `hours`."""
+# The files in text/ of which each set needs one at least.
+TEXT_FILES: dict[str, tuple[str, ...]] = {
+    "synth-short": ("books_en.txt", "ljspeech_sentences.txt"),
+    "synth-books": ("books_en.txt", "ljspeech_sentences.txt"),
+    "synth-tts": ("books_en.txt", "ljspeech_sentences.txt"),
+    "synth-slurp": ("slurp_devel.jsonl",),
+    "synth-multi30k": ("multi30k_train_en_de.tsv",),
+    "synth-multi30k-de": ("multi30k_train_en_de.tsv",),
+    "synth-tatoeba": ("tatoeba_en_de.tsv",),
+    "synth-tatoeba-de": ("tatoeba_en_de.tsv",),
+}
+
+
+def check_set(name: str) -> None:
     if name not in SETS:
         raise LauraError(f"unknown synthetic set {name!r}: choose from {', '.join(SETS)}")
-    make, how = SETS[name]
-    how = {"lang": "en", "dev_hours": 0.05, "test_hours": 0.0, **how}
-    longer = {part: how[part] * hours for part in ("hours", "dev_hours", "test_hours")}
-    return TextSet(name, lines=list(make(Path(data).absolute())), **how | longer)
+
+
+def how_spoken(name: str) -> tuple[str, dict[str, float]]:
+    """The language of a set and the share of each synthesiser."""
+    options = SETS[name][1]
+    return options.get("lang", "en"), options.get("engines", DEFAULT_ENGINES)
+
+
+def text_set(name: str, data: str | Path, hours: float = 1.0) -> TextSet:
+    """The set of that name, its length multiplied by `hours`."""
+    check_set(name)
+    make, options = SETS[name]
+    options = {"lang": "en", "dev_hours": 0.05, "test_hours": 0.0, **options}
+    longer = {part: options[part] * hours for part in ("hours", "dev_hours", "test_hours")}
+    return TextSet(name, lines=list(make(Path(data).absolute())), **options | longer)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from lauragpt.checkpoint import all_tensors, file_of, hash_of, hash_of_weights, read_config
 from lauragpt.codec.seanet import SkipLSTM
 from lauragpt.engine.onnx_weights import BLOCK, FORMAT, onnx_gates, pack, taken
-from lauragpt.errors import LauraError
+from lauragpt.errors import LauraError, install_hint
 from lauragpt.model.gpt import GPT, inverse_frequencies
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 
@@ -254,7 +254,7 @@ def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> P
         import onnx
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
-        raise LauraError(f"export needs {error.name}: pip install 'lauragpt[train]'") from None
+        raise LauraError(f"export needs {error.name}: {install_hint('train')}") from None
     try:
         model, stored = load_checkpoint(folder), all_tensors(folder, load_file)
         promised = read_config(folder).get("codec_hash")
