@@ -13,8 +13,8 @@ from lauragpt.audio import SAMPLE_RATE, save_audio
 from lauragpt.data.captions import CAPTIONS
 from lauragpt.data.manifest import Example, TextLine
 from lauragpt.data.slu_templates import template_words
+from lauragpt.spoken import normalize
 from lauragpt.tasks import EMOTIONS, slu_to_text
-from lauragpt.text import normalize
 
 NAME = "debug"
 SENTENCES = (  # English and German; the last two pairs of six are dev and test

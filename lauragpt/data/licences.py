@@ -38,8 +38,6 @@ CORPORA: dict[str, Corpus] = {
     "ravdess": Corpus("CC BY-NC-SA 4.0", False, "RAVDESS: emotional speech"),
     "esc50": Corpus("CC BY-NC 3.0", False, "ESC-50: environmental sounds"),
     "barista": Corpus("Apache-2.0", True, "Barista: spoken coffee orders"),
-    "noise": Corpus("Apache-2.0", True, "Noise of a kitchen"),
-    "rirs": Corpus("Apache-2.0", True, "Room impulse responses"),
     "dns_pairs": Corpus("CC BY 4.0", True, "Deep Noise Suppression challenge: synthetic test pairs"),
     "books_en": Corpus("public domain", True, "English novels, text"),
     "ljspeech_sentences": Corpus("public domain", True, "LJ Speech, all sentences, text"),

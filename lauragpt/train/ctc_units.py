@@ -9,7 +9,8 @@ from lauragpt.ctc_units import FILE, CtcSubwords, Units
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.features import FeatureConfig
-from lauragpt.text import CtcUnits, normalize
+from lauragpt.spoken import normalize
+from lauragpt.text import CtcUnits
 
 TOO_LONG = 0.001  # share of the examples that may have more units than frames
 TEXTS = 100_000  # lines of text at most, beside all transcripts, that subwords are learnt from

@@ -34,6 +34,7 @@ def data(tmp_path):
         "kathleen": [row("k1", speaker="kathleen", text="He paid 2 pence, etc."),
                      row("k2", "dev", speaker="kathleen", text="The night was calm.")],
         "kerstin": [row("d1", speaker="kerstin", lang="de", text="Schöne Grüße!")],
+        "ljspeech": [row("l1", speaker="ljspeech", text="Printing is an art.")],
         "alphanumeric": [row("numbers-a", speaker="a", text="6309"), row("names-a", speaker="a", text="Jo Ray", duration=4.0)],
         "digits": [row("0_x_1", speaker="x", text="zero")],
         "ravdess": [row("r1", speaker="actor01", text="Kids are talking", emotion="sad"),

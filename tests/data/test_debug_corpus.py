@@ -9,8 +9,8 @@ import soundfile
 from lauragpt.data.corpora import prepare
 from lauragpt.data.debug_corpus import SENTENCES, SOUNDS, say, sound, split_of
 from lauragpt.data.manifest import SPLITS, read_manifest
+from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
-from lauragpt.text import normalize
 
 
 @pytest.fixture(scope="module")
