@@ -82,7 +82,7 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/debug.yaml.", show_default=False)],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value pairs that override the recipe.", show_default=False)] = None,
     stage: Annotated[Stage | None, typer.Option(help="Only this stage; left out, all of them in order.", show_default=False)] = None,
-    hours: Annotated[float | None, typer.Option(help="Stop after so long, with a valid checkpoint.", min=0, show_default=False)] = None,
+    hours: Annotated[float | None, typer.Option(help="Stop after so many hours, everything counted; --resume goes on.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the last run stopped.")] = False,
 ):
     """Train a checkpoint from data by a recipe.

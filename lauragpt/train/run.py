@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_new_rows
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop, state
+from lauragpt.train.checks import check_examples, check_recipe
 from lauragpt.train.config import Recipe, load_recipe
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.ctc_units import check_ctc_lengths, ensure_ctc_units
@@ -30,16 +32,27 @@ TOKENIZER_LINES = 120_000  # of each language's texts
 PARTS = ("codec", "encoder", "posterior_embedding", "gpt", "vocoder")
 
 
-def train(recipe: Path, stage: str | None = None, hours: float | None = None, resume: bool = False, overrides: list[str] = ()) -> None:
-    """Runs a recipe, or one stage of it. Stops after `hours` with a valid checkpoint. LauraError for what is wrong with recipe or data."""
-    plan, until = load_recipe(recipe, overrides), time.monotonic() + 3600 * hours if hours else None
+def train(
+    recipe: Path, stage: str | None = None, hours: float | None = None, resume: bool = False, overrides: list[str] = (),
+    clock: Callable[[], float] = time.monotonic,
+) -> None:  # fmt: skip
+    """Runs a recipe, or one stage of it. LauraError for what is wrong with recipe or data.
+
+    `hours`: how long this run may take by `clock` (seconds), everything counted, data preparation too. Then no step and no stage is begun; the stage in progress is
+    saved and measured on dev, and `resume` goes on from there.
+    """
+    plan = load_recipe(recipe, overrides)
     if stage and stage not in plan.stages:
         raise LauraError(f"{recipe}: has no stage {stage!r}: it has {', '.join(plan.stages)}")
+    if hours is not None and not hours > 0:
+        raise LauraError(f"--hours {hours:g}: give a time above 0, such as 0.5, or leave it out to train to the end")
+    until, names = None if hours is None else clock() + 3600 * hours, [stage] if stage else [name for name in STAGES if name in plan.stages]
     check_interpolate(plan)
     cuda = torch.cuda.is_available()
     accelerator = Accelerator(mixed_precision=precision(cuda), cpu=not cuda)  # several processes on CPUs must be told
     say = lambda text: accelerator.is_main_process and print(text, file=sys.stderr)  # noqa: E731
     if accelerator.is_main_process:
+        check_recipe(plan, names, sizes(plan))
         ensure_data(plan)
     accelerator.wait_for_everyone()
     train_examples, dev_examples = read_data(Path(plan.data))
@@ -47,14 +60,18 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
         check_open(plan, train_examples)
     if accelerator.is_main_process:
         provenance = record(Path(plan.out), provenance_of(plan, train_examples))
+    check_examples(plan, names, train_examples, sentences=any(Path(plan.data).glob("text.*.txt")))
     tokenizer = ensure_tokenizer(plan, train_examples)
     corpus = Corpus(train_examples, dev_examples, Path(plan.data), tokenizer)
     corpus.units = ensure_ctc_units(Path(plan.out), plan.init, sizes(plan).encoder.units, train_examples, corpus.lines)
-    for name in [stage] if stage else [name for name in STAGES if name in plan.stages]:
+    for name in names:
         config, folder = plan.stages[name], Path(plan.out) / name
         if resume and state.steps_done(folder) >= config.steps:
             say(f"{name}: done before")
             continue
+        if loop.Interruption(accelerator, until, clock).stops():
+            say(f"{name}: not begun, since the time is over; `--resume` goes on")
+            return
         model = assemble(plan, up_to=name).to(accelerator.device)
         check_order(name, model, plan)
         if name in ("encoder", "joint"):
@@ -63,7 +80,7 @@ def train(recipe: Path, stage: str | None = None, hours: float | None = None, re
         trainer = STAGES[name](model, corpus, config, plan.seed, accelerator.process_index)
         trainer.modules.to(accelerator.device)
         say(f"{name}: {config.steps} steps into {folder}")
-        if not loop.run(trainer, folder, accelerator, plan.seed, resume, until):
+        if not loop.run(trainer, folder, accelerator, plan.seed, resume, until, clock=clock):
             say(f"{name}: stopped early; `--resume` goes on")
             return
         if name == "speaker" and accelerator.is_main_process:
@@ -126,7 +143,8 @@ def ensure_tokenizer(recipe: Recipe, examples: list[Example]) -> Tokenizer:
         path.parent.mkdir(parents=True, exist_ok=True)
         texts = [text for e in examples if e.task in ("ser", "slu", "aac") for text in e.targets]
         for lang in ("en", "de"):
-            lines = (Path(recipe.data) / f"text.{lang}.txt").read_text(encoding="utf-8").splitlines()
+            sentences = Path(recipe.data) / f"text.{lang}.txt"
+            lines = sentences.read_text(encoding="utf-8").splitlines() if sentences.exists() else []
             texts += lines[:: max(1, len(lines) // TOKENIZER_LINES)]
         Tokenizer.train(texts, sizes(recipe).text_size).save(path)
     return Tokenizer.load(path)
