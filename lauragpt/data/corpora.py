@@ -1,8 +1,7 @@
-"""The recorded corpora and the texts -> manifests: `prepare` writes train.jsonl, dev.jsonl, test.jsonl, text.en.txt, text.de.txt.
+"""Recorded corpora and texts -> manifests: `prepare` writes train.jsonl, dev.jsonl, test.jsonl, text.en.txt, text.de.txt and text.corpora.json.
 
-In: a folder with one JSONL a set (`id`, `audio`, `duration`, `split`, and what is known: `speaker`, `lang`, `text`, `emotion`,
-`sound`, `intent`, `slots`, `pair`, `role`) and `text/*.gz`. Out: examples of every task. A set that is not there is left out.
-Splits stay what the sets say: what is measured (dev, test) is kept out of training by clip, by speaker and by sentence.
+In: a folder with one JSONL file a corpus and `text/*.gz` (docs/corpora.md describes each). Out: examples of every task. A corpus that is not
+there is left out. The corpora's splits are kept: dev and test stay out of training by clip, by speaker and by sentence.
 """
 
 import gzip
@@ -42,6 +41,8 @@ def prepare(data: str | Path, out: str | Path, open_only: bool = False) -> dict[
         check_corpora(data.absolute())
     check_folder(out)
     examples, lines = make_debug_corpus(out) if made else read_corpora(data.absolute(), open_only)
+    if not examples:
+        raise LauraError(f"{data}: its corpora hold no example: their .jsonl files are empty" + (", or forbid commercial use" if open_only else ""))
     check_splits(examples)
     counts: dict[str, Counter[str]] = {}
     for split in SPLITS:
@@ -69,9 +70,11 @@ def read_corpora(data: Path, open_only: bool) -> tuple[list[Example], list[TextL
     for name, make in RECIPES.items():
         if CORPORA[name].commercial or not open_only:
             try:
-                examples += make(_rows(data, name))
+                examples += make(read_recordings(data, name))
             except KeyError as missing:
-                raise LauraError(f"{data / name}.jsonl: a line lacks {missing}, or has a value that is not known") from None
+                raise LauraError(f"{data / name}.jsonl: a line lacks {missing}, or has a value that is not known (docs/corpora.md)") from None
+            except (AttributeError, TypeError) as error:
+                raise LauraError(f"{data / name}.jsonl: a line has a value of the wrong kind ({error}; docs/corpora.md)") from None
     for example in examples:
         example.audio, example.noisy = (path and os.path.join(data, path) for path in (example.audio, example.noisy))
     recordings = dict.fromkeys(path for example in examples for path in (example.audio, example.noisy) if path)
@@ -92,16 +95,16 @@ def check_corpora(data: Path) -> None:
 
 
 def check_splits(examples: Iterable[Example]) -> None:
-    """LauraError when a clip is in two splits, or a speaker of a set split by speaker is both trained on and measured."""
+    """LauraError where a recording is in two splits, or a speaker of a corpus that is split by speaker."""
     clips: dict[str, str] = {}
     speakers: dict[str, str] = {}
     for example in examples:
-        kept = [(clips, example.audio)] if example.audio else []
+        keys = [(clips, example.audio)] if example.audio else []
         if example.speaker and example.corpus in SPLIT_BY_SPEAKER:
-            kept.append((speakers, example.speaker))
-        for table, key in kept:
+            keys.append((speakers, example.speaker))
+        for table, key in keys:
             if table.setdefault(key, example.split) != example.split:
-                raise LauraError(f"{key} is in both {table[key]} and {example.split} ({example.id}): correct the split in its set")
+                raise LauraError(f"{key} is in both {table[key]} and {example.split} ({example.id}): correct the split in its corpus")
 
 
 SPLIT_BY_SPEAKER = ("librispeech", "ravdess", "digits", "alphanumeric")
@@ -112,7 +115,8 @@ def held_out(key: str, percent: float) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") < percent / 100 * 2**32
 
 
-def _rows(data: Path, name: str) -> list[Row]:
+def read_recordings(data: Path, name: str) -> list[Row]:
+    """The lines of NAME.jsonl; [] where it does not exist."""
     path = data / f"{name}.jsonl"
     if not path.exists():
         return []
@@ -120,9 +124,11 @@ def _rows(data: Path, name: str) -> list[Row]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
-            rows.append({**row, "id": row["id"], "audio": row["audio"], "duration": row["duration"], "split": row["split"]})
+            if not all(isinstance(row[key], str) for key in ("id", "audio", "split")) or not isinstance(row["duration"], int | float):
+                raise TypeError("id, audio and split are text, and duration is a number of seconds")
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise LauraError(f"{path}, line {number}: needs JSON with id, audio, duration and split ({error})") from None
+        rows.append(row)
     return rows
 
 
@@ -137,7 +143,7 @@ def _example(corpus: str, task: str, row: Row, /, **more: object) -> Example:
 
 
 def read_speech(corpus: str, lower: bool = False) -> Callable[[list[Row]], Iterator[Example]]:
-    """A set of read speech with its texts: recognise it, speak it, clean it. `lower`: the texts are upper case throughout."""
+    """Read speech with its texts, for recognition, speech and enhancement. `lower`: the texts are upper case throughout."""
 
     def make(rows: list[Row]) -> Iterator[Example]:
         for row in rows:
@@ -155,23 +161,23 @@ def read_speech(corpus: str, lower: bool = False) -> Callable[[list[Row]], Itera
 DIGITS = "zero one two three four five six seven eight nine".split()
 
 
-def say_alphanumeric(row_id: str, text: str, seconds: float) -> str | None:
-    """The likeliest spoken form, None when it cannot be told. Phone numbers are said digit by digit. Most names are spelled letter by
-    letter, which shows in the time they take: seconds a letter fall into two heaps, 0.19 to 0.34 and 0.48 to 1.3. So do addresses."""
+def alphanumeric_spoken(row_id: str, text: str, seconds: float) -> str | None:
+    """The likeliest spoken form; None where it is uncertain. Phone numbers are spoken digit by digit. Most names are spelled letter by
+    letter, which takes longer: seconds a letter fall into two clusters, 0.19 to 0.34 and 0.48 to 1.3. So do addresses."""
     if row_id.startswith("numbers"):
         return " ".join(DIGITS[int(c)] for c in text if c.isdigit())
     letters = [c for c in text.lower() if c.isalnum()]
     pace = seconds / max(1, len(letters))
     if row_id.startswith("names"):
         return " ".join(letters) if pace >= 0.45 else normalize(text, "en") if pace <= 0.35 else None
-    # house numbers of three or more digits are mostly read digit by digit (heard so by a recogniser), shorter ones as a number
+    # House numbers of three or more digits are mostly read digit by digit, as a recogniser transcribes them; shorter ones as a number.
     text = re.sub(r"\d{3,}", lambda m: " ".join(DIGITS[int(c)] for c in m[0]), text)
     return normalize(text, "en") if pace <= 0.6 else None
 
 
 def alphanumeric(rows: list[Row]) -> Iterator[Example]:
     for row in rows:
-        if target := say_alphanumeric(row["id"], row["text"], row["duration"]):
+        if target := alphanumeric_spoken(row["id"], row["text"], row["duration"]):
             yield _example("alphanumeric", "asr", row, targets=[target])
 
 
@@ -181,24 +187,24 @@ def digits(rows: list[Row]) -> Iterator[Example]:
 
 
 def ravdess(rows: list[Row]) -> Iterator[Example]:
-    """Emotions; and, since only two sentences are ever said, recognition for training only."""
+    """Emotions; and recognition, for training only, since there are but two sentences."""
     for row in rows:
         if row["emotion"] not in EMOTIONS:
             raise LauraError(f"ravdess {row['id']}: emotion {row['emotion']!r} is not one of {', '.join(EMOTIONS)}")
-        about = {"emotion": row["emotion"], "intensity": row.get("intensity")}
-        yield _example("ravdess", "ser", row, targets=[row["emotion"]], extra=about)
+        extra = {"emotion": row["emotion"], "intensity": row.get("intensity")}
+        yield _example("ravdess", "ser", row, targets=[row["emotion"]], extra=extra)
         if row["split"] == "train":
-            yield _example("ravdess", "asr", row, targets=[normalize(row["text"], "en")], extra=about)
+            yield _example("ravdess", "asr", row, targets=[normalize(row["text"], "en")], extra=extra)
 
 
 def esc50(rows: list[Row]) -> Iterator[Example]:
-    """Captions; and, where no mouth is heard, recognition with nothing to recognise."""
+    """Captions; and recognition with nothing to recognise, where no mouth makes the sound."""
     for row in rows:
         sound = row["sound"]
-        about = {"sound": sound, "fold": row.get("fold")}
-        yield _example("esc50", "aac", row, targets=list(CAPTIONS[sound]), extra=about)
+        extra = {"sound": sound, "fold": row.get("fold")}
+        yield _example("esc50", "aac", row, targets=list(CAPTIONS[sound]), extra=extra)
         if sound not in VOCAL_SOUNDS:
-            yield _example("esc50", "asr", row, targets=[""], corpus="nospeech", extra=about)
+            yield _example("esc50", "asr", row, targets=[""], corpus="nospeech", extra=extra)
 
 
 def barista(rows: list[Row]) -> Iterator[Example]:
@@ -229,7 +235,7 @@ RECIPES: dict[str, Callable[[list[Row]], Iterator[Example]]] = {
 
 
 def read_lines(data: Path, name: str) -> list[str]:
-    """The lines of text/NAME.gz, [] when it is not there."""
+    """The lines of text/NAME.gz; [] where it does not exist."""
     path = Path(data) / "text" / f"{name}.gz"
     if not path.exists():
         return []
@@ -240,6 +246,14 @@ def read_lines(data: Path, name: str) -> list[str]:
         raise LauraError(f"{path} cannot be read: {error}") from None
 
 
+def read_rows(data: Path, name: str) -> list[Row]:
+    """The lines of text/NAME.jsonl.gz, parsed."""
+    try:
+        return [json.loads(line) for line in read_lines(data, f"{name}.jsonl")]
+    except json.JSONDecodeError as error:
+        raise LauraError(f"{data / 'text' / name}.jsonl.gz: a line is not JSON ({error})") from None
+
+
 def read_pairs(data: Path, name: str) -> list[tuple[str, str]]:
     """The (English, German) pairs of text/NAME.tsv.gz."""
     rows = (line.split("\t") for line in read_lines(data, f"{name}.tsv"))
@@ -247,16 +261,16 @@ def read_pairs(data: Path, name: str) -> list[tuple[str, str]]:
 
 
 def translation(data: Path, open_only: bool = False) -> list[Example]:
-    """MT both ways. Half of the training inputs are in spoken form, by hash, and their targets with them, so that chains meet text
-    they know; measuring uses written text. Several translations of one sentence become one example with several targets."""
+    """MT both ways. Half of the training inputs are in spoken form, by hash, and their targets with them, as in a chain after recognition; dev is
+    written text. Several translations of one sentence become one example with several targets."""
     val = [] if open_only else read_pairs(data, "multi30k_val_en_de")
     measured = {normalize(text, lang) for pair in val for text, lang in zip(pair, ("en", "de"), strict=True)}
     examples = list(_translate("multi30k", "dev", val)) if val else []
     for corpus, pairs in (("multi30k", read_pairs(data, "multi30k_train_en_de")), ("tatoeba", read_pairs(data, "tatoeba_en_de"))):
         if open_only and not CORPORA[corpus].commercial:
             continue
-        kept = [(en, de) for en, de in pairs if normalize(en, "en") not in measured and normalize(de, "de") not in measured]
-        examples += _translate(corpus, "train", kept)
+        unmeasured = [(en, de) for en, de in pairs if normalize(en, "en") not in measured and normalize(de, "de") not in measured]
+        examples += _translate(corpus, "train", unmeasured)
     return examples
 
 
@@ -277,27 +291,27 @@ def _translate(corpus: str, split: str, pairs: list[tuple[str, str]]) -> Iterato
 
 
 def slurp_split(row: Row) -> str:
-    """A tenth of SLURP's devel sentences, by hash, chooses (dev); the rest trains."""
+    """A tenth of SLURP's devel sentences, by hash, is dev; the rest is train."""
     return "dev" if held_out(f"slurp/{row['sentence']}", 10) else "train"
 
 
 def measured_sentences(examples: Iterable[Example]) -> set[str]:
     """The spoken forms of every sentence that dev and test measure, both sides of translations."""
-    found = set()
+    sentences = set()
     for example in examples:
         if example.split != "train":
             if example.source:
-                found.add(normalize(example.source, example.source_lang or example.lang))
-            found |= {normalize(text, example.lang) for text in example.targets if text and example.task in ("asr", "mt", "s2tt")}
-    return found - {""}
+                sentences.add(normalize(example.source, example.source_lang or example.lang))
+            sentences |= {normalize(text, example.lang) for text in example.targets if text and example.task in ("asr", "mt", "s2tt")}
+    return sentences - {""}
 
 
 def texts(data: Path, measured: set[str], open_only: bool = False) -> list[TextLine]:
     """Sentences to pre-train the GPT on, each once, without any that are measured; half of them (by hash) in spoken form."""
-    slurp_rows = [json.loads(line) for line in read_lines(data, "slurp_devel.jsonl")]
+    slurp_rows = read_rows(data, "slurp_devel")
     slurp = [row["sentence"] for row in slurp_rows if slurp_split(row) == "train"]
     measured = measured | {normalize(row["sentence"], "en") for row in slurp_rows if slurp_split(row) == "dev"}
-    measured |= {normalize(json.loads(line)["sentence"], "en") for line in read_lines(data, "slurp_test.jsonl")}
+    measured |= {normalize(row["sentence"], "en") for row in read_rows(data, "slurp_test")}
     sources = [(name, "en", read_lines(data, file)) for name, file in PLAIN_TEXTS.items()] + [("slurp", "en", slurp)]
     for name, file in (("multi30k", "multi30k_train_en_de"), ("tatoeba", "tatoeba_en_de")):
         pairs = read_pairs(data, file)

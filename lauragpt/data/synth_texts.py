@@ -1,7 +1,7 @@
-"""What synthetic speech says: the texts -> `TextSet`s for `data.synth`. No sound here.
+"""The texts of synthetic speech: texts -> `TextSet`s for data/synth.py. No sound here.
 
-Each line carries the examples its recording will be (`uses`). Sentences that dev and test measure are never said for training;
-the dev lines, and SLURP's test lines, are sentences of those splits, said by voices that training does not hear.
+Each line carries the examples that its recording will be (`uses`). Sentences that dev and test measure are not spoken for training;
+the dev lines, and SLURP's test lines, are sentences of those splits, spoken by voices that are not in training.
 """
 
 import hashlib
@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lauragpt.data.corpora import DIGITS, held_out, read_lines, read_pairs, slurp_split
+from lauragpt.data.corpora import DIGITS, RECIPES, held_out, read_lines, read_pairs, read_recordings, read_rows, slurp_split
 from lauragpt.errors import LauraError
 from lauragpt.spoken import normalize
 from lauragpt.tasks import slu_to_text
-
 
 DEFAULT_ENGINES = {"flite": 0.8, "espeak": 0.2}
 
@@ -35,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True)
 class TextSet:
-    """Lines and how they are said. `engines`: the share of each synthesiser. `copies`: how many voices say each line."""
+    """Lines and how they are spoken. `engines`: the share of each synthesiser. `copies`: how many voices speak each line."""
 
     corpus: str
     lang: str
@@ -45,7 +44,7 @@ class TextSet:
     test_hours: float = 0.0
     engines: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_ENGINES))
     copies: int = 1
-    varied: bool = True  # speed and pitch vary; not for tts, where a voice is to stay itself
+    varied: bool = True  # speed and pitch vary; not for tts, which learns the voice
     only: tuple[str, ...] = ()  # these voices only
 
 
@@ -71,35 +70,33 @@ def _tidy(text: str) -> str:
 
 @cache
 def _dev_sentences(data: Path) -> list[str]:
-    """Sentences of the dev splits of read English: already kept out of every training text."""
-    found = []
+    """Sentences of the dev splits of read English: no training text has them."""
+    sentences = []
     for name in ("librispeech", "kathleen", "ljspeech"):
-        path = data / f"{name}.jsonl"
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-        found += [row["text"].lower() if name == "librispeech" else row["text"] for row in rows if row["split"] == "dev"]
-    return [text for text in dict.fromkeys(map(_tidy, found)) if speakable(text)]
+        rows = [row for row in read_recordings(data, name) if row["split"] == "dev"]
+        sentences += [row["text"].lower() if name == "librispeech" else row["text"] for row in rows]
+    return [text for text in dict.fromkeys(map(_tidy, sentences)) if speakable(text)]
 
 
 @cache
 def _measured(data: Path) -> frozenset[str]:
-    found = set()
-    for path in sorted(data.glob("*.jsonl")):
-        rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-        found |= {normalize(row["text"], row.get("lang") or "en") for row in rows if row["split"] != "train" and row.get("text")}
-    return frozenset(found | {normalize(row["sentence"], "en") for row, split in _requests(data) if split != "train"})
+    """The spoken forms of what the recordings of dev and test say, and of SLURP's sentences of these splits."""
+    rows = [row for name in RECIPES for row in read_recordings(data, name) if row["split"] != "train" and row.get("text")]
+    requests = {normalize(row["sentence"], "en") for row, split in _requests(data) if split != "train"}
+    return frozenset({normalize(row["text"], row.get("lang") or "en") for row in rows} | requests)
 
 
 def _requests(data: Path) -> list[tuple[dict, str]]:
     """(row, split) of SLURP."""
-    devel, test = ([json.loads(line) for line in read_lines(data, f"slurp_{part}.jsonl")] for part in ("devel", "test"))
+    devel, test = read_rows(data, "slurp_devel"), read_rows(data, "slurp_test")
     return [*((row, slurp_split(row)) for row in devel), *((row, "test") for row in test)]
 
 
 @cache
 def _sentences(data: Path) -> list[str]:
-    """Sentences of books to say in training: speakable, 2 words or more, not measured."""
-    written = dict.fromkeys(_tidy(text) for name in ("books_en.txt", "ljspeech_sentences.txt") for text in read_lines(data, name))
-    return [t for t in written if len(t.split()) > 1 and speakable(t) and normalize(t, "en") not in _measured(data)]
+    """Sentences of books for training: speakable, 2 words or more, not measured."""
+    sentences = dict.fromkeys(_tidy(text) for name in ("books_en.txt", "ljspeech_sentences.txt") for text in read_lines(data, name))
+    return [t for t in sentences if len(t.split()) > 1 and speakable(t) and normalize(t, "en") not in _measured(data)]
 
 
 def _rng(key: str) -> np.random.Generator:

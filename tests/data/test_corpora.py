@@ -1,12 +1,13 @@
 """Preparing corpora: a small folder in the sets' own format becomes examples of every task, with nothing measured in training."""
 
+import gzip
 import json
 
 import pytest
 
 from lauragpt.data import corpora
 from lauragpt.data.captions import CAPTIONS, VOCAL_SOUNDS, join_captions, sound_of, sounds_of
-from lauragpt.data.corpora import CORPORA, check_splits, held_out, prepare, say_alphanumeric
+from lauragpt.data.corpora import CORPORA, check_splits, held_out, prepare, alphanumeric_spoken
 from lauragpt.data.licences import text_corpora
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.errors import LauraError
@@ -112,7 +113,21 @@ def test_sets_that_are_wrong_are_named(data, tmp_path):
     (data / "digits.jsonl").write_text(json.dumps({k: v for k, v in digit.items() if k != "text"}))
     with pytest.raises(LauraError, match="digits.jsonl: a line lacks 'text'"):
         prepare(data, tmp_path / "out")
+    (data / "digits.jsonl").write_text(json.dumps(digit | {"duration": "long"}))
+    with pytest.raises(LauraError, match="digits.jsonl, line 1: .*duration is a number of seconds"):
+        prepare(data, tmp_path / "out")
+    (data / "digits.jsonl").write_text(json.dumps(digit | {"text": 5}))
+    with pytest.raises(LauraError, match="digits.jsonl: a line has a value of the wrong kind"):
+        prepare(data, tmp_path / "out")
+    (tmp_path / "bare" / "digits.jsonl").touch()
+    with pytest.raises(LauraError, match="bare: its corpora hold no example"):
+        prepare(tmp_path / "bare", tmp_path / "out")
     (data / "digits.jsonl").unlink()
+    with gzip.open(data / "text" / "slurp_test.jsonl.gz", "wt") as file:
+        file.write("{\n")
+    with pytest.raises(LauraError, match="slurp_test.jsonl.gz: a line is not JSON"):
+        prepare(data, tmp_path / "out")
+    (data / "text" / "slurp_test.jsonl.gz").unlink()
     (data / "text" / "books_en.txt.gz").write_bytes(b"not gzip")
     with pytest.raises(LauraError, match="books_en.txt.gz cannot be read"):
         prepare(data, tmp_path / "out")
@@ -130,7 +145,7 @@ def test_clips_and_speakers_in_two_splits_are_refused():
 
 
 @pytest.mark.parametrize(
-    "name, text, seconds, said",
+    "name, text, seconds, spoken",
     [
         ("numbers-1", "630-07", 9, "six three zero zero seven"),
         ("names-1", "Jo Ray", 4.0, "j o r a y"),
@@ -140,8 +155,8 @@ def test_clips_and_speakers_in_two_splits_are_refused():
         ("addresses-1", "48 Ridge Road 407", 12, None),
     ],
 )
-def test_how_names_and_numbers_are_said(name, text, seconds, said):
-    assert say_alphanumeric(name, text, seconds) == said
+def test_how_names_and_numbers_are_spoken(name, text, seconds, spoken):
+    assert alphanumeric_spoken(name, text, seconds) == spoken
 
 
 def test_held_out_is_the_share_asked_for_and_stays():
