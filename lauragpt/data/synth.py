@@ -130,7 +130,7 @@ def plan_synth(text_sets: Iterable[TextSet], voices: Iterable[Voice] = VOICES, s
 
 
 def _cast(texts: TextSet, split: str, voices: list[Voice], rng: np.random.Generator) -> list[tuple[Voice, float, int]]:
-    """Who says a line (`texts.copies` different voices), how fast and how high. A set for TTS keeps each voice as it is."""
+    """The voices of a line (`texts.copies` different ones), their speed and pitch. A set for TTS keeps each voice as it is."""
     share = texts.engines
     allowed = [v for v in voices if v.lang == texts.lang and v.held_out == (split != "train") and share.get(v.engine, 0) > 0]
     if texts.only:

@@ -116,23 +116,23 @@ def _phrase(sentence: str) -> str | None:
 
 
 def short_lines(data: Path) -> Iterator[Line]:
-    """Digit strings, numbers, names and phrases of 2 to 5 words: short enough that an alignment is found quickly."""
+    """Digit strings, numbers, names and phrases of 2 to 5 words: CTC learns to align what is short first."""
     for number in range(700):
         rng = _rng(f"digits {number}")
-        said = " ".join(DIGITS[i] for i in rng.integers(0, 10, size=rng.integers(1, 8)))
-        yield Line(f"digits-{number}", said, "dev" if number < 20 else "train", (asr_use(said),))
+        text = " ".join(DIGITS[i] for i in rng.integers(0, 10, size=rng.integers(1, 8)))
+        yield Line(f"digits-{number}", text, "dev" if number < 20 else "train", (asr_use(text),))
     for number in range(400):
-        said = normalize(str(int(_rng(f"number {number}").integers(10, 10 ** (2 + number % 3)))), "en")
-        yield Line(f"number-{number}", said, "train", (asr_use(said),))
+        text = normalize(str(int(_rng(f"number {number}").integers(10, 10 ** (2 + number % 3)))), "en")
+        yield Line(f"number-{number}", text, "train", (asr_use(text),))
     sentences = _sentences(data)
     names = dict.fromkeys(name for text in sentences for name in re.findall(r"(?<=[a-z] )[A-Z][a-z]{2,}(?: [A-Z][a-z]{2,})*", text))
-    for said in list(names)[:600]:
-        yield Line(f"name-{said}", said, "train", (asr_use(said),))
+    for text in list(names)[:600]:
+        yield Line(f"name-{text}", text, "train", (asr_use(text),))
     for split, texts in (("dev", _dev_sentences(data)), ("train", sentences)):
-        for said in dict.fromkeys(filter(None, map(_phrase, texts))):
-            spoken = normalize(said, "en")  # of train a quarter, not to drown the digits and names
-            if spoken and (split == "dev" or held_out(f"phrase/{said}", 4) and spoken not in _measured(data)):
-                yield Line(f"phrase-{said}", said, split, (asr_use(said),))
+        for text in dict.fromkeys(filter(None, map(_phrase, texts))):
+            spoken = normalize(text, "en")  # a twenty-fifth of train's phrases, or there would be few digits and names among them
+            if spoken and (split == "dev" or held_out(f"phrase/{text}", 4) and spoken not in _measured(data)):
+                yield Line(f"phrase-{text}", text, split, (asr_use(text),))
 
 
 def book_lines(data: Path) -> Iterator[Line]:
@@ -186,17 +186,17 @@ def slurp_lines(data: Path) -> Iterator[Line]:
     """Requests with intent and slots. Several values of one slot are joined by a comma; `extra.entities` keeps them apart."""
     measured = _measured(data)
     for row, split in _requests(data):
-        said = normalize(row["sentence"], "en")
-        if not said or (split == "train" and said in measured):
+        spoken = normalize(row["sentence"], "en")
+        if not spoken or (split == "train" and spoken in measured):
             continue
         _, entities = parse_slurp(row["sentence_annotation"])
         slots: dict[str, str] = {}
         for name, value in entities:
             slots[name] = f"{slots[name]}, {value}" if name in slots else value
-        about = {"intent": row["intent"], "slots": slots, "entities": [list(pair) for pair in entities], "scenario": row["scenario"],
-                 "action": row["action"], "transcript": said}  # fmt: skip
-        use = {"task": "slu", "lang": "en", "targets": [slu_to_text(row["intent"], slots)], "extra": about}
-        yield Line(str(row["slurp_id"]), said, split, (use, asr_use(said)))
+        extra = {"intent": row["intent"], "slots": slots, "entities": [list(pair) for pair in entities], "scenario": row["scenario"],
+                 "action": row["action"], "transcript": spoken}  # fmt: skip
+        use = {"task": "slu", "lang": "en", "targets": [slu_to_text(row["intent"], slots)], "extra": extra}
+        yield Line(str(row["slurp_id"]), spoken, split, (use, asr_use(spoken)))
 
 
 # In the order they are made: what aligns easily first.
