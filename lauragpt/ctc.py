@@ -18,9 +18,9 @@ REACH = (0, 1, 3, WINDOW)  # how far away a place may be that agrees in the last
 
 
 class TokenAligner:
-    """The place in a draft of each token as it is written: the expected place where the draft has the token there; else the place that agrees
-    best in the last three tokens, the nearest of equals; else the expected place. A place that was found by three tokens is not found
-    again, so that a repetition moves on through the draft."""
+    """The place in a draft of each token as it is written: the expected place where the draft has the token there; else the place that
+    agrees best in the last three tokens, the nearest of equals; else the expected place. A place that was found by three tokens is not
+    found again, so that a repetition moves on through the draft."""
 
     def __init__(self, draft: Sequence[int]):
         self.draft, self.written = draft, []
@@ -51,7 +51,11 @@ class TokenAligner:
     def _agree(self, place: int) -> int:
         """How many of the last tokens written, three at most, stand in the draft up to a place."""
         agree = 0
-        while agree < min(3, place + 1, len(self.written)) and place < len(self.draft) and self.draft[place - agree] == self.written[-1 - agree]:
+        while (
+            agree < min(3, place + 1, len(self.written))
+            and place < len(self.draft)
+            and self.draft[place - agree] == self.written[-1 - agree]
+        ):
             agree += 1
         return agree
 
@@ -108,7 +112,8 @@ LEAD, LAG = 0.04, 0.06  # seconds by which a word sounds before its first letter
 
 
 def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) -> np.ndarray | None:
-    """log_probs (T, U), units (n,) -> the first and the last frame of each unit (n, 2), by the likeliest path; None where T frames are too few."""
+    """log_probs (T, U), units (n,) -> the first and the last frame of each unit (n, 2), by the likeliest path; None where T frames are
+    too few."""
     n, T = len(units), len(log_probs)
     states = np.full(2 * n + 1, blank)
     states[1::2] = units
@@ -138,9 +143,10 @@ def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) 
 def word_times(
     log_probs: np.ndarray, words: list[str], seconds: float, frame: float, ctc_units: Units = CtcUnits()
 ) -> list[tuple[float, float]] | None:
-    """log_probs (T, U) -> start and end of each word, in seconds, of a clip of `seconds` whose frames are `frame` seconds apart. CTC emits a unit in one of
-    the frames in which it sounds, so a word begins a little before its first unit's frame and ends a little after its last one's, half-way to
-    its neighbour at most. None where there are too few frames for the words. Forced alignment as in CTC-segmentation (arXiv 2007.09127)."""
+    """log_probs (T, U) -> start and end of each word, in seconds, of a clip of `seconds` whose frames are `frame` seconds apart. CTC
+    emits a unit in one of the frames in which it sounds, so a word begins a little before its first unit's frame and ends a little after
+    its last one's, half-way to its neighbour at most. None where there are too few frames for the words. Forced alignment as in
+    CTC-segmentation (arXiv 2007.09127)."""
     space, units, owner = ctc_units.encode(" "), [], []  # subwords have no unit of its own between words
     for index, word in enumerate(words):
         spelling = ctc_units.encode(word)

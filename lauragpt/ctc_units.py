@@ -1,4 +1,5 @@
-"""The CTC head's units where letters are too many a second: subwords, trained on the transcripts (BPE, arXiv 1508.07909, cut as sentencepiece cuts).
+"""The CTC head's units where letters are too many a second: subwords, trained on the transcripts (BPE, arXiv 1508.07909, cut as
+sentencepiece cuts).
 
 `CtcSubwords` has the interface of `CtcUnits` (text.py): `size`, `blank`, `encode`, `decode`, `piece`. A checkpoint keeps them in
 `ctc_tokenizer.json`; one without that file has letters. At 60 ms a frame, as in the paper's preset, a fifth of LibriSpeech has more letters
@@ -33,14 +34,18 @@ class CtcSubwords:
 
     @classmethod
     def train(cls, texts: Iterable[str], size: int) -> "CtcSubwords":
-        """Exactly `size` units, the blank among them. Where the texts give fewer, units that never occur fill up, so that the head's width stays
-        the preset's. LauraError when there is nothing to learn from."""
+        """Exactly `size` units, the blank among them. Where the texts give fewer, units that never occur fill up, so that the head's
+        width stays the preset's. LauraError when there is nothing to learn from."""
         texts = [text for text in texts if text]
         if not texts:
-            raise LauraError("the CTC units are learnt from transcripts, and there are none: prepare data for asr, or choose a preset whose CTC units are letters")
+            raise LauraError(
+                "the CTC units are learnt from transcripts, and there are none: prepare data for asr, or choose a preset with letters"
+            )
         bpe = BPE(models.BPE())
         bpe.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme="always")
-        trainer = trainers.BpeTrainer(vocab_size=size - 1, initial_alphabet=[SPACE], limit_alphabet=size // 2, min_frequency=2, show_progress=False)
+        trainer = trainers.BpeTrainer(
+            vocab_size=size - 1, initial_alphabet=[SPACE], limit_alphabet=size // 2, min_frequency=2, show_progress=False
+        )
         bpe.train_from_iterator(texts, trainer)
         model = json.loads(bpe.to_str())["model"]
         vocabulary = model["vocab"] | {f"{UNUSED} {number}>": number for number in range(len(model["vocab"]), size - 1)}

@@ -9,8 +9,8 @@ from lauragpt.data.posteriors import PosteriorBank, random_posteriors
 from lauragpt.errors import LauraError
 from lauragpt.text import CtcUnits, Tokenizer
 
-TEXTS = ["the night was calm and snowy", "it was the best of times", "it was the worst of times", "die straße ist lang und die nacht ist still",
-         "that isn't what they wanted", "schöne grüße aus der stadt"] * 3  # fmt: skip
+TEXTS = ["the night was calm and snowy", "it was the best of times", "it was the worst of times",
+         "die straße ist lang und die nacht ist still", "that isn't what they wanted", "schöne grüße aus der stadt"] * 3  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import typer
 from lauragpt.cli.options import Device, Seed
 from lauragpt.errors import LauraError
 
-
 OpenOnly = Annotated[bool, typer.Option("--open-only", help="Leave out every set that forbids commercial use.")]
 
 
@@ -30,7 +29,10 @@ class Split(str, Enum):
 
 
 def prepare(
-    data: Annotated[Path, typer.Argument(help="Folder of the corpora, laid out as docs/corpora.md says; debug makes a small corpus.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder of the corpora, laid out as docs/corpora.md says; debug makes a small corpus.", show_default=False),
+    ],
     out: Annotated[Path, typer.Argument(help="Folder for the manifests.", show_default=False)],
     open_only: OpenOnly = False,
 ):
@@ -82,7 +84,9 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/debug.yaml.", show_default=False)],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value pairs that override the recipe.", show_default=False)] = None,
     stage: Annotated[Stage | None, typer.Option(help="Only this stage; left out, all of them in order.", show_default=False)] = None,
-    hours: Annotated[float | None, typer.Option(help="Stop after so many hours, everything counted; --resume goes on.", show_default=False)] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Stop after so many hours, everything counted; --resume goes on.", show_default=False)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the last run stopped.")] = False,
 ):
     """Train a checkpoint from data by a recipe.
@@ -105,7 +109,9 @@ def train(
 def export(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.", show_default=False)],
     bits: Annotated[int, typer.Option(help="Of the GPT's weights: 32 answers as torch does, 8 is faster.")] = 32,
-    check: Annotated[Path | None, typer.Option(help="Compare with torch afterwards, on the dev set of this folder of manifests.", show_default=False)] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Compare with torch afterwards, on the dev set of this folder of manifests.", show_default=False)
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Compare on so many examples a corpus.", min=1, show_default=False)] = None,
 ):
     """Write a checkpoint's networks as ONNX graphs beside its weights, so that it runs without torch.
@@ -134,17 +140,31 @@ def export(
 
 
 def evaluate(
-    checkpoint: Annotated[str | None, typer.Argument(help="A checkpoint folder, or the name of one that ships: mini, the default.", show_default=False)] = None,
+    checkpoint: Annotated[
+        str | None, typer.Argument(help="A checkpoint folder, or the name of one that ships: mini, the default.", show_default=False)
+    ] = None,
     *,
     data: Annotated[Path, typer.Option(help="Folder of the manifests that `laura prepare` wrote.", show_default=False)],
     split: Annotated[Split, typer.Option(help="Which part to measure on.")] = Split.dev,
     tasks: Annotated[str | None, typer.Option(help="Only these, as in asr,ser; the codec is one of them.", show_default=False)] = None,
-    limit: Annotated[int | None, typer.Option(help="So many examples a corpus, fewer where they are long, a fifteenth where sound is made.", min=1, show_default=False)] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="So many examples a corpus, fewer where they are long, a fifteenth where sound is made.", min=1, show_default=False
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the report as files.", show_default=False)] = None,
-    hyp: Annotated[Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)] = None,
-    baseline: Annotated[list[str] | None, typer.Option(help="Measure this too, on the same files: pocketsphinx, or transformers:FOLDER.", show_default=False)] = None,
+    hyp: Annotated[
+        Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure this too, on the same files: pocketsphinx, or transformers:FOLDER.", show_default=False),
+    ] = None,
     against: Annotated[str | None, typer.Option(help="Compare with this checkpoint, example by example.", show_default=False)] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything anew, keep nothing: else answers are kept and found again.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask everything anew, keep nothing: else answers are kept and found again.")
+    ] = False,
     device: Device = None,
 ):
     """Measure a checkpoint, or anyone's answers: one metric a task, with its 95 % interval, beside the trivial floor.
@@ -172,6 +192,6 @@ def evaluate(
         if not data.is_dir():
             raise LauraError(f"{data} is not a folder: give the folder that `laura prepare` wrote")
         run(
-            checkpoint or "mini", data, split=split.value, tasks=wanted, limit=limit, out=out, hyp=hyp, baselines=baseline or [], other=against,
-            cache=None if fresh else default_folder(), device=device,
+            checkpoint or "mini", data, split=split.value, tasks=wanted, limit=limit, out=out, hyp=hyp, baselines=baseline or [],
+            other=against, cache=None if fresh else default_folder(), device=device,
         )  # fmt: skip

@@ -20,4 +20,6 @@ def check_room(out: Path, needed: float, what: str) -> None:
     """LauraError where the disk of a folder has not `needed` bytes left for `what`."""
     free = shutil.disk_usage(out).free
     if free < needed:
-        raise LauraError(f"{out}: {what} takes about {needed / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB left: make room, or choose another folder")
+        raise LauraError(
+            f"{out}: {what} takes about {needed / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB left: make room, or change the folder"
+        )

@@ -1,7 +1,8 @@
-"""Recorded corpora and texts -> manifests: `prepare` writes train.jsonl, dev.jsonl, test.jsonl, text.en.txt, text.de.txt and text.corpora.json.
+"""Recorded corpora and texts -> manifests: `prepare` writes train.jsonl, dev.jsonl, test.jsonl, text.en.txt, text.de.txt and
+text.corpora.json.
 
-In: a folder with one JSONL file a corpus and `text/*.gz` (docs/corpora.md describes each). Out: examples of every task. A corpus that is not
-there is left out. The corpora's splits are kept: dev and test stay out of training by clip, by speaker and by sentence.
+In: a folder with one JSONL file a corpus and `text/*.gz` (docs/corpora.md describes each). Out: examples of every task. A corpus that is
+not there is left out. The corpora's splits are kept: dev and test stay out of training by clip, by speaker and by sentence.
 """
 
 import gzip
@@ -24,7 +25,11 @@ from lauragpt.spoken import normalize
 from lauragpt.tasks import EMOTIONS, slu_to_text
 
 SE_MAX_SECONDS = 12.0
-PLAIN_TEXTS = {"books_en": "books_en.txt", "ljspeech_sentences": "ljspeech_sentences.txt", "captions_en": "captions_en.txt"}  # corpus -> text/FILE.gz
+PLAIN_TEXTS = {
+    "books_en": "books_en.txt",
+    "ljspeech_sentences": "ljspeech_sentences.txt",
+    "captions_en": "captions_en.txt",
+}  # corpus -> text/FILE.gz
 TRANSLATED = ("multi30k_train_en_de.tsv", "multi30k_val_en_de.tsv", "tatoeba_en_de.tsv")
 Row = dict
 
@@ -42,7 +47,9 @@ def prepare(data: str | Path, out: str | Path, open_only: bool = False) -> dict[
     check_folder(out)
     examples, lines = make_debug_corpus(out) if made else read_corpora(data.absolute(), open_only)
     if not examples:
-        raise LauraError(f"{data}: its corpora hold no example: their .jsonl files are empty" + (", or forbid commercial use" if open_only else ""))
+        raise LauraError(
+            f"{data}: its corpora hold no example: their .jsonl files are empty" + (", or forbid commercial use" if open_only else "")
+        )
     check_splits(examples)
     counts: dict[str, Counter[str]] = {}
     for split in SPLITS:
@@ -72,7 +79,9 @@ def read_corpora(data: Path, open_only: bool) -> tuple[list[Example], list[TextL
             try:
                 examples += make(read_recordings(data, name))
             except KeyError as missing:
-                raise LauraError(f"{data / name}.jsonl: a line lacks {missing}, or has a value that is not known (docs/corpora.md)") from None
+                raise LauraError(
+                    f"{data / name}.jsonl: a line lacks {missing}, or has a value that is not known (docs/corpora.md)"
+                ) from None
             except (AttributeError, TypeError) as error:
                 raise LauraError(f"{data / name}.jsonl: a line has a value of the wrong kind ({error}; docs/corpora.md)") from None
     for example in examples:
@@ -80,7 +89,9 @@ def read_corpora(data: Path, open_only: bool) -> tuple[list[Example], list[TextL
     recordings = dict.fromkeys(path for example in examples for path in (example.audio, example.noisy) if path)
     lost = [path for path in recordings if not os.path.exists(path)]
     if lost:
-        raise LauraError(f"{len(lost)} of the recordings that the corpora list are missing, first {lost[0]}: put them there (docs/corpora.md)")
+        raise LauraError(
+            f"{len(lost)} of the recordings that the corpora list are missing, first {lost[0]}: put them there (docs/corpora.md)"
+        )
     examples += translation(data, open_only)
     return examples, texts(data, measured_sentences(examples), open_only)
 
@@ -88,7 +99,9 @@ def read_corpora(data: Path, open_only: bool) -> tuple[list[Example], list[TextL
 def check_corpora(data: Path) -> None:
     """LauraError where a folder holds none of the corpora."""
     if not data.is_dir():
-        raise LauraError(f"{data} is not a folder of corpora: it should hold librispeech.jsonl, text/ and so on (docs/corpora.md); `debug` makes a small one")
+        raise LauraError(
+            f"{data} is not a folder of corpora: it should hold librispeech.jsonl and so on (docs/corpora.md); `debug` makes a small one"
+        )
     files = [f"{name}.jsonl" for name in RECIPES] + [f"text/{name}.gz" for name in TRANSLATED]
     if not any((data / file).exists() for file in files):
         raise LauraError(f"{data} holds none of the corpora: it should hold at least one of {', '.join(files)} (docs/corpora.md)")
@@ -261,8 +274,8 @@ def read_pairs(data: Path, name: str) -> list[tuple[str, str]]:
 
 
 def translation(data: Path, open_only: bool = False) -> list[Example]:
-    """MT both ways. Half of the training inputs are in spoken form, by hash, and their targets with them, as in a chain after recognition; dev is
-    written text. Several translations of one sentence become one example with several targets."""
+    """MT both ways. Half of the training inputs are in spoken form, by hash, and their targets with them, as in a chain after
+    recognition; dev is written text. Several translations of one sentence become one example with several targets."""
     val = [] if open_only else read_pairs(data, "multi30k_val_en_de")
     measured = {normalize(text, lang) for pair in val for text, lang in zip(pair, ("en", "de"), strict=True)}
     examples = list(_translate("multi30k", "dev", val)) if val else []

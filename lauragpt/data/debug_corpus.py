@@ -1,4 +1,5 @@
-"""A corpus made on the spot by formulas: every task, English and German, three and a half minutes of sound. Nothing has to be fetched or installed.
+"""A corpus made on the spot by formulas: every task, English and German, three and a half minutes of sound. Nothing has to be fetched or
+installed.
 
 In: a folder. Out: recordings under `audio/`, the examples of all splits, and sentences by language. What is "spoken" is a row of vowel-like
 tones and bursts of noise, one a letter, so that there is something to align; nobody would understand it. It shows that a machine can train.
@@ -17,25 +18,34 @@ from lauragpt.spoken import normalize
 from lauragpt.tasks import EMOTIONS, slu_to_text
 
 NAME = "debug"
-SENTENCES = (  # English and German; the last two pairs of six are dev and test
-    ("The night was calm.", "Die Nacht war ruhig."), ("He paid two pence.", "Er zahlte zwei Pfennig."), ("Away we went then.", "Da gingen wir fort."),
-    ("A small dog barks.", "Ein kleiner Hund bellt."), ("She reads a book.", "Sie liest ein Buch."), ("It rains today.", "Heute regnet es."),
-    ("The boat comes home.", "Das Boot kommt heim."), ("We drink warm milk.", "Wir trinken warme Milch."), ("The door is open.", "Die Tür ist offen."),
-    ("My brother sings.", "Mein Bruder singt."), ("Nobody knows the way.", "Niemand kennt den Weg."), ("The sun is low.", "Die Sonne steht tief."),
-    ("They sell red apples.", "Sie verkaufen rote Äpfel."), ("The train is late.", "Der Zug hat Verspätung."), ("I saw the house.", "Ich sah das Haus."),
-    ("The cat sleeps.", "Die Katze schläft."), ("Come in, please.", "Kommt bitte herein."), ("The street is long.", "Die Straße ist lang."),
+SENTENCES = (  # English and German; of every six pairs the last two are dev and test
+    ("The night was calm.", "Die Nacht war ruhig."), ("He paid two pence.", "Er zahlte zwei Pfennig."),
+    ("Away we went then.", "Da gingen wir fort."), ("A small dog barks.", "Ein kleiner Hund bellt."),
+    ("She reads a book.", "Sie liest ein Buch."), ("It rains today.", "Heute regnet es."),
+    ("The boat comes home.", "Das Boot kommt heim."), ("We drink warm milk.", "Wir trinken warme Milch."),
+    ("The door is open.", "Die Tür ist offen."), ("My brother sings.", "Mein Bruder singt."),
+    ("Nobody knows the way.", "Niemand kennt den Weg."), ("The sun is low.", "Die Sonne steht tief."),
+    ("They sell red apples.", "Sie verkaufen rote Äpfel."), ("The train is late.", "Der Zug hat Verspätung."),
+    ("I saw the house.", "Ich sah das Haus."), ("The cat sleeps.", "Die Katze schläft."),
+    ("Come in, please.", "Kommt bitte herein."), ("The street is long.", "Die Straße ist lang."),
 )  # fmt: skip
 SPEAKERS = {"en": (("anna", 190.0), ("adam", 110.0)), "de": (("berta", 205.0), ("bernd", 120.0))}  # name and pitch in Hz
-ORDERS = ({"size": "small", "coffeeDrink": "latte"}, {"size": "large", "coffeeDrink": "mocha"}, {"roast": "dark roast", "milkAmount": "no milk"},
-          {"coffeeDrink": "espresso", "numberOfShots": "double shot"}, {"size": "medium", "sugarAmount": "some sugar"}, {"coffeeDrink": "latte"})  # fmt: skip
-FORMANTS = {"a": (750, 1200), "e": (500, 1900), "i": (300, 2300), "o": (480, 850), "u": (320, 800), "y": (300, 1900), "ä": (650, 1700), "ö": (430, 1500), "ü": (300, 1750)}
+ORDERS = (
+    {"size": "small", "coffeeDrink": "latte"}, {"size": "large", "coffeeDrink": "mocha"}, {"coffeeDrink": "latte"},
+    {"roast": "dark roast", "milkAmount": "no milk"}, {"size": "medium", "sugarAmount": "some sugar"},
+    {"coffeeDrink": "espresso", "numberOfShots": "double shot"},
+)  # fmt: skip
+FORMANTS = {  # of each vowel, in Hz
+    "a": (750, 1200), "e": (500, 1900), "i": (300, 2300), "o": (480, 850), "u": (320, 800), "y": (300, 1900), "ä": (650, 1700),
+    "ö": (430, 1500), "ü": (300, 1750),
+}  # fmt: skip
 VOICED = "bdgjlmnrvwz"
 LETTER_SECONDS = 0.08
 
 
 def say(text: str, pitch: float, rate: float = 1.0) -> np.ndarray:
-    """Text in spoken form -> (N,) float32: a vowel is a sum of harmonics under two formants, a voiced consonant the same between fixed ones and softer,
-    any other letter noise, a space silence."""
+    """Text in spoken form -> (N,) float32: a vowel is a sum of harmonics under two formants, a voiced consonant the same between fixed
+    ones and softer, any other letter noise, a space silence."""
     rng, parts, time = np.random.default_rng(len(text)), [], np.arange(round(LETTER_SECONDS / rate * SAMPLE_RATE)) / SAMPLE_RATE
     fade = np.minimum(1, 60 * np.minimum(time, time[-1] - time))
     frequencies = pitch * np.arange(1, int(4000 / pitch))
@@ -84,7 +94,14 @@ def split_of(number: int) -> str:
 def _recording(out: Path, name: str, wave: np.ndarray, number: int, lang: str = "en", speaker: str | None = None) -> dict:
     """Saves a recording; returns the fields that all of its examples share."""
     path = save_audio(out / "audio" / f"{name}.flac", wave)
-    return {"split": split_of(number), "corpus": NAME, "audio": str(path), "duration": len(wave) / SAMPLE_RATE, "lang": lang, "speaker": speaker}
+    return {
+        "split": split_of(number),
+        "corpus": NAME,
+        "audio": str(path),
+        "duration": len(wave) / SAMPLE_RATE,
+        "lang": lang,
+        "speaker": speaker,
+    }
 
 
 def _sentences(out: Path) -> Iterator[Example]:
@@ -109,7 +126,9 @@ def _emotions(out: Path) -> Iterator[Example]:
         for index, emotion in enumerate(EMOTIONS[2:6]):
             name = f"{emotion}-{number:02d}"
             wave = say("kids are talking", 110 + 45 * index + 3 * number, 0.8 + 0.2 * index)
-            yield Example(id=f"ser/{NAME}/{name}", task="ser", targets=[emotion], extra={"emotion": emotion}, **_recording(out, name, wave, number))
+            yield Example(
+                id=f"ser/{NAME}/{name}", task="ser", targets=[emotion], extra={"emotion": emotion}, **_recording(out, name, wave, number)
+            )
 
 
 def _sounds(out: Path) -> Iterator[Example]:

@@ -59,7 +59,8 @@ UNDESCRIBED = Corpus(UNKNOWN, None)
 
 
 def described_corpora(data: Path) -> dict[str, Corpus]:
-    """The table's corpora and those that `data`/corpora.json describes. LauraError where that file is wrong, or describes one of the table anew."""
+    """The table's corpora and those that `data`/corpora.json describes. LauraError where that file is wrong, or describes one of the
+    table anew."""
     path = Path(data) / OWN_CORPORA
     if not path.exists():
         return dict(CORPORA)
@@ -146,7 +147,10 @@ class Provenance:
         return Provenance(self.corpora | other.corpora, (*self.ancestors, *(each for each in other.ancestors if each.weights not in known)))
 
     def to_dict(self) -> dict:
-        return {"corpora": {name: vars(corpus) for name, corpus in self.corpora.items()}, "ancestors": [vars(ancestor) for ancestor in self.ancestors]}
+        return {
+            "corpora": {name: vars(corpus) for name, corpus in self.corpora.items()},
+            "ancestors": [vars(ancestor) for ancestor in self.ancestors],
+        }
 
     @classmethod
     def from_dict(cls, values: dict) -> "Provenance":

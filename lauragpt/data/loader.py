@@ -55,7 +55,9 @@ class Plan:
                 members.setdefault(key, []).append((index, cost))
         self.groups = [Group(weights[key], *zip(*rows)) for key, rows in sorted(members.items())]
         if not self.groups:
-            raise LauraError(f"no example of {', '.join(weights)} fits a batch of {batch_seconds:g} s: prepare data, or raise batch_seconds")
+            raise LauraError(
+                f"no example of {', '.join(weights)} fits a batch of {batch_seconds:g} s: prepare data, or raise batch_seconds"
+            )
         total = sum(group.weight for group in self.groups)
         self.chances = np.array([group.weight / total for group in self.groups])
 

@@ -1,8 +1,8 @@
 """Text -> posteriors that the CTC head might give it, frame by frame, so that the GPT learns from text alone to read them.
 
-`PosteriorBank` joins snippets of what the head gave recordings: unit selection, as in concatenative speech synthesis (Hunt and Black 1996), of
-probabilities in place of sound. They show which units the head confuses, how sure it is when it is wrong, and what else it found likely.
-`random_posteriors` makes errors by chance instead, which show none of this: for languages without recordings.
+`PosteriorBank` joins snippets of what the head gave recordings: unit selection, as in concatenative speech synthesis (Hunt and Black
+1996), of probabilities in place of sound. They show which units the head confuses, how sure it is when it is wrong, and what else it
+found likely. `random_posteriors` makes errors by chance instead, which show none of this: for languages without recordings.
 
 T frames, U CTC units.
 """
@@ -22,7 +22,8 @@ _REACH = LONGEST + 1
 
 
 class PosteriorBank:
-    """Recordings, cut anywhere between two units. Units are characters of one long string, and the blank marks where a recording begins and ends."""
+    """Recordings, cut anywhere between two units. Units are characters of one long string, and the blank marks where a recording begins
+    and ends."""
 
     def __init__(self, recordings: Iterable[tuple[str, np.ndarray]], ctc_units: Units = CtcUnits()):
         """Text in spoken form and log-probabilities (T, U) of each. A recording that cannot be aligned is left out."""
@@ -54,7 +55,8 @@ class PosteriorBank:
         return range(bisect_left(self.order, units, key=key), bisect_right(self.order, units, key=key))
 
     def sample(self, units: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-        """(T, U) float32, rows sum to 1: snippets of up to LONGEST units one after the other, each the longest that there is up to a length drawn."""
+        """(T, U) float32, rows sum to 1: snippets of up to LONGEST units one after the other, each the longest that there is up to a
+        length drawn."""
         text = chr(self.blank) + "".join(map(chr, units)) + chr(self.blank)
         start, parts = 1, []
         while start < len(text):
@@ -68,8 +70,8 @@ class PosteriorBank:
         return rows / rows.sum(1, keepdims=True)
 
     def _snippet(self, text: str, start: int, longest: int, rng: np.random.Generator) -> tuple[int, np.ndarray | None]:
-        """How many units from `start` on were found together, and the frames of one place where they stand: after the same unit as here, if there is
-        such a place, since neighbours change how a letter sounds. A unit that no recording has is passed over."""
+        """How many units from `start` on were found together, and the frames of one place where they stand: after the same unit as here,
+        if there is such a place, since neighbours change how a letter sounds. A unit that no recording has is passed over."""
         for size in range(longest, 0, -1):
             for before in (1, 0):
                 if found := self.places(text[start - before : start + size]):
@@ -84,8 +86,8 @@ ALIKE = ("aeiouyäöü", "bdgptkcq", "szcxß", "fvwh", "mnlr", "jgy", " '")
 
 @cache
 def confusions(size: int) -> np.ndarray:
-    """(U, U): the chance of each wrong unit, given the right one. Of letters, half of it goes to those that sound alike; any two subwords are confused
-    as easily."""
+    """(U, U): the chance of each wrong unit, given the right one. Of letters, half of it goes to those that sound alike; any two subwords
+    are confused as easily."""
     table = np.full((size, size), 0.5 / size)
     for group in ALIKE if size == CtcUnits.size else ():
         units = [1 + CtcUnits.letters.index(letter) for letter in group]

@@ -7,7 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-BEGIN = ("can i get", "can i have", "could i have", "i would like", "i'd like", "i'll have", "give me", "get me", "may i have", "i want", "please make me", "make me")
+BEGIN = (
+    "can i get",
+    "can i have",
+    "could i have",
+    "i would like",
+    "i'd like",
+    "i'll have",
+    "give me",
+    "get me",
+    "may i have",
+    "i want",
+    "please make me",
+    "make me",
+)
 END = ("", "", "", "please", "thanks", "thank you")
 
 

@@ -1,8 +1,9 @@
 """Text -> synthetic speech to train on, by flite and espeak-ng: `laura synth`.
 
-In: sets of lines (`TextSet`). `plan_synth` turns them into jobs (pure data: which voice speaks which line, how fast, how high), the same for
-the same seed. `run_jobs` speaks them into 16 kHz FLAC files and returns manifest examples. `synthesize` checks that all is there, then does
-both, a set at a time, and writes NAME.jsonl when a set is done. Files that exist are kept, so an interrupted run goes on where it stopped.
+In: sets of lines (`TextSet`). `plan_synth` turns them into jobs (pure data: which voice speaks which line, how fast, how high), the same
+for the same seed. `run_jobs` speaks them into 16 kHz FLAC files and returns manifest examples. `synthesize` checks that all is there,
+then does both, a set at a time, and writes NAME.jsonl when a set is done. Files that exist are kept, so an interrupted run goes on where
+it stopped.
 
 A recogniser understands flite about as well as people and espeak-ng hardly at all: most recordings are flite's, espeak-ng adds variety
 and German. Some voices are kept out of training (`held_out`) and speak the dev and test lines, so that what is measured are new voices.
@@ -164,7 +165,9 @@ def speak_text(text: str, voice: Voice, rate: float = 1.0, pitch: int | None = N
     """The text spoken by a voice, (N,) float32 at 16 kHz. LauraError when the synthesiser is missing or fails."""
     program = shutil.which(PROGRAMS[voice.engine])
     if not program:
-        raise LauraError(f"{PROGRAMS[voice.engine]} is not installed, and voice {voice.key} needs it: {install_command([PROGRAMS[voice.engine]])}")
+        raise LauraError(
+            f"{PROGRAMS[voice.engine]} is not installed, and voice {voice.key} needs it: {install_command([PROGRAMS[voice.engine]])}"
+        )
     pitch = voice.pitch if pitch is None else pitch
     with tempfile.TemporaryDirectory(prefix="laura-synth-") as folder:
         wav = f"{folder}/speech.wav"

@@ -5,7 +5,6 @@ the dev lines, and SLURP's test lines, are sentences of those splits, spoken by 
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -204,7 +203,10 @@ SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
     "synth-short": (short_lines, {"hours": 1.2, "engines": {"flite": 0.95, "espeak": 0.05}}),
     "synth-books": (book_lines, {"hours": 12.0, "dev_hours": 0.1}),
     "synth-multi30k": (pair_lines("multi30k", "en"), {"hours": 5.0, "dev_hours": 0.15, "engines": {"flite": 1.0}}),
-    "synth-slurp": (slurp_lines, {"hours": 10.0, "dev_hours": 0.3, "test_hours": 0.5, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2}),
+    "synth-slurp": (
+        slurp_lines,
+        {"hours": 10.0, "dev_hours": 0.3, "test_hours": 0.5, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2},
+    ),
     "synth-tts": (tts_lines, {"hours": 6.0, "engines": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
     "synth-multi30k-de": (pair_lines("multi30k", "de"), {"lang": "de", "hours": 2.0, "dev_hours": 0.1, "engines": {"espeak": 1.0}}),
     "synth-tatoeba": (pair_lines("tatoeba", "en"), {"hours": 1.5, "engines": {"flite": 1.0}}),

@@ -1,8 +1,8 @@
 """An exported graph with the weights of its checkpoint: no second copy of them lies on the disk.
 
 `onnx/graphs.json` says of each graph which tensors of the checkpoint, one below the other, each of its initializers is: as they are,
-transposed ("t"), in 8-bit blocks ("q", their scales "s"), or with an LSTM's gates in ONNX's order ("g"); and the hashes of all files, so that a missing or altered one is told before
-anything runs.
+transposed ("t"), in 8-bit blocks ("q", their scales "s"), or with an LSTM's gates in ONNX's order ("g"); and the hashes of all files, so
+that a missing or altered one is told before anything runs.
 """
 
 import json
@@ -29,8 +29,8 @@ def pack(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def onnx_gates(weight: np.ndarray) -> np.ndarray:
-    """An LSTM's weight (4 H, ...) with the gates in PyTorch's order (input, forget, cell, output) -> (1, 4 H, ...) in ONNX's (input, output, forget,
-    cell), with its axis of directions."""
+    """An LSTM's weight (4 H, ...) with the gates in PyTorch's order (input, forget, cell, output) -> (1, 4 H, ...) in ONNX's (input,
+    output, forget, cell), with its axis of directions."""
     gates = weight.reshape(4, -1, *weight.shape[1:])
     return np.ascontiguousarray(gates[[0, 3, 1, 2]].reshape(1, *weight.shape))
 
@@ -78,7 +78,9 @@ class Graphs:
         try:
             return taken([self._tensor(name)], "")
         except (OSError, SafetensorError) as error:
-            raise LauraError(f"{self.folder} is not a whole checkpoint ({str(error).splitlines()[0][:120]}): fetch or export it again") from None
+            raise LauraError(
+                f"{self.folder} is not a whole checkpoint ({str(error).splitlines()[0][:120]}): fetch or export it again"
+            ) from None
 
     def _tensor(self, name: str) -> np.ndarray:
         with safe_open(self.folder / file_of(name), "np") as file:

@@ -34,8 +34,8 @@ def check_recipe(recipe: Recipe, stages: Sequence[str], sizes: LauraConfig) -> N
     compiled = [name for name in stages if getattr(recipe.stages[name], "compile", False)]
     if compiled and not can_compile():
         raise LauraError(
-            f"{compiled[0]}.compile: torch.compile needs a C++ compiler, and there is none: apt-get install g++ (Debian, Ubuntu), or name one in the "
-            "environment variable CXX, or override it with compile=false, which takes half as long again"
+            f"{compiled[0]}.compile: torch.compile needs a C++ compiler, and there is none: apt-get install g++ (Debian, Ubuntu), or "
+            "name one in the environment variable CXX, or override it with compile=false, which takes half as long again"
         )
 
 
@@ -47,12 +47,16 @@ def check_sources(recipe: Recipe) -> None:
     try:
         check_corpora(corpora.absolute())
     except LauraError as error:
-        raise LauraError(f"{recipe.data} holds no train.jsonl, and there is nothing to make it from: {error}; name your folder with corpora=FOLDER") from None
+        raise LauraError(
+            f"{recipe.data} holds no train.jsonl, and there is nothing to make it from: {error}; name your folder with corpora=FOLDER"
+        ) from None
     if recipe.synth_hours > 0:
         try:
             check_synth(corpora, Path(recipe.data), chosen_sets(None, recipe.open_only))
         except LauraError as error:
-            raise LauraError(f"synthetic speech for {recipe.data}: {error} (laura synth), or train without any with synth_hours=0") from None
+            raise LauraError(
+                f"synthetic speech for {recipe.data}: {error} (laura synth), or train without any with synth_hours=0"
+            ) from None
 
 
 def parameters(sizes: LauraConfig) -> int:
@@ -69,17 +73,23 @@ def can_compile() -> bool:
 
 
 def check_examples(recipe: Recipe, stages: Sequence[str], examples: Sequence[Example], sentences: bool) -> None:
-    """LauraError where a stage would find nothing to learn from, or the finished folder no voice. examples: of train; `sentences`: whether there are texts
-    to pre-train on."""
+    """LauraError where a stage would find nothing to learn from, or the finished folder no voice. examples: of train; `sentences`:
+    whether there are texts to pre-train on."""
     if {"joint"} & set(stages):
         check_voices(recipe, {example.id: example for example in examples})
     for name in stages:
         config = recipe.stages[name]
         for phase in config.schedule:
             if phase.weights and not any(weight_of(example, phase.weights) > 0 for example in examples):
-                raise LauraError(f"{name}: {recipe.data} holds no example of {', '.join(phase.weights)}: prepare such data, or change the stage's weights")
+                raise LauraError(
+                    f"{name}: {recipe.data} holds no example of {', '.join(phase.weights)}: prepare some, or change the stage's weights"
+                )
         banks = getattr(config, "posterior_bank", None)
         if banks and not any(example.task == "asr" and example.corpus in banks for example in examples):
-            raise LauraError(f"{name}: posterior_bank: {recipe.data} holds no recording of {', '.join(banks)}: prepare one, or leave posterior_bank out")
+            raise LauraError(
+                f"{name}: posterior_bank: {recipe.data} holds no recording of {', '.join(banks)}: prepare one, or leave posterior_bank out"
+            )
         if name == "gpt" and not sentences:
-            raise LauraError(f"gpt: {recipe.data} holds no text.en.txt or text.de.txt to learn from: write one, a sentence a line, or leave the stage out")
+            raise LauraError(
+                f"gpt: {recipe.data} holds no text.en.txt or text.de.txt to learn from: write one, a sentence a line, or leave gpt out"
+            )

@@ -17,7 +17,8 @@ TEXTS = 100_000  # lines of text at most, beside all transcripts, that subwords 
 
 
 def ensure_ctc_units(out: Path, init: str, size: int, examples: Sequence[Example], lines: Iterable[tuple[str, str]]) -> Units:
-    """Units for a head of `size`. Letters where it has as many; else the subwords in `out`, or `init`'s, or new ones, which are saved in `out`.
+    """Units for a head of `size`. Letters where it has as many; else the subwords in `out`, or `init`'s, or new ones, which are saved in
+    `out`.
 
     examples: of training, whose transcripts they are learnt from; lines: (language, sentence) of the texts.
     """
@@ -31,7 +32,9 @@ def ensure_ctc_units(out: Path, init: str, size: int, examples: Sequence[Example
         lines = list(lines)
         units = CtcSubwords.train(transcripts + [normalize(line, lang) for lang, line in lines[:: 1 + len(lines) // TEXTS]], size)
     if units.size != size:
-        raise LauraError(f"{paths[0]} has {units.size} CTC units, and the preset's CTC head {size}: choose another `out`, or a preset with as many")
+        raise LauraError(
+            f"{paths[0]} has {units.size} CTC units, and the preset's CTC head {size}: choose another `out`, or a preset with as many"
+        )
     Path(out).mkdir(parents=True, exist_ok=True)
     units.save(Path(out) / FILE)
     return units
@@ -44,7 +47,7 @@ def check_ctc_lengths(stage: str, examples: Sequence[Example], units: Units, fea
     long = [example for example in asr if len(units.encode(example.targets[0])) > features.length(round(example.duration * SAMPLE_RATE))]
     if len(long) > TOO_LONG * len(asr):
         raise LauraError(
-            f"{stage}: {len(long)} of {len(asr)} transcripts ({len(long) / len(asr):.1%}, {long[0].id} first) have more CTC units than their recordings have "
-            f"frames of {1000 * features.seconds:g} ms, and {TOO_LONG:.1%} may. Choose a preset with more CTC units (encoder.units), so that each is "
-            "longer, or with shorter frames (features.skip), or take these recordings out of the data"
+            f"{stage}: {len(long)} of {len(asr)} transcripts ({len(long) / len(asr):.1%}, {long[0].id} first) have more CTC units than "
+            f"their recordings have frames of {1000 * features.seconds:g} ms, and {TOO_LONG:.1%} may. Choose a preset with more CTC units "
+            "(encoder.units), so that each is longer, or with shorter frames (features.skip), or take these recordings out of the data"
         )

@@ -15,7 +15,7 @@ from lauragpt.train.config import Recipe
 
 
 def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: dict[str, Example], provenance: Provenance) -> Path:
-    """Writes `out/export`, whole or not at all: it is made aside and then renamed. examples: of train, by id, among which the voices' are."""
+    """Writes `out/export`, whole or not at all: made aside, then renamed. examples: of train, by id, those of the voices among them."""
     folder, aside = Path(recipe.out) / "export", Path(recipe.out) / "export.part"
     shutil.rmtree(aside, ignore_errors=True)
     save_checkpoint(
@@ -49,8 +49,8 @@ def save_voices(folder: Path, recipe: Recipe, examples: dict[str, Example], prov
         example, name = examples[voice["id"]], voice["name"]
         save_audio(folder / f"{name}.wav", load_audio(example.audio))
         card = {
-            "name": name, "lang": example.lang, "text": example.source, "licence": provenance.licences[example.corpus], "source": example.id,
-            "default": example.lang not in langs,
+            "name": name, "lang": example.lang, "text": example.source, "licence": provenance.licences[example.corpus],
+            "source": example.id, "default": example.lang not in langs,
         }  # fmt: skip
         langs.add(example.lang)
         (folder / f"{name}.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -54,7 +54,9 @@ def data(tmp_path):
         "multi30k_val_en_de.tsv": ["A cat!\tDie Katze."],
         "tatoeba_en_de.tsv": ["Hi.\tHallo!", "Hi.\tGrüß Gott!", "Something else.\tDie Katze."],
         "slurp_devel.jsonl": [json.dumps(r) for r in SLURP],
-        "slurp_test.jsonl": [json.dumps({**SLURP[0], "slurp_id": 99, "sentence": "Some other line.", "sentence_annotation": "Some [time : other] line."})],
+        "slurp_test.jsonl": [
+            json.dumps({**SLURP[0], "slurp_id": 99, "sentence": "Some other line.", "sentence_annotation": "Some [time : other] line."})
+        ],
     }
     for name, lines in texts.items():
         with gzip.open(folder / "text" / f"{name}.gz", "wt", encoding="utf-8") as file:

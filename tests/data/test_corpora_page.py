@@ -22,7 +22,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_every_corpus_is_described_with_its_licence(name):
-    described = {"debug": "laura prepare debug", "nospeech": f"`nospeech` is no corpus of its own.*{re.escape(CORPORA[name].licence)}"}.get(name)
+    described = {"debug": "laura prepare debug", "nospeech": f"`nospeech` is no corpus of its own.*{re.escape(CORPORA[name].licence)}"}.get(
+        name
+    )
     if described:
         assert re.search(described, PAGE, re.DOTALL)
     else:
@@ -49,7 +51,9 @@ def test_every_file_of_texts_is_named():
         assert f"`{file}.gz`" in PAGE
     for name, (_, how) in synth_texts.SETS.items():
         engines = set(how.get("engines", synth_texts.DEFAULT_ENGINES))
-        assert {"flite": {"flite"}, "espeak-ng": {"espeak"}, "both": {"flite", "espeak"}}[re.split(r"[|,]", ROWS[name].split("|")[4])[0].strip()] == engines
+        assert {"flite": {"flite"}, "espeak-ng": {"espeak"}, "both": {"flite", "espeak"}}[
+            re.split(r"[|,]", ROWS[name].split("|")[4])[0].strip()
+        ] == engines
 
 
 def test_the_fields_that_a_corpus_needs_are_those_that_are_read(data):

@@ -186,7 +186,10 @@ def test_jobs_are_spoken_once_and_resumed(tmp_path):
 
 def test_all_that_is_missing_is_said_before_the_work(data, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LauraError, match="synth-tts needs flite, synth-tatoeba-de needs espeak-ng; .*apt-get install espeak-ng flite .*brew install.*--sets"):
+    with pytest.raises(
+        LauraError,
+        match="synth-tts needs flite, synth-tatoeba-de needs espeak-ng; .*apt-get install espeak-ng flite .*brew install.*--sets",
+    ):
         check_synth(data, tmp_path / "out", ["synth-tts", "synth-tatoeba-de"])
     with pytest.raises(LauraError, match="not a folder of corpora"):
         check_synth(tmp_path / "none", tmp_path / "out", ["synth-tts"])

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from lauragpt.engine.api import Laura
-from lauragpt.engine.onnx_export import OnnxLSTM, export_graphs, exported
+from lauragpt.engine.onnx_export import export_graphs, exported
+from lauragpt.engine.onnx_graphs import OnnxLSTM
 from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
 
 

@@ -33,7 +33,10 @@ class Clock:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["data=none", "corpora=nowhere"], "none holds no train.jsonl, and there is nothing to make it from: .*nowhere is not a folder of corpora.*corpora=FOLDER"),
+        (
+            ["data=none", "corpora=nowhere"],
+            "none holds no train.jsonl, and there is nothing to make it from: .*nowhere is not a folder of corpora.*corpora=FOLDER",
+        ),
         (["init=nobody"], "no checkpoint 'nobody'"),
         (["preset=huge"], "unknown preset 'huge'"),
         (["voices=[{name: anna, id: tts/nobody}]"], "voices: anna names the example 'tts/nobody'"),

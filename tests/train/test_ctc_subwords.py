@@ -27,8 +27,8 @@ synth_hours: 0
 stages:
   encoder: {{steps: 2, batch_seconds: 12, weights: {{asr: 1}}}}
   codec: {{steps: 2, batch_seconds: 2.6, quantize_from: 0}}
-  joint: {{steps: 2, batch_seconds: 12, weights: {{asr: 1, slu: 1, mt: 1}}, posterior_bank: {{debug: 0.002}}, pseudo_labels: 4, asr_noise: 1, text_injection: 0.5,
-    slu_templates: 1}}
+  joint: {{steps: 2, batch_seconds: 12, weights: {{asr: 1, slu: 1, mt: 1}}, posterior_bank: {{debug: 0.002}}, pseudo_labels: 4,
+    asr_noise: 1, text_injection: 0.5, slu_templates: 1}}
 """
 
 
@@ -41,7 +41,9 @@ def trained(tmp_path_factory):
     assert large.encoder.units == 1024 and not large.time_aligned
     preset = replace(
         small, features=large.features, time_aligned=large.time_aligned,
-        encoder=replace(small.encoder, input=large.features.width, units=large.encoder.units, intermediate_layer=large.encoder.intermediate_layer),
+        encoder=replace(
+            small.encoder, input=large.features.width, units=large.encoder.units, intermediate_layer=large.encoder.intermediate_layer,
+        ),
         gpt=replace(small.gpt, tied=large.gpt.tied, qk_norm=large.gpt.qk_norm, qkv_bias=large.gpt.qkv_bias),
     )  # fmt: skip
     (root / "recipe.yaml").write_text(RECIPE.format(data=root / "data", out=root / "out"))
@@ -97,7 +99,10 @@ def test_more_units_than_frames_are_refused_above_a_thousandth():
     assert len(fits) == 20 and len(long) == 21
     paper, mini = FeatureConfig(skip=6), FeatureConfig(skip=4)
     check_ctc_lengths("encoder", [example(n, fits) for n in range(999)] + [example(999, long)], CtcUnits(), paper)
-    with pytest.raises(LauraError, match=r"encoder: 2 of 1000 transcripts \(0.2%, asr/998 first\) have more CTC units .* frames of 60 ms.*encoder.units.*features.skip"):
+    with pytest.raises(
+        LauraError,
+        match=r"encoder: 2 of 1000 transcripts \(0.2%, asr/998 first\) have more CTC units .* of 60 ms.*encoder.units.*features.skip",
+    ):
         check_ctc_lengths("encoder", [example(n, fits) for n in range(998)] + [example(998, long), example(999, long)], CtcUnits(), paper)
     check_ctc_lengths("joint", [example(0, long)], CtcUnits(), mini)
     check_ctc_lengths("encoder", [], CtcUnits(), paper)

@@ -49,7 +49,9 @@ def test_every_verb_answers_without_torch(folder):
     recording = folder / "talk.flac"
     assert isinstance(laura.transcribe(recording).text, str) and laura.emotion(recording).text
     assert isinstance(laura.caption(recording).text, str) and isinstance(laura.understand(recording).text, str)
-    assert isinstance(laura.translate(recording, to="de").text, str) and isinstance(laura.translate(text="Good morning.", to="de").text, str)
+    assert isinstance(laura.translate(recording, to="de").text, str) and isinstance(
+        laura.translate(text="Good morning.", to="de").text, str
+    )
     assert len(laura.enhance(recording).audio) > 0 and laura.speak("hello", voice="anna").sample_rate == 16000
     assert set(laura.voices.cards) == {"anna", "bernd"}
 
