@@ -128,7 +128,10 @@ class Provenance:
         if init:
             folder = find_checkpoint(init)
             config = read_config(folder)
-            ancestors = (Ancestor.of(folder, config), *(Ancestor(**earlier) for earlier in config.get("ancestors") or ()))
+            try:
+                ancestors = (Ancestor.of(folder, config), *(Ancestor(**earlier) for earlier in config.get("ancestors") or ()))
+            except TypeError as error:
+                raise LauraError(f"{folder}/config.json: its ancestors cannot be read ({error}): fetch the checkpoint again") from None
         return cls({name: described.get(name, UNDESCRIBED) for name in sorted(set(names))}, ancestors)
 
     @property

@@ -82,6 +82,9 @@ def test_a_false_claim_is_not_believed(tmp_path, checkpoint):
     config = json.loads((tmp_path / "claim" / "config.json").read_text())
     (tmp_path / "claim" / "config.json").write_text(json.dumps(config | {"commercial": True}))
     assert Provenance.of([], CORPORA, init=folder).commercial is False
+    (tmp_path / "claim" / "config.json").write_text(json.dumps(config | {"ancestors": ["mini"]}))
+    with pytest.raises(LauraError, match="ancestors cannot be read"):
+        Provenance.of([], CORPORA, init=folder)
 
 
 def test_runs_into_one_folder_add_up(tmp_path):
