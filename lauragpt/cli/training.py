@@ -1,4 +1,4 @@
-"""The verbs of the command line that make and measure checkpoints: `laura prepare`, `synth`, `train`, `export`, `eval`."""
+"""The commands that make and measure checkpoints: `laura prepare`, `synth`, `train`, `export`, `eval`."""
 
 import sys
 from enum import Enum
@@ -81,15 +81,21 @@ def synth(
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/debug.yaml.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value pairs that override the recipe.", show_default=False)] = None,
-    stage: Annotated[Stage | None, typer.Option(help="Only this stage; left out, all of them in order.", show_default=False)] = None,
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file such as recipes/debug.yaml.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value or stage.key=value, in place of what the recipe says.", show_default=False)
+    ] = None,
+    stage: Annotated[
+        Stage | None, typer.Option(help="Train this stage only. By default all of the recipe's, in order.", show_default=False)
+    ] = None,
     hours: Annotated[
-        float | None, typer.Option(help="Stop after so many hours, everything counted; --resume goes on.", show_default=False)
+        float | None, typer.Option(help="Stop after this many hours, data preparation included. --resume goes on.", show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the last run stopped.")] = False,
 ):
-    """Train a checkpoint from data by a recipe.
+    """Train a checkpoint by a recipe: data, stages and the finished folder.
+
+    Data that are missing are made first. Whatever else is missing is said before the work begins.
 
     laura train recipes/debug.yaml
 
@@ -108,11 +114,11 @@ def train(
 
 def export(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.", show_default=False)],
-    bits: Annotated[int, typer.Option(help="Of the GPT's weights: 32 answers as torch does, 8 is faster.")] = 32,
+    bits: Annotated[int, typer.Option(help="Bits of the GPT's weights: 32 gives the answers of torch, 8 is faster.")] = 32,
     check: Annotated[
-        Path | None, typer.Option(help="Compare with torch afterwards, on the dev set of this folder of manifests.", show_default=False)
+        Path | None, typer.Option(help="Then compare with torch on the dev examples of this folder of manifests.", show_default=False)
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Compare on so many examples a corpus.", min=1, show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(help="Compare at most this many examples of each corpus.", min=1, show_default=False)] = None,
 ):
     """Write a checkpoint's networks as ONNX graphs beside its weights, so that it runs without torch.
 
@@ -130,7 +136,7 @@ def export(
         if check is not None:
             from lauragpt.evaluate.parity import chosen, parity
 
-            chosen(check, "dev", None, limit)  # what is missing is told before minutes of work, not after
+            chosen(check, "dev", None, limit)  # what is missing is said before minutes of work
         print(export_graphs(folder, bits))
         if check is not None:
             found = parity(folder, check, limit=limit)
@@ -145,15 +151,19 @@ def evaluate(
     ] = None,
     *,
     data: Annotated[Path, typer.Option(help="Folder of the manifests that `laura prepare` wrote.", show_default=False)],
-    split: Annotated[Split, typer.Option(help="Which part to measure on.")] = Split.dev,
-    tasks: Annotated[str | None, typer.Option(help="Only these, as in asr,ser; the codec is one of them.", show_default=False)] = None,
+    split: Annotated[Split, typer.Option(help="The split to measure.")] = Split.dev,
+    tasks: Annotated[
+        str | None, typer.Option(help="Only these tasks, as in asr,ser; codec measures the codec.", show_default=False)
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(
-            help="So many examples a corpus, fewer where they are long, a fifteenth where sound is made.", min=1, show_default=False
+            help="At most this many examples of each corpus; fewer where they are long, a fifteenth where the answer is sound.",
+            min=1,
+            show_default=False,
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the report as files.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the report into this folder.", show_default=False)] = None,
     hyp: Annotated[
         Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)
     ] = None,
@@ -163,11 +173,11 @@ def evaluate(
     ] = None,
     against: Annotated[str | None, typer.Option(help="Compare with this checkpoint, example by example.", show_default=False)] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Ask everything anew, keep nothing: else answers are kept and found again.")
+        bool, typer.Option("--fresh", help="Ask for all answers again and keep none. By default answers are kept and reused.")
     ] = False,
     device: Device = None,
 ):
-    """Measure a checkpoint, or anyone's answers: one metric a task, with its 95 % interval, beside the trivial floor.
+    """Measure a checkpoint, or anyone's answers: a metric for each task, with its 95 % interval and the score of a trivial answer.
 
     laura eval mini --data data/ --split dev
 

@@ -135,8 +135,8 @@ def read_manifest(path: str | Path) -> list[Example]:
 def resolve(example: Example, folder: str | Path) -> Example:
     """The example with its paths absolute; relative ones start at `folder`."""
     for name in ("audio", "noisy"):
-        if (given := getattr(example, name)) and not os.path.isabs(given):
-            setattr(example, name, os.path.join(os.path.abspath(folder), given))
+        if (path := getattr(example, name)) and not os.path.isabs(path):
+            setattr(example, name, os.path.join(os.path.abspath(folder), path))
     return example
 
 

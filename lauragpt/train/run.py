@@ -38,8 +38,8 @@ def train(
 ) -> None:  # fmt: skip
     """Runs a recipe, or one stage of it. LauraError for what is wrong with recipe or data.
 
-    `hours`: how long this run may take by `clock` (seconds), everything counted, data preparation too. Then no step and no stage is begun; the stage in progress is
-    saved and measured on dev, and `resume` goes on from there.
+    `hours`: how long this run may take by `clock` (seconds), everything counted, data preparation too. Then no step and no stage is
+    begun; the stage in progress is saved and measured on dev, and `resume` goes on from there.
     """
     plan = load_recipe(recipe, overrides)
     if stage and stage not in plan.stages:
@@ -102,7 +102,8 @@ def check_open(recipe: Recipe, examples: list[Example]) -> None:
     closed = [name for name, corpus in provenance.corpora.items() if not corpus.commercial]
     if closed:
         why = "open_only trains on nothing that forbids commercial use, or of which no licence is known"
-        raise LauraError(f"{recipe.data} holds {', '.join(closed)}, and {why}: choose another `data`, or describe your own corpora in its corpora.json")
+        advice = "choose another `data`, describe your own corpora in its corpora.json, or run `laura prepare` again"
+        raise LauraError(f"{recipe.data} holds {', '.join(closed)}, and {why}: {advice}")
     ancestors = Provenance(ancestors=provenance.ancestors)
     if not ancestors.commercial:
         licence = "whose licences are not known" if ancestors.commercial is None else "that forbid commercial use"

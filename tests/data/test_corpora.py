@@ -7,7 +7,7 @@ import pytest
 
 from lauragpt.data import corpora
 from lauragpt.data.captions import CAPTIONS, VOCAL_SOUNDS, join_captions, sound_of, sounds_of
-from lauragpt.data.corpora import CORPORA, check_splits, held_out, prepare, alphanumeric_spoken
+from lauragpt.data.corpora import CORPORA, alphanumeric_spoken, check_splits, held_out, prepare
 from lauragpt.data.licences import text_corpora
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.errors import LauraError

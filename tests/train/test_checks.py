@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from lauragpt.cli.training import Stage
 from lauragpt.data import synth
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.train import checks, run
 from lauragpt.train.run import train
+from lauragpt.train.stages import STAGES
 
 DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
 
@@ -78,6 +80,10 @@ def test_synthesisers_are_looked_for_before_corpora_are_prepared(tmp_path, monke
     monkeypatch.setattr(synth.shutil, "which", lambda name: None)
     with pytest.raises(LauraError, match="synthetic speech for .*synth-tts needs flite.*apt-get install espeak-ng flite.*synth_hours=0"):
         train(**overridden(tmp_path / "data", tmp_path / "out", f"corpora={tmp_path / 'corpora'}", "synth_hours=1"))
+
+
+def test_the_command_line_offers_the_stages_that_there_are():
+    assert {stage.value for stage in Stage} == set(STAGES)
 
 
 def test_parameters_are_counted_without_making_them():
