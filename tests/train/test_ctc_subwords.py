@@ -10,7 +10,6 @@ from lauragpt.ctc_units import FILE, CtcSubwords
 from lauragpt.data.corpora import prepare
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.engine.api import Laura
-from lauragpt.engine.onnx_export import export_graphs
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.systems import ctc_text
 from lauragpt.features import FeatureConfig
@@ -61,14 +60,12 @@ def test_every_stage_learns_the_same_subwords(trained):
     assert (trained / "out" / "export" / FILE).read_bytes() == (trained / "out" / FILE).read_bytes()
 
 
-def test_it_transcribes_on_both_backends(trained):
+def test_it_transcribes(trained):
     recording = read_manifest(trained / "data" / "dev.jsonl")[0].audio
-    export_graphs(trained / "out" / "export", only=("listen", "step"))
-    for backend in ("torch", "onnx"):
-        laura = Laura.load(trained / "out" / "export", backend=backend)
-        assert isinstance(laura.runtime.info.ctc_units, CtcSubwords)
-        result = laura.transcribe(recording)
-        assert isinstance(result.text, str) and result.receipt["chunks"] == 1
+    laura = Laura.load(trained / "out" / "export", backend="torch")
+    assert isinstance(laura.runtime.info.ctc_units, CtcSubwords)
+    result = laura.transcribe(recording)
+    assert isinstance(result.text, str) and result.receipt["chunks"] == 1
 
 
 def test_what_the_head_would_write_is_read_by_its_own_units(trained):
