@@ -1,5 +1,6 @@
 """The CTC head's units of a recipe: letters, or subwords that are trained once; and whether recordings have frames enough for them."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -35,8 +36,11 @@ def ensure_ctc_units(out: Path, init: str, size: int, examples: Sequence[Example
         raise LauraError(
             f"{paths[0]} has {units.size} CTC units, and the preset's CTC head {size}: choose another `out`, or a preset with as many"
         )
-    Path(out).mkdir(parents=True, exist_ok=True)
-    units.save(Path(out) / FILE)
+    if not (Path(out) / FILE).exists():
+        Path(out).mkdir(parents=True, exist_ok=True)
+        aside = Path(out) / f"{FILE}.{os.getpid()}"  # other processes of the run may write theirs, which are the same
+        units.save(aside)
+        os.replace(aside, Path(out) / FILE)
     return units
 
 
