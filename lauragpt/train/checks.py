@@ -75,7 +75,7 @@ def can_compile() -> bool:
 def check_examples(recipe: Recipe, stages: Sequence[str], examples: Sequence[Example], sentences: bool) -> None:
     """LauraError where a stage would find nothing to learn from, or the finished folder no voice. examples: of train; `sentences`:
     whether there are texts to pre-train on."""
-    if {"joint"} & set(stages):
+    if "joint" in stages:
         check_voices(recipe, {example.id: example for example in examples})
     for name in stages:
         config = recipe.stages[name]
