@@ -7,12 +7,14 @@ rest was trained on the codec's tokens, so that it may be trained further and se
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from lauragpt.ctc_units import Units, load_ctc_units
 from lauragpt.errors import LauraError
 from lauragpt.sequence import Vocabulary
 from lauragpt.tasks import CASCADES, LANGS
+from lauragpt.text import CtcUnits
 
 FORMAT = "lauragpt-2"
 FILES = ("model.safetensors", "codec.safetensors")
@@ -37,6 +39,7 @@ class CheckpointInfo:
     time_aligned: bool  # the letters of a transcript stand at the time of their sound (ctc.py)
     cascade: tuple[str, ...]  # tasks that are done by way of a transcript
     vocabulary: Vocabulary
+    ctc_units: Units = field(default_factory=CtcUnits)  # of its CTC head
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
@@ -87,6 +90,7 @@ def read_info(folder: Path, config: dict) -> CheckpointInfo:
             time_aligned=bool(model.get("time_aligned")),
             cascade=checked_cascade(config.get("cascade") or [], f"{folder}/config.json"),
             vocabulary=Vocabulary(model["text_size"], model["audio_size"]),
+            ctc_units=load_ctc_units(folder),
         )
     except OSError as error:
         raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({error.filename}: {error.strerror}): fetch or export it again") from None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from lauragpt.ctc_units import Units
 from lauragpt.sequence import PACE
 from lauragpt.text import CtcUnits, Tokenizer
 
@@ -17,9 +18,9 @@ REACH = (0, 1, 3, WINDOW)  # how far away a place may be that agrees in the last
 
 
 class TokenAligner:
-    """The place in a draft of each token as it is written: the expected place where the draft has the token there; else the place that agrees
-    best in the last three tokens, the nearest of equals; else the expected place. A place that was found by three tokens is not found
-    again, so that a repetition moves on through the draft."""
+    """The place in a draft of each token as it is written: the expected place where the draft has the token there; else the place that
+    agrees best in the last three tokens, the nearest of equals; else the expected place. A place that was found by three tokens is not
+    found again, so that a repetition moves on through the draft."""
 
     def __init__(self, draft: Sequence[int]):
         self.draft, self.written = draft, []
@@ -50,7 +51,11 @@ class TokenAligner:
     def _agree(self, place: int) -> int:
         """How many of the last tokens written, three at most, stand in the draft up to a place."""
         agree = 0
-        while agree < min(3, place + 1, len(self.written)) and place < len(self.draft) and self.draft[place - agree] == self.written[-1 - agree]:
+        while (
+            agree < min(3, place + 1, len(self.written))
+            and place < len(self.draft)
+            and self.draft[place - agree] == self.written[-1 - agree]
+        ):
             agree += 1
         return agree
 
@@ -62,12 +67,14 @@ class CtcAligner:
         self.draft, self.frames, self.aligner = draft, frames, TokenAligner(draft)
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, best: Sequence[int]) -> "CtcAligner":
-        """best (T,): the best CTC unit of each frame."""
-        draft, frames, last = [], [], CtcUnits.blank
+    def of(cls, tokenizer: Tokenizer, best: Sequence[int], units: Units = CtcUnits()) -> "CtcAligner":
+        """best (T,): the best CTC unit of each frame. All letters of a subword stand at its one frame."""
+        draft, frames, last = [], [], units.blank
         for frame, unit in enumerate(best):
-            if unit not in (last, CtcUnits.blank):
-                ids = tokenizer.encode(CtcUnits.letters[unit - 1])  # a letter with an accent may take two
+            if unit not in (last, units.blank):
+                text = units.piece(unit)
+                # The space before the first word is of no transcript. A letter with an accent may take two tokens.
+                ids = tokenizer.encode(text if draft or len(text) == 1 else text.lstrip(), letters=True)
                 draft += ids
                 frames += [float(frame)] * len(ids)
             last = unit
@@ -105,7 +112,8 @@ LEAD, LAG = 0.04, 0.06  # seconds by which a word sounds before its first letter
 
 
 def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) -> np.ndarray | None:
-    """log_probs (T, U), units (n,) -> the first and the last frame of each unit (n, 2), by the likeliest path; None where T frames are too few."""
+    """log_probs (T, U), units (n,) -> the first and the last frame of each unit (n, 2), by the likeliest path; None where T frames are
+    too few."""
     n, T = len(units), len(log_probs)
     states = np.full(2 * n + 1, blank)
     states[1::2] = units
@@ -132,18 +140,20 @@ def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) 
     return spans
 
 
-def word_times(log_probs: np.ndarray, words: list[str], seconds: float, frame: float) -> list[tuple[float, float]] | None:
-    """Start and end of each word, in seconds, of a clip of `seconds` whose frames are `frame` seconds apart. CTC emits a letter in one of the
-    frames in which it sounds, so a word begins a little before its first letter's frame and ends a little after its last one's, half-way to
-    its neighbour at most. None where there are too few frames for the words. Forced alignment as in CTC-segmentation (arXiv 2007.09127)."""
-    alphabet = CtcUnits()
-    spellings = [alphabet.encode(word) for word in words]
-    space, units, owner = alphabet.encode(" ")[0], [], []
-    for index, letters in enumerate(spellings):
-        if units and letters:
-            units, owner = [*units, space], [*owner, -1]
-        units, owner = [*units, *letters], [*owner, *([index] * len(letters))]
-    spans = align(log_probs, units, alphabet.blank)
+def word_times(
+    log_probs: np.ndarray, words: list[str], seconds: float, frame: float, ctc_units: Units = CtcUnits()
+) -> list[tuple[float, float]] | None:
+    """log_probs (T, U) -> start and end of each word, in seconds, of a clip of `seconds` whose frames are `frame` seconds apart. CTC
+    emits a unit in one of the frames in which it sounds, so a word begins a little before its first unit's frame and ends a little after
+    its last one's, half-way to its neighbour at most. None where there are too few frames for the words. Forced alignment as in
+    CTC-segmentation (arXiv 2007.09127)."""
+    space, units, owner = ctc_units.encode(" "), [], []  # subwords have no unit of its own between words
+    for index, word in enumerate(words):
+        spelling = ctc_units.encode(word)
+        if units and spelling:
+            units, owner = [*units, *space], [*owner, *([-1] * len(space))]
+        units, owner = [*units, *spelling], [*owner, *([index] * len(spelling))]
+    spans = align(log_probs, units, ctc_units.blank)
     if spans is None:
         return None
     starts, ends, last = [], [], 0.0

@@ -7,3 +7,8 @@ class LauraError(Exception):
 
 class LauraWarning(UserWarning):
     """One clear line about what goes on otherwise than was asked for. The command line prints it without utterance where in the code it arose."""
+
+
+def install_hint(extra: str) -> str:
+    """How to install the packages of an extra ("train", "eval", ...). Lauragpt is on no package index: it is installed from its clone."""
+    return f"in the clone of lauragpt run pip install -e '.[{extra}]'"

@@ -73,6 +73,10 @@ class CtcUnits:
         plain = "".join(c if c in self.letters else unicodedata.normalize("NFD", c)[0] for c in text.lower())
         return [1 + self.letters.index(c) for c in plain if c in self.letters]
 
+    def piece(self, unit: int) -> str:
+        """A unit's text."""
+        return self.letters[unit - 1]
+
     def decode(self, best: Iterable[int]) -> str:
         """The best unit of every frame as text: repeats and blanks dropped."""
         units, last = [], self.blank

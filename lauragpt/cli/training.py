@@ -1,4 +1,4 @@
-"""The verbs of the command line that make and measure checkpoints: `laura prepare`, `synth`, `train`, `export`, `eval`."""
+"""The commands that make and measure checkpoints: `laura prepare`, `synth`, `train`, `export`, `eval`."""
 
 import sys
 from enum import Enum
@@ -10,13 +10,15 @@ import typer
 from lauragpt.cli.options import Device, Seed
 from lauragpt.errors import LauraError
 
+OpenOnly = Annotated[bool, typer.Option("--open-only", help="Leave out every set that forbids commercial use.")]
+
 
 class Stage(str, Enum):
     codec = "codec"
     encoder = "encoder"
     gpt = "gpt"
     vocoder = "vocoder"
-    laura = "laura"
+    joint = "joint"
     speaker = "speaker"
 
 
@@ -27,13 +29,18 @@ class Split(str, Enum):
 
 
 def prepare(
-    data: Annotated[Path, typer.Argument(help="Folder of the corpora.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder of the corpora, laid out as docs/corpora.md says; debug makes a small corpus.", show_default=False),
+    ],
     out: Annotated[Path, typer.Argument(help="Folder for the manifests.", show_default=False)],
-    open_only: Annotated[bool, typer.Option("--open-only", help="Leave out every set that forbids commercial use.")] = False,
+    open_only: OpenOnly = False,
 ):
     """Turn corpora into examples of every task, one JSONL line each.
 
     laura prepare corpora/ data/
+
+    laura prepare debug data/
     """
     from lauragpt.cli.io import one_line
 
@@ -45,41 +52,54 @@ def prepare(
 
 
 def synth(
-    data: Annotated[Path, typer.Argument(help="Folder of the corpora, whose texts are spoken.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Folder of the corpora, whose texts are to be spoken.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder for the recordings and their manifests.", show_default=False)],
+    sets: Annotated[str | None, typer.Option(help="Only these sets, as in synth-short,synth-books.", show_default=False)] = None,
     hours: Annotated[float, typer.Option(help="Multiplies the length of every set.", min=0)] = 1.0,
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option(help="Synthesisers run at a time.", min=1)] = 2,
+    workers: Annotated[int, typer.Option(help="How many recordings are made at a time.", min=1)] = 2,
+    open_only: OpenOnly = False,
 ):
-    """Make speech from text with the synthesisers that are installed (espeak-ng, flite): many voices, rates and pitches.
+    """Make speech from text with flite and espeak-ng: many voices, rates and pitches. What is missing is said before the work begins.
 
     laura synth corpora/ data/
+
+    laura synth corpora/ data/ --sets synth-short,synth-books --hours 0.1
     """
     from lauragpt.cli.io import one_line
 
     with one_line():
         from lauragpt.data.synth import synthesize
 
-        def show(name: str, done: int, of: int, seconds: float) -> None:
-            if done == of or done % 500 == 0:
-                print(f"{name}: {done} of {of} sentences, {seconds / 3600:.2f} hours", file=sys.stderr)
+        def show(name: str, done: int, total: int, seconds: float) -> None:
+            if done == total or done % 500 == 0:
+                print(f"{name}: {done} of {total} sentences, {seconds / 3600:.2f} hours", file=sys.stderr)
 
-        for name, made in synthesize(data, out, hours=hours, seed=seed, workers=workers, progress=show).items():
+        names = [name.strip() for name in sets.split(",")] if sets else None
+        for name, made in synthesize(data, out, names, hours, seed, workers, show, open_only).items():
             print(f"{name}: {made:.2f} hours")
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/debug.yaml.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value pairs that override the recipe.", show_default=False)] = None,
-    stage: Annotated[Stage | None, typer.Option(help="Only this stage; left out, all of them in order.", show_default=False)] = None,
-    hours: Annotated[float | None, typer.Option(help="Stop after so long, with a valid checkpoint.", min=0, show_default=False)] = None,
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file such as recipes/debug.yaml.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value or stage.key=value, in place of what the recipe says.", show_default=False)
+    ] = None,
+    stage: Annotated[
+        Stage | None, typer.Option(help="Train this stage only. By default all of the recipe's, in order.", show_default=False)
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Stop after this many hours, data preparation included. --resume goes on.", show_default=False)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the last run stopped.")] = False,
 ):
-    """Train a checkpoint from data by a recipe.
+    """Train a checkpoint by a recipe: data, stages and the finished folder.
+
+    Data that are missing are made first. Whatever else is missing is said before the work begins.
 
     laura train recipes/debug.yaml
 
-    laura train recipes/mini.yaml --stage laura --hours 2 --resume lr=1e-4
+    laura train recipes/mini.yaml --stage joint --hours 2 --resume lr=1e-4
     """
     from lauragpt.cli.io import one_line, usage
 
@@ -94,9 +114,11 @@ def train(
 
 def export(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.", show_default=False)],
-    bits: Annotated[int, typer.Option(help="Of the GPT's weights: 32 answers as torch does, 8 is faster.")] = 32,
-    check: Annotated[Path | None, typer.Option(help="Compare with torch afterwards, on the dev set of this folder of manifests.", show_default=False)] = None,
-    limit: Annotated[int | None, typer.Option(help="Compare on so many examples a corpus.", min=1, show_default=False)] = None,
+    bits: Annotated[int, typer.Option(help="Bits of the GPT's weights: 32 gives the answers of torch, 8 is faster.")] = 32,
+    check: Annotated[
+        Path | None, typer.Option(help="Then compare with torch on the dev examples of this folder of manifests.", show_default=False)
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Compare at most this many examples of each corpus.", min=1, show_default=False)] = None,
 ):
     """Write a checkpoint's networks as ONNX graphs beside its weights, so that it runs without torch.
 
@@ -114,7 +136,7 @@ def export(
         if check is not None:
             from lauragpt.evaluate.parity import chosen, parity
 
-            chosen(check, "dev", None, limit)  # what is missing is told before minutes of work, not after
+            chosen(check, "dev", None, limit)  # what is missing is said before minutes of work
         print(export_graphs(folder, bits))
         if check is not None:
             found = parity(folder, check, limit=limit)
@@ -124,20 +146,38 @@ def export(
 
 
 def evaluate(
-    checkpoint: Annotated[str | None, typer.Argument(help="A checkpoint folder, or the name of one that ships: mini, the default.", show_default=False)] = None,
+    checkpoint: Annotated[
+        str | None, typer.Argument(help="A checkpoint folder, or the name of one that ships: mini, the default.", show_default=False)
+    ] = None,
     *,
     data: Annotated[Path, typer.Option(help="Folder of the manifests that `laura prepare` wrote.", show_default=False)],
-    split: Annotated[Split, typer.Option(help="Which part to measure on.")] = Split.dev,
-    tasks: Annotated[str | None, typer.Option(help="Only these, as in asr,ser; the codec is one of them.", show_default=False)] = None,
-    limit: Annotated[int | None, typer.Option(help="So many examples a corpus, fewer where they are long, a fifteenth where sound is made.", min=1, show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the report as files.", show_default=False)] = None,
-    hyp: Annotated[Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)] = None,
-    baseline: Annotated[list[str] | None, typer.Option(help="Measure this too, on the same files: pocketsphinx, or transformers:FOLDER.", show_default=False)] = None,
+    split: Annotated[Split, typer.Option(help="The split to measure.")] = Split.dev,
+    tasks: Annotated[
+        str | None, typer.Option(help="Only these tasks, as in asr,ser; codec measures the codec.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="At most this many examples of each corpus; fewer where they are long, a fifteenth where the answer is sound.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the report into this folder.", show_default=False)] = None,
+    hyp: Annotated[
+        Path | None, typer.Option(help='Score the answers of this JSONL file ({"id": ..., "text" or "audio": ...}).', show_default=False)
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure this too, on the same files: pocketsphinx, or transformers:FOLDER.", show_default=False),
+    ] = None,
     against: Annotated[str | None, typer.Option(help="Compare with this checkpoint, example by example.", show_default=False)] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything anew, keep nothing: else answers are kept and found again.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask for all answers again and keep none. By default answers are kept and reused.")
+    ] = False,
     device: Device = None,
 ):
-    """Measure a checkpoint, or anyone's answers: one metric a task, with its 95 % interval, beside the trivial floor.
+    """Measure a checkpoint, or anyone's answers: a metric for each task, with its 95 % interval and the score of a trivial answer.
 
     laura eval mini --data data/ --split dev
 
@@ -162,6 +202,6 @@ def evaluate(
         if not data.is_dir():
             raise LauraError(f"{data} is not a folder: give the folder that `laura prepare` wrote")
         run(
-            checkpoint or "mini", data, split=split.value, tasks=wanted, limit=limit, out=out, hyp=hyp, baselines=baseline or [], other=against,
-            cache=None if fresh else default_folder(), device=device,
+            checkpoint or "mini", data, split=split.value, tasks=wanted, limit=limit, out=out, hyp=hyp, baselines=baseline or [],
+            other=against, cache=None if fresh else default_folder(), device=device,
         )  # fmt: skip

@@ -90,7 +90,7 @@ def _index() -> tuple[dict[str, str], dict[str, set[str]], dict[str, float]]:
     """Wording -> class; class -> the stems of its words; stem -> weight, which is high for a word that few classes use."""
     wordings = {_clean(text): sound for sound, texts in CAPTIONS.items() for text in [sound, *texts]}
     stems = {sound: {stem for text in [sound, *texts] for stem in _stems(text)} for sound, texts in CAPTIONS.items()}
-    classes_of = Counter(stem for found in stems.values() for stem in found)
+    classes_of = Counter(stem for words in stems.values() for stem in words)
     return wordings, stems, {stem: math.log(len(stems) / n) for stem, n in classes_of.items()}
 
 
@@ -109,8 +109,8 @@ def sound_of(caption: str) -> str | None:
     wordings, stems, weight = _index()
     if (text := _clean(caption)) in wordings:
         return wordings[text]
-    given = _stems(text)
-    scores = {sound: sum(weight[stem] for stem in given & found) for sound, found in stems.items()}
+    own = _stems(text)
+    scores = {sound: sum(weight[stem] for stem in own & words) for sound, words in stems.items()}
     best = max(scores, key=lambda sound: scores[sound])
     return best if scores[best] >= math.log(len(stems) / 4) else None
 
@@ -119,7 +119,7 @@ def sounds_of(caption: str) -> list[str]:
     """The classes that a caption of a mixture names, in order: each part between "and" that names one."""
     if whole := _index()[0].get(_clean(caption)):
         return [whole]  # a few wordings hold an "and" of their own
-    found: list[str] = []
+    sounds: list[str] = []
     parts = re.split(r"\s+(?:and|while)\s+", caption.strip())
     start = 0
     while start < len(parts):
@@ -128,7 +128,7 @@ def sounds_of(caption: str) -> list[str]:
             sound = _index()[0].get(_clean(" and ".join(parts[start:end]))) or (sound_of(parts[start]) if end == start + 1 else None)
             if sound or end == start + 1:
                 break
-        if sound and sound not in found:
-            found.append(sound)
+        if sound and sound not in sounds:
+            sounds.append(sound)
         start = end
-    return found
+    return sounds

@@ -1,8 +1,8 @@
-"""The recorded corpora and the texts -> manifests: `prepare` writes train.jsonl, dev.jsonl, test.jsonl, text.en.txt, text.de.txt.
+"""Recorded corpora and texts -> manifests: `prepare` writes train.jsonl, dev.jsonl, test.jsonl, text.en.txt, text.de.txt and
+text.corpora.json.
 
-In: a folder with one JSONL a set (`id`, `audio`, `duration`, `split`, and what is known: `speaker`, `lang`, `text`, `emotion`,
-`sound`, `intent`, `slots`, `pair`, `role`) and `text/*.gz`. Out: examples of every task. A set that is not there is left out.
-Splits stay what the sets say: what is measured (dev, test) is kept out of training by clip, by speaker and by sentence.
+In: a folder with one JSONL file a corpus and `text/*.gz` (docs/corpora.md describes each). Out: examples of every task. A corpus that is
+not there is left out. The corpora's splits are kept: dev and test stay out of training by clip, by speaker and by sentence.
 """
 
 import gzip
@@ -12,105 +12,112 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lauragpt.data.captions import CAPTIONS, VOCAL_SOUNDS
-from lauragpt.data.manifest import SPLITS, Example, write_manifest
+from lauragpt.data.checks import check_folder
+from lauragpt.data.debug_corpus import NAME as DEBUG
+from lauragpt.data.debug_corpus import make_debug_corpus
+from lauragpt.data.licences import CORPORA, TEXT_CORPORA
+from lauragpt.data.manifest import SPLITS, Example, TextLine, write_manifest
 from lauragpt.errors import LauraError
 from lauragpt.spoken import normalize
 from lauragpt.tasks import EMOTIONS, slu_to_text
 
 SE_MAX_SECONDS = 12.0
+PLAIN_TEXTS = {
+    "books_en": "books_en.txt",
+    "ljspeech_sentences": "ljspeech_sentences.txt",
+    "captions_en": "captions_en.txt",
+}  # corpus -> text/FILE.gz
+TRANSLATED = ("multi30k_train_en_de.tsv", "multi30k_val_en_de.tsv", "tatoeba_en_de.tsv")
 Row = dict
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Under which licence a corpus comes, and whether weights trained on it may be used commercially."""
-
-    licence: str
-    commercial: bool
-    title: str
-
-
-CORPORA: dict[str, Corpus] = {
-    "librispeech": Corpus("CC BY 4.0", True, "LibriSpeech: read English audiobooks"),
-    "kathleen": Corpus("CC0 1.0", True, "Kathleen: Arctic prompts, one American woman"),
-    "ljspeech": Corpus("public domain", True, "LJ Speech: one American woman reading books"),
-    "kerstin": Corpus("CC0 1.0", True, "Kerstin: one German woman"),
-    "alphanumeric": Corpus("MIT", True, "Alphanumeric: names, addresses and numbers in many accents"),
-    "digits": Corpus("CC BY-SA 4.0", True, "Free Spoken Digit Dataset"),
-    "ravdess": Corpus("CC BY-NC-SA 4.0", False, "RAVDESS: emotional speech"),
-    "esc50": Corpus("CC BY-NC 3.0", False, "ESC-50: environmental sounds"),
-    "barista": Corpus("Apache-2.0", True, "Barista: spoken coffee orders"),
-    "noise": Corpus("Apache-2.0", True, "Noise of a kitchen"),
-    "rirs": Corpus("Apache-2.0", True, "Room impulse responses"),
-    "dns_pairs": Corpus("CC BY 4.0", True, "Deep Noise Suppression challenge: synthetic test pairs"),
-    "books_en": Corpus("public domain", True, "English novels, text"),
-    "ljspeech_sentences": Corpus("public domain", True, "LJ Speech, all sentences, text"),
-    "multi30k": Corpus("research, non-commercial", False, "Multi30k: image captions in English and German, text"),
-    "tatoeba": Corpus("CC BY 2.0 FR", True, "Tatoeba: translated sentences, text"),
-    "slurp": Corpus("CC BY 4.0", True, "SLURP: requests with intents and slots, text"),
-    "captions_en": Corpus("research, non-commercial", False, "Captions of Clotho and AudioCaps, text"),
-    "nospeech": Corpus("CC BY-NC 3.0", False, "ESC-50: sounds without speech, for recognition"),
-    "synth-short": Corpus("public domain", True, "Digits, names and phrases of books said by flite and espeak-ng"),
-    "synth-books": Corpus("public domain", True, "Sentences of books said by flite and espeak-ng"),
-    "synth-tts": Corpus("public domain", True, "Sentences of books said by one flite voice"),
-    "synth-slurp": Corpus("CC BY 4.0", True, "SLURP requests said by flite and espeak-ng"),
-    "synth-multi30k": Corpus("research, non-commercial", False, "Multi30k captions said by flite"),
-    "synth-multi30k-de": Corpus("research, non-commercial", False, "Multi30k captions said by espeak-ng in German"),
-    "synth-tatoeba": Corpus("CC BY 2.0 FR", True, "Tatoeba sentences said by flite"),
-    "synth-tatoeba-de": Corpus("CC BY 2.0 FR", True, "Tatoeba sentences said by espeak-ng in German"),
-}
 
 
 def prepare(data: str | Path, out: str | Path, open_only: bool = False) -> dict[str, Counter[str]]:
     """Writes the manifests and the texts; returns the number of examples by split and task.
 
-    `open_only` leaves out every set that forbids commercial use.
+    data: a folder of corpora (docs/corpora.md), or `debug`, where no folder is called so: a small corpus that is made here.
+    `open_only` leaves out every corpus that forbids commercial use. LauraError, before anything is written, where something is missing.
     """
-    data, out = Path(data).absolute(), Path(out).absolute()
-    if not data.is_dir():
-        raise LauraError(f"{data} is not a folder of corpora: it should hold librispeech.jsonl, text/ and so on")
-    out.mkdir(parents=True, exist_ok=True)
-    examples: list[Example] = []
-    for name, make in RECIPES.items():
-        if CORPORA[name].commercial or not open_only:
-            try:
-                examples += make(_rows(data, name))
-            except KeyError as missing:
-                raise LauraError(f"{data / name}.jsonl: a line lacks {missing}, or has a value that is not known") from None
-    for example in examples:
-        example.audio, example.noisy = (path and os.path.join(data, path) for path in (example.audio, example.noisy))
-    examples += translation(data, open_only)
+    data, out = Path(data), Path(out).absolute()
+    made = str(data) == DEBUG and not data.is_dir()
+    if not made:
+        check_corpora(data.absolute())
+    check_folder(out)
+    examples, lines = make_debug_corpus(out) if made else read_corpora(data.absolute(), open_only)
     if not examples:
-        raise LauraError(f"{data} holds none of the known sets: {', '.join(name + '.jsonl' for name in RECIPES)}")
+        raise LauraError(
+            f"{data}: its corpora hold no example: their .jsonl files are empty" + (", or forbid commercial use" if open_only else "")
+        )
     check_splits(examples)
     counts: dict[str, Counter[str]] = {}
     for split in SPLITS:
         chosen = [example for example in examples if example.split == split]
         write_manifest(out / f"{split}.jsonl", chosen)
         counts[split] = Counter(example.task for example in chosen)
-    for lang, lines in texts(data, measured_sentences(examples), open_only).items():
-        aside = out / f".text.{lang}.tmp"
-        aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        aside.replace(out / f"text.{lang}.txt")
-        counts["train"][f"text.{lang}"] = len(lines)
+    for lang in dict.fromkeys(line.lang for line in lines):
+        texts = [line.text for line in lines if line.lang == lang]
+        write_text(out / f"text.{lang}.txt", "\n".join(texts) + "\n")
+        counts["train"][f"text.{lang}"] = len(texts)
+    write_text(out / TEXT_CORPORA, json.dumps(sorted({line.corpus for line in lines})) + "\n")
     return counts
 
 
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def read_corpora(data: Path, open_only: bool) -> tuple[list[Example], list[TextLine]]:
+    """The examples and the sentences of a folder of corpora."""
+    examples: list[Example] = []
+    for name, make in RECIPES.items():
+        if CORPORA[name].commercial or not open_only:
+            try:
+                examples += make(read_recordings(data, name))
+            except KeyError as missing:
+                raise LauraError(
+                    f"{data / name}.jsonl: a line lacks {missing}, or has a value that is not known (docs/corpora.md)"
+                ) from None
+            except (AttributeError, TypeError) as error:
+                raise LauraError(f"{data / name}.jsonl: a line has a value of the wrong kind ({error}; docs/corpora.md)") from None
+    for example in examples:
+        example.audio, example.noisy = (path and os.path.join(data, path) for path in (example.audio, example.noisy))
+    recordings = dict.fromkeys(path for example in examples for path in (example.audio, example.noisy) if path)
+    lost = [path for path in recordings if not os.path.exists(path)]
+    if lost:
+        raise LauraError(
+            f"{len(lost)} of the recordings that the corpora list are missing, first {lost[0]}: put them there (docs/corpora.md)"
+        )
+    examples += translation(data, open_only)
+    return examples, texts(data, measured_sentences(examples), open_only)
+
+
+def check_corpora(data: Path) -> None:
+    """LauraError where a folder holds none of the corpora."""
+    if not data.is_dir():
+        raise LauraError(
+            f"{data} is not a folder of corpora: it should hold librispeech.jsonl and so on (docs/corpora.md); `debug` makes a small one"
+        )
+    files = [f"{name}.jsonl" for name in RECIPES] + [f"text/{name}.gz" for name in TRANSLATED]
+    if not any((data / file).exists() for file in files):
+        raise LauraError(f"{data} holds none of the corpora: it should hold at least one of {', '.join(files)} (docs/corpora.md)")
+
+
 def check_splits(examples: Iterable[Example]) -> None:
-    """LauraError when a clip is in two splits, or a speaker of a set split by speaker is both trained on and measured."""
+    """LauraError where a recording is in two splits, or a speaker of a corpus that is split by speaker."""
     clips: dict[str, str] = {}
     speakers: dict[str, str] = {}
     for example in examples:
-        kept = [(clips, example.audio)] if example.audio else []
+        keys = [(clips, example.audio)] if example.audio else []
         if example.speaker and example.corpus in SPLIT_BY_SPEAKER:
-            kept.append((speakers, example.speaker))
-        for table, key in kept:
+            keys.append((speakers, example.speaker))
+        for table, key in keys:
             if table.setdefault(key, example.split) != example.split:
-                raise LauraError(f"{key} is in both {table[key]} and {example.split} ({example.id}): correct the split in its set")
+                raise LauraError(f"{key} is in both {table[key]} and {example.split} ({example.id}): correct the split in its corpus")
 
 
 SPLIT_BY_SPEAKER = ("librispeech", "ravdess", "digits", "alphanumeric")
@@ -121,7 +128,8 @@ def held_out(key: str, percent: float) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") < percent / 100 * 2**32
 
 
-def _rows(data: Path, name: str) -> list[Row]:
+def read_recordings(data: Path, name: str) -> list[Row]:
+    """The lines of NAME.jsonl; [] where it does not exist."""
     path = data / f"{name}.jsonl"
     if not path.exists():
         return []
@@ -129,9 +137,11 @@ def _rows(data: Path, name: str) -> list[Row]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
-            rows.append({**row, "id": row["id"], "audio": row["audio"], "duration": row["duration"], "split": row["split"]})
+            if not all(isinstance(row[key], str) for key in ("id", "audio", "split")) or not isinstance(row["duration"], int | float):
+                raise TypeError("id, audio and split are text, and duration is a number of seconds")
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise LauraError(f"{path}, line {number}: needs JSON with id, audio, duration and split ({error})") from None
+        rows.append(row)
     return rows
 
 
@@ -146,7 +156,7 @@ def _example(corpus: str, task: str, row: Row, /, **more: object) -> Example:
 
 
 def read_speech(corpus: str, lower: bool = False) -> Callable[[list[Row]], Iterator[Example]]:
-    """A set of read speech with its texts: recognise it, speak it, clean it. `lower`: the texts are upper case throughout."""
+    """Read speech with its texts, for recognition, speech and enhancement. `lower`: the texts are upper case throughout."""
 
     def make(rows: list[Row]) -> Iterator[Example]:
         for row in rows:
@@ -164,23 +174,23 @@ def read_speech(corpus: str, lower: bool = False) -> Callable[[list[Row]], Itera
 DIGITS = "zero one two three four five six seven eight nine".split()
 
 
-def say_alphanumeric(row_id: str, text: str, seconds: float) -> str | None:
-    """The likeliest spoken form, None when it cannot be told. Phone numbers are said digit by digit. Most names are spelled letter by
-    letter, which shows in the time they take: seconds a letter fall into two heaps, 0.19 to 0.34 and 0.48 to 1.3. So do addresses."""
+def alphanumeric_spoken(row_id: str, text: str, seconds: float) -> str | None:
+    """The likeliest spoken form; None where it is uncertain. Phone numbers are spoken digit by digit. Most names are spelled letter by
+    letter, which takes longer: seconds a letter fall into two clusters, 0.19 to 0.34 and 0.48 to 1.3. So do addresses."""
     if row_id.startswith("numbers"):
         return " ".join(DIGITS[int(c)] for c in text if c.isdigit())
     letters = [c for c in text.lower() if c.isalnum()]
     pace = seconds / max(1, len(letters))
     if row_id.startswith("names"):
         return " ".join(letters) if pace >= 0.45 else normalize(text, "en") if pace <= 0.35 else None
-    # house numbers of three or more digits are mostly read digit by digit (heard so by a recogniser), shorter ones as a number
+    # House numbers of three or more digits are mostly read digit by digit, as a recogniser transcribes them; shorter ones as a number.
     text = re.sub(r"\d{3,}", lambda m: " ".join(DIGITS[int(c)] for c in m[0]), text)
     return normalize(text, "en") if pace <= 0.6 else None
 
 
 def alphanumeric(rows: list[Row]) -> Iterator[Example]:
     for row in rows:
-        if target := say_alphanumeric(row["id"], row["text"], row["duration"]):
+        if target := alphanumeric_spoken(row["id"], row["text"], row["duration"]):
             yield _example("alphanumeric", "asr", row, targets=[target])
 
 
@@ -190,24 +200,24 @@ def digits(rows: list[Row]) -> Iterator[Example]:
 
 
 def ravdess(rows: list[Row]) -> Iterator[Example]:
-    """Emotions; and, since only two sentences are ever said, recognition for training only."""
+    """Emotions; and recognition, for training only, since there are but two sentences."""
     for row in rows:
         if row["emotion"] not in EMOTIONS:
             raise LauraError(f"ravdess {row['id']}: emotion {row['emotion']!r} is not one of {', '.join(EMOTIONS)}")
-        about = {"emotion": row["emotion"], "intensity": row.get("intensity")}
-        yield _example("ravdess", "ser", row, targets=[row["emotion"]], extra=about)
+        extra = {"emotion": row["emotion"], "intensity": row.get("intensity")}
+        yield _example("ravdess", "ser", row, targets=[row["emotion"]], extra=extra)
         if row["split"] == "train":
-            yield _example("ravdess", "asr", row, targets=[normalize(row["text"], "en")], extra=about)
+            yield _example("ravdess", "asr", row, targets=[normalize(row["text"], "en")], extra=extra)
 
 
 def esc50(rows: list[Row]) -> Iterator[Example]:
-    """Captions; and, where no mouth is heard, recognition with nothing to recognise."""
+    """Captions; and recognition with nothing to recognise, where no mouth makes the sound."""
     for row in rows:
         sound = row["sound"]
-        about = {"sound": sound, "fold": row.get("fold")}
-        yield _example("esc50", "aac", row, targets=list(CAPTIONS[sound]), extra=about)
+        extra = {"sound": sound, "fold": row.get("fold")}
+        yield _example("esc50", "aac", row, targets=list(CAPTIONS[sound]), extra=extra)
         if sound not in VOCAL_SOUNDS:
-            yield _example("esc50", "asr", row, targets=[""], corpus="nospeech", extra=about)
+            yield _example("esc50", "asr", row, targets=[""], corpus="nospeech", extra=extra)
 
 
 def barista(rows: list[Row]) -> Iterator[Example]:
@@ -238,7 +248,7 @@ RECIPES: dict[str, Callable[[list[Row]], Iterator[Example]]] = {
 
 
 def read_lines(data: Path, name: str) -> list[str]:
-    """The lines of text/NAME.gz, [] when it is not there."""
+    """The lines of text/NAME.gz; [] where it does not exist."""
     path = Path(data) / "text" / f"{name}.gz"
     if not path.exists():
         return []
@@ -249,6 +259,14 @@ def read_lines(data: Path, name: str) -> list[str]:
         raise LauraError(f"{path} cannot be read: {error}") from None
 
 
+def read_rows(data: Path, name: str) -> list[Row]:
+    """The lines of text/NAME.jsonl.gz, parsed."""
+    try:
+        return [json.loads(line) for line in read_lines(data, f"{name}.jsonl")]
+    except json.JSONDecodeError as error:
+        raise LauraError(f"{data / 'text' / name}.jsonl.gz: a line is not JSON ({error})") from None
+
+
 def read_pairs(data: Path, name: str) -> list[tuple[str, str]]:
     """The (English, German) pairs of text/NAME.tsv.gz."""
     rows = (line.split("\t") for line in read_lines(data, f"{name}.tsv"))
@@ -256,16 +274,16 @@ def read_pairs(data: Path, name: str) -> list[tuple[str, str]]:
 
 
 def translation(data: Path, open_only: bool = False) -> list[Example]:
-    """MT both ways. Half of the training inputs are in spoken form, by hash, and their targets with them, so that chains meet text
-    they know; measuring uses written text. Several translations of one sentence become one example with several targets."""
+    """MT both ways. Half of the training inputs are in spoken form, by hash, and their targets with them, as in a chain after
+    recognition; dev is written text. Several translations of one sentence become one example with several targets."""
     val = [] if open_only else read_pairs(data, "multi30k_val_en_de")
     measured = {normalize(text, lang) for pair in val for text, lang in zip(pair, ("en", "de"), strict=True)}
     examples = list(_translate("multi30k", "dev", val)) if val else []
     for corpus, pairs in (("multi30k", read_pairs(data, "multi30k_train_en_de")), ("tatoeba", read_pairs(data, "tatoeba_en_de"))):
         if open_only and not CORPORA[corpus].commercial:
             continue
-        kept = [(en, de) for en, de in pairs if normalize(en, "en") not in measured and normalize(de, "de") not in measured]
-        examples += _translate(corpus, "train", kept)
+        unmeasured = [(en, de) for en, de in pairs if normalize(en, "en") not in measured and normalize(de, "de") not in measured]
+        examples += _translate(corpus, "train", unmeasured)
     return examples
 
 
@@ -286,39 +304,38 @@ def _translate(corpus: str, split: str, pairs: list[tuple[str, str]]) -> Iterato
 
 
 def slurp_split(row: Row) -> str:
-    """A tenth of SLURP's devel sentences, by hash, chooses (dev); the rest trains."""
+    """A tenth of SLURP's devel sentences, by hash, is dev; the rest is train."""
     return "dev" if held_out(f"slurp/{row['sentence']}", 10) else "train"
 
 
 def measured_sentences(examples: Iterable[Example]) -> set[str]:
     """The spoken forms of every sentence that dev and test measure, both sides of translations."""
-    found = set()
+    sentences = set()
     for example in examples:
         if example.split != "train":
             if example.source:
-                found.add(normalize(example.source, example.source_lang or example.lang))
-            found |= {normalize(text, example.lang) for text in example.targets if text and example.task in ("asr", "mt", "s2tt")}
-    return found - {""}
+                sentences.add(normalize(example.source, example.source_lang or example.lang))
+            sentences |= {normalize(text, example.lang) for text in example.targets if text and example.task in ("asr", "mt", "s2tt")}
+    return sentences - {""}
 
 
-def texts(data: Path, measured: set[str], open_only: bool = False) -> dict[str, list[str]]:
-    """Sentences to pre-train the GPT on, by language, without any that are measured; half of them (by hash) in spoken form."""
-    lines: dict[str, dict[str, None]] = {"en": {}, "de": {}}
-    slurp_rows = [json.loads(line) for line in read_lines(data, "slurp_devel.jsonl")]
+def texts(data: Path, measured: set[str], open_only: bool = False) -> list[TextLine]:
+    """Sentences to pre-train the GPT on, each once, without any that are measured; half of them (by hash) in spoken form."""
+    slurp_rows = read_rows(data, "slurp_devel")
     slurp = [row["sentence"] for row in slurp_rows if slurp_split(row) == "train"]
     measured = measured | {normalize(row["sentence"], "en") for row in slurp_rows if slurp_split(row) == "dev"}
-    measured |= {normalize(json.loads(line)["sentence"], "en") for line in read_lines(data, "slurp_test.jsonl")}
-    plain = {"books_en": read_lines(data, "books_en.txt"), "ljspeech_sentences": read_lines(data, "ljspeech_sentences.txt"),
-             "captions_en": read_lines(data, "captions_en.txt"), "slurp": slurp}  # fmt: skip
-    sources = [(name, "en", found) for name, found in plain.items()]
+    measured |= {normalize(row["sentence"], "en") for row in read_rows(data, "slurp_test")}
+    sources = [(name, "en", read_lines(data, file)) for name, file in PLAIN_TEXTS.items()] + [("slurp", "en", slurp)]
     for name, file in (("multi30k", "multi30k_train_en_de"), ("tatoeba", "tatoeba_en_de")):
         pairs = read_pairs(data, file)
         sources += [(name, "en", [en for en, _ in pairs]), (name, "de", [de for _, de in pairs])]
-    for name, lang, found in sources:
-        if open_only and not CORPORA[name].commercial:
+    lines: dict[tuple[str, str], TextLine] = {}
+    for corpus, lang, sentences in sources:
+        if open_only and not CORPORA[corpus].commercial:
             continue
-        for written in found:
+        for written in sentences:
             spoken = normalize(written, lang)
             if spoken and spoken not in measured:
-                lines[lang][spoken if held_out(f"text/{written}", 50) else written.strip()] = None
-    return {lang: list(found) for lang, found in lines.items() if found}
+                text = spoken if held_out(f"text/{written}", 50) else written.strip()
+                lines.setdefault((lang, text), TextLine(text, lang, corpus))
+    return list(lines.values())

@@ -1,8 +1,8 @@
 """Examples -> batches. The plan is pure data: which examples make batch `step` is a function of (lengths, weights, seed, step, rank) alone.
 
-So a run resumes at the exact next batch by knowing its step, and ranks read different batches without speaking to each other. A batch holds
-about so many seconds, and every example in it is drawn by weight alone: what is long comes as often as what is short. (Batches of like
-length would starve what is long, wherever something short has set the length.) Whoever pads makes groups of like length: `alike`.
+So a run resumes at the exact next batch from its step alone, and ranks read different batches without exchanging anything. A batch holds
+about so many seconds, and every example in it is drawn by weight alone: long ones as often as short ones. (Batches of similar lengths would
+hold long examples too seldom.) Padding is saved later, where the model makes groups of similar length (`alike`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 
 CHARACTERS_A_SECOND = 60.0  # text costs the GPT so little against audio
-MOST = 256  # examples a batch
+MOST = 256  # examples of a batch at most
 
 
 def seconds_of(example: Example) -> float:
@@ -55,7 +55,9 @@ class Plan:
                 members.setdefault(key, []).append((index, cost))
         self.groups = [Group(weights[key], *zip(*rows)) for key, rows in sorted(members.items())]
         if not self.groups:
-            raise LauraError(f"no example of {', '.join(weights)} fits a batch of {batch_seconds:g} s: prepare data, or raise batch_seconds")
+            raise LauraError(
+                f"no example of {', '.join(weights)} fits a batch of {batch_seconds:g} s: prepare data, or raise batch_seconds"
+            )
         total = sum(group.weight for group in self.groups)
         self.chances = np.array([group.weight / total for group in self.groups])
 
@@ -74,17 +76,17 @@ class Plan:
 
 
 class Waves:
-    """Recordings by path, kept in memory as 16-bit samples up to a limit: what is read every epoch is decoded once."""
+    """Recordings by path, cached in memory as 16-bit samples up to a limit, so that each is decoded once."""
 
     def __init__(self, gigabytes: float = 4.0):
-        self.room, self.kept = int(gigabytes * 1e9), {}
+        self.room, self.cache = int(gigabytes * 1e9), {}
 
     def __call__(self, path: str) -> np.ndarray:
         """(N,) float32"""
-        wave = self.kept.get(path)
+        wave = self.cache.get(path)
         if wave is None:
             wave = np.round(load_audio(path) * 32767).astype(np.int16)
             if self.room > wave.nbytes:
                 self.room -= wave.nbytes
-                self.kept[path] = wave
+                self.cache[path] = wave
         return wave.astype(np.float32) / 32767

@@ -37,6 +37,15 @@ class Example:
     extra: dict[str, Any] = field(default_factory=dict)  # sound, emotion, intent, slots ... kept as given
 
 
+@dataclass(frozen=True)
+class TextLine:
+    """A sentence to pre-train the GPT on, a line of text.en.txt or text.de.txt."""
+
+    text: str
+    lang: str
+    corpus: str
+
+
 _FIELDS = {f.name for f in dataclasses.fields(Example)}
 _TEXT = ("id", "task", "split", "lang", "corpus")
 _OPTIONAL_TEXT = ("audio", "source", "source_lang", "speaker", "noisy")
@@ -126,8 +135,8 @@ def read_manifest(path: str | Path) -> list[Example]:
 def resolve(example: Example, folder: str | Path) -> Example:
     """The example with its paths absolute; relative ones start at `folder`."""
     for name in ("audio", "noisy"):
-        if (given := getattr(example, name)) and not os.path.isabs(given):
-            setattr(example, name, os.path.join(os.path.abspath(folder), given))
+        if (path := getattr(example, name)) and not os.path.isabs(path):
+            setattr(example, name, os.path.join(os.path.abspath(folder), path))
     return example
 
 

@@ -1,19 +1,20 @@
-"""Text -> speech to train on, said by flite and espeak-ng: `laura synth`.
+"""Text -> synthetic speech to train on, by flite and espeak-ng: `laura synth`.
 
-In: sets of lines (`TextSet`). `plan_synth` turns them into jobs (pure data: which voice says what, how fast, how high), the same for
-the same seed. `run_jobs` speaks them into 16 kHz FLAC files and returns manifest examples. `synthesize` does both, a set at a time,
-and writes `synth-NAME.jsonl` when a set is done. Files that exist are kept, so an interrupted run goes on where it stopped.
+In: sets of lines (`TextSet`). `plan_synth` turns them into jobs (pure data: which voice speaks which line, how fast, how high), the same
+for the same seed. `run_jobs` speaks them into 16 kHz FLAC files and returns manifest examples. `synthesize` checks that all is there,
+then does both, a set at a time, and writes NAME.jsonl when a set is done. Files that exist are kept, so an interrupted run goes on where
+it stopped.
 
-An outside recogniser hears flite about as well as people and espeak-ng hardly at all: flite carries the sets, espeak-ng adds variety
-and German. Some voices are kept out of training (`held_out`): they say the dev and test lines, so that what is measured is an unheard voice.
+A recogniser understands flite about as well as people and espeak-ng hardly at all: most recordings are flite's, espeak-ng adds variety
+and German. Some voices are kept out of training (`held_out`) and speak the dev and test lines, so that what is measured are new voices.
 """
 
 import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -21,12 +22,14 @@ import numpy as np
 import soundfile
 
 from lauragpt.audio import SAMPLE_RATE, load_audio, save_audio
-from lauragpt.data.corpora import CORPORA
+from lauragpt.data.checks import check_folder, check_room
+from lauragpt.data.licences import CORPORA
 from lauragpt.data.manifest import Example, write_manifest
-from lauragpt.data.synth_texts import SETS, TextSet, text_set
+from lauragpt.data.synth_texts import SETS, TEXT_FILES, TextSet, check_set, how_spoken, text_set
 from lauragpt.errors import LauraError
 
 MAX_SECONDS = 9.0
+BYTES_A_SECOND = 20_000  # of FLAC at 16 kHz, and some for the file system
 PROGRAMS = {"flite": "flite", "espeak": "espeak-ng"}
 
 
@@ -79,13 +82,32 @@ class Job:
 
 
 def installed_voices(voices: Iterable[Voice] = VOICES) -> list[Voice]:
-    """The voices whose synthesiser is on this machine; LauraError when there is none."""
-    found = [voice for voice in voices if shutil.which(PROGRAMS[voice.engine])]
-    if not found:
-        raise LauraError(
-            "no speech synthesiser found: install flite (English) or espeak-ng (English, German): apt-get install flite espeak-ng"
-        )
-    return found
+    """The voices whose synthesiser is on this machine."""
+    return [voice for voice in voices if shutil.which(PROGRAMS[voice.engine])]
+
+
+def install_command(programs: Iterable[str]) -> str:
+    names = " ".join(sorted(set(programs)))
+    return f"apt-get install {names} (Debian, Ubuntu) or brew install {names} (macOS)"
+
+
+def check_synth(data: Path, out: Path, sets: Sequence[str]) -> None:
+    """LauraError that names all that the sets lack, before minutes of work: synthesisers, texts, a folder that can be written."""
+    if not data.is_dir():
+        raise LauraError(f"{data} is not a folder of corpora: it should hold text/books_en.txt.gz and so on (docs/corpora.md)")
+    check_folder(out)
+    voices, problems, programs = installed_voices(), [], set()
+    for name in sets:
+        lang, engines = how_spoken(name)
+        if not any(voice.lang == lang and voice.engine in engines for voice in voices):
+            able = {PROGRAMS[voice.engine] for voice in VOICES if voice.lang == lang and voice.engine in engines}
+            problems.append(f"{name} needs {' or '.join(sorted(able))}")
+            programs |= able
+        if not any((data / "text" / f"{file}.gz").exists() for file in TEXT_FILES[name]):
+            problems.append(f"{name} needs text/{TEXT_FILES[name][0]}.gz in {data}")
+    if problems:
+        install = f"; no speech synthesiser is there for some: {install_command(programs)}" if programs else ""
+        raise LauraError(f"{', '.join(problems)}{install}; or leave these sets out with --sets")
 
 
 def plan_synth(text_sets: Iterable[TextSet], voices: Iterable[Voice] = VOICES, seed: int = 0) -> list[Job]:
@@ -109,7 +131,7 @@ def plan_synth(text_sets: Iterable[TextSet], voices: Iterable[Voice] = VOICES, s
 
 
 def _cast(texts: TextSet, split: str, voices: list[Voice], rng: np.random.Generator) -> list[tuple[Voice, float, int]]:
-    """Who says a line (`texts.copies` different voices), how fast and how high. A set for TTS keeps each voice as it is."""
+    """The voices of a line (`texts.copies` different ones), their speed and pitch. A set for TTS keeps each voice as it is."""
     share = texts.engines
     allowed = [v for v in voices if v.lang == texts.lang and v.held_out == (split != "train") and share.get(v.engine, 0) > 0]
     if texts.only:
@@ -140,22 +162,24 @@ def _rng(*parts: object) -> np.random.Generator:
 
 
 def speak_text(text: str, voice: Voice, rate: float = 1.0, pitch: int | None = None) -> np.ndarray:
-    """The text said by a voice, (N,) float32 at 16 kHz. LauraError when the synthesiser is missing or fails."""
+    """The text spoken by a voice, (N,) float32 at 16 kHz. LauraError when the synthesiser is missing or fails."""
     program = shutil.which(PROGRAMS[voice.engine])
     if not program:
-        raise LauraError(f"{PROGRAMS[voice.engine]} is not installed: voice {voice.key} needs it")
+        raise LauraError(
+            f"{PROGRAMS[voice.engine]} is not installed, and voice {voice.key} needs it: {install_command([PROGRAMS[voice.engine]])}"
+        )
     pitch = voice.pitch if pitch is None else pitch
     with tempfile.TemporaryDirectory(prefix="laura-synth-") as folder:
-        wav = f"{folder}/said.wav"
+        wav = f"{folder}/speech.wav"
         if voice.engine == "flite":
             command = [program, "-voice", voice.name, "--setf", f"duration_stretch={1 / rate:.3f}"]
             # left unset at the voice's own pitch: naming it would also flatten the melody a little
             command += [] if pitch == voice.pitch else ["--setf", f"int_f0_target_mean={pitch}"]
-            command, given = [*command, "-t", text, "-o", wav], None
+            command, stdin = [*command, "-t", text, "-o", wav], None
         else:
             command = [program, "-v", voice.name, "-s", str(round(165 * rate)), "-p", str(min(99, pitch)), "-w", wav, "--stdin"]
-            given = text.encode()
-        done = subprocess.run(command, input=given, capture_output=True, timeout=120, check=False)
+            stdin = text.encode()
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=120, check=False)
         if done.returncode or not Path(wav).exists():
             reason = done.stderr.decode(errors="replace").strip().split("\n")[0] or f"exit status {done.returncode}"
             raise LauraError(f"{voice.key} could not say {text[:60]!r}: {reason}")
@@ -225,31 +249,38 @@ def synthesize(
 ) -> dict[str, float]:
     """Makes the named sets (all by default) from the texts in `data` and writes `out`/NAME.jsonl after each; returns hours by set.
 
-    `hours` multiplies the length of each set; `progress(set, done, of, seconds of audio so far)`. `open_only` leaves out
-    the sets whose texts forbid commercial use.
+    `hours` multiplies the length of each set; `progress(set, jobs done, jobs, seconds of audio so far)`. `open_only` leaves out
+    the sets whose texts forbid commercial use. LauraError, before the first recording, where something is missing.
     """
-    out, made = Path(out), {}
+    data, out = Path(data), Path(out)
+    names = chosen_sets(sets, open_only)
+    check_synth(data, out, names)
     voices = installed_voices()
-    for name in sets if sets is not None else SETS:
-        if open_only and name in CORPORA and not CORPORA[name].commercial:
-            continue
-        jobs = plan_synth([text_set(name, data, hours)], voices, seed)
-        if not jobs:
-            raise LauraError(f"{name}: nothing to say: its texts are not in {data}, or no installed voice speaks its language")
-        state = {"done": 0, "seconds": 0.0}
-
-        def step(job: Job, seconds: float, name: str = name, jobs: list[Job] = jobs, state: dict = state) -> None:
-            state["done"] += 1
-            state["seconds"] += seconds
-            if progress:
-                progress(name, state["done"], len(jobs), state["seconds"])
-
-        examples = run_jobs(jobs, out / "audio", workers, step)
-        write_manifest(out / f"{name}.jsonl", examples)
-        made[name] = state["seconds"] / 3600
-    return made
+    plans = {name: plan_synth([text_set(name, data, hours)], voices, seed) for name in names}
+    if empty := [name for name, jobs in plans.items() if not jobs]:
+        raise LauraError(f"{', '.join(empty)}: none of the sentences can be spoken: check their texts in {data / 'text'}, or raise --hours")
+    planned = sum(job.seconds for jobs in plans.values() for job in jobs if not (out / "audio" / f"{job.id}.flac").exists())
+    check_room(out, planned * BYTES_A_SECOND, f"{planned / 3600:.1f} hours of speech")
+    return {name: _make_set(name, jobs, out, workers, progress) for name, jobs in plans.items()}
 
 
-def describe(job: Job) -> dict:
-    """A job as plain JSON data, to look at a plan before it is run."""
-    return asdict(job)
+def chosen_sets(sets: Iterable[str] | None = None, open_only: bool = False) -> list[str]:
+    """The names of the sets to be made. LauraError for one that there is not."""
+    names = list(SETS) if sets is None else list(sets)
+    for name in names:
+        check_set(name)
+    return [name for name in names if CORPORA[name].commercial or not open_only]
+
+
+def _make_set(name: str, jobs: list[Job], out: Path, workers: int, progress: Callable[[str, int, int, float], None] | None) -> float:
+    """Hours of the set that was made."""
+    done, total = 0, 0.0
+
+    def report(job: Job, seconds: float) -> None:
+        nonlocal done, total
+        done, total = done + 1, total + seconds
+        if progress:
+            progress(name, done, len(jobs), total)
+
+    write_manifest(out / f"{name}.jsonl", run_jobs(jobs, out / "audio", workers, report))
+    return total / 3600

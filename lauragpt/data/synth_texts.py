@@ -1,11 +1,10 @@
-"""What synthetic speech says: the texts -> `TextSet`s for `data.synth`. No sound here.
+"""The texts of synthetic speech: texts -> `TextSet`s for data/synth.py. No sound here.
 
-Each line carries the examples its recording will be (`uses`). Sentences that dev and test measure are never said for training;
-the dev lines, and SLURP's test lines, are sentences of those splits, said by voices that training does not hear.
+Each line carries the examples that its recording will be (`uses`). Sentences that dev and test measure are not spoken for training;
+the dev lines, and SLURP's test lines, are sentences of those splits, spoken by voices that are not in training.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,15 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lauragpt.data.corpora import DIGITS, held_out, read_lines, read_pairs, slurp_split
+from lauragpt.data.corpora import DIGITS, RECIPES, held_out, read_lines, read_pairs, read_recordings, read_rows, slurp_split
 from lauragpt.errors import LauraError
 from lauragpt.spoken import normalize
 from lauragpt.tasks import slu_to_text
 
+DEFAULT_ENGINES = {"flite": 0.8, "espeak": 0.2}
+
 
 @dataclass(frozen=True)
 class Line:
-    """Something to say. `uses`: for each example, the manifest fields that depend on the text."""
+    """A text to be spoken. `uses`: for each example, the manifest fields that depend on the text."""
 
     key: str
     text: str
@@ -32,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True)
 class TextSet:
-    """Lines and how they are said. `engines`: the share of each synthesiser. `copies`: how many voices say each line."""
+    """Lines and how they are spoken. `engines`: the share of each synthesiser. `copies`: how many voices speak each line."""
 
     corpus: str
     lang: str
@@ -40,9 +41,9 @@ class TextSet:
     hours: float
     dev_hours: float = 0.05
     test_hours: float = 0.0
-    engines: dict[str, float] = field(default_factory=lambda: {"flite": 0.8, "espeak": 0.2})
+    engines: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_ENGINES))
     copies: int = 1
-    varied: bool = True  # speed and pitch vary; not for tts, where a voice is to stay itself
+    varied: bool = True  # speed and pitch vary; not for tts, which learns the voice
     only: tuple[str, ...] = ()  # these voices only
 
 
@@ -68,35 +69,33 @@ def _tidy(text: str) -> str:
 
 @cache
 def _dev_sentences(data: Path) -> list[str]:
-    """Sentences of the dev splits of read English: already kept out of every training text."""
-    found = []
+    """Sentences of the dev splits of read English: no training text has them."""
+    sentences = []
     for name in ("librispeech", "kathleen", "ljspeech"):
-        path = data / f"{name}.jsonl"
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-        found += [row["text"].lower() if name == "librispeech" else row["text"] for row in rows if row["split"] == "dev"]
-    return [text for text in dict.fromkeys(map(_tidy, found)) if speakable(text)]
+        rows = [row for row in read_recordings(data, name) if row["split"] == "dev"]
+        sentences += [row["text"].lower() if name == "librispeech" else row["text"] for row in rows]
+    return [text for text in dict.fromkeys(map(_tidy, sentences)) if speakable(text)]
 
 
 @cache
 def _measured(data: Path) -> frozenset[str]:
-    found = set()
-    for path in sorted(data.glob("*.jsonl")):
-        rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-        found |= {normalize(row["text"], row.get("lang") or "en") for row in rows if row["split"] != "train" and row.get("text")}
-    return frozenset(found | {normalize(row["sentence"], "en") for row, split in _requests(data) if split != "train"})
+    """The spoken forms of what the recordings of dev and test say, and of SLURP's sentences of these splits."""
+    rows = [row for name in RECIPES for row in read_recordings(data, name) if row["split"] != "train" and row.get("text")]
+    requests = {normalize(row["sentence"], "en") for row, split in _requests(data) if split != "train"}
+    return frozenset({normalize(row["text"], row.get("lang") or "en") for row in rows} | requests)
 
 
 def _requests(data: Path) -> list[tuple[dict, str]]:
     """(row, split) of SLURP."""
-    devel, test = ([json.loads(line) for line in read_lines(data, f"slurp_{part}.jsonl")] for part in ("devel", "test"))
+    devel, test = read_rows(data, "slurp_devel"), read_rows(data, "slurp_test")
     return [*((row, slurp_split(row)) for row in devel), *((row, "test") for row in test)]
 
 
 @cache
 def _sentences(data: Path) -> list[str]:
-    """Sentences of books to say in training: speakable, 2 words or more, not measured."""
-    written = dict.fromkeys(_tidy(text) for name in ("books_en.txt", "ljspeech_sentences.txt") for text in read_lines(data, name))
-    return [t for t in written if len(t.split()) > 1 and speakable(t) and normalize(t, "en") not in _measured(data)]
+    """Sentences of books for training: speakable, 2 words or more, not measured."""
+    sentences = dict.fromkeys(_tidy(text) for name in ("books_en.txt", "ljspeech_sentences.txt") for text in read_lines(data, name))
+    return [t for t in sentences if len(t.split()) > 1 and speakable(t) and normalize(t, "en") not in _measured(data)]
 
 
 def _rng(key: str) -> np.random.Generator:
@@ -116,23 +115,23 @@ def _phrase(sentence: str) -> str | None:
 
 
 def short_lines(data: Path) -> Iterator[Line]:
-    """Digit strings, numbers, names and phrases of 2 to 5 words: short enough that an alignment is found quickly."""
+    """Digit strings, numbers, names and phrases of 2 to 5 words: CTC learns to align what is short first."""
     for number in range(700):
         rng = _rng(f"digits {number}")
-        said = " ".join(DIGITS[i] for i in rng.integers(0, 10, size=rng.integers(1, 8)))
-        yield Line(f"digits-{number}", said, "dev" if number < 20 else "train", (asr_use(said),))
+        text = " ".join(DIGITS[i] for i in rng.integers(0, 10, size=rng.integers(1, 8)))
+        yield Line(f"digits-{number}", text, "dev" if number < 20 else "train", (asr_use(text),))
     for number in range(400):
-        said = normalize(str(int(_rng(f"number {number}").integers(10, 10 ** (2 + number % 3)))), "en")
-        yield Line(f"number-{number}", said, "train", (asr_use(said),))
+        text = normalize(str(int(_rng(f"number {number}").integers(10, 10 ** (2 + number % 3)))), "en")
+        yield Line(f"number-{number}", text, "train", (asr_use(text),))
     sentences = _sentences(data)
     names = dict.fromkeys(name for text in sentences for name in re.findall(r"(?<=[a-z] )[A-Z][a-z]{2,}(?: [A-Z][a-z]{2,})*", text))
-    for said in list(names)[:600]:
-        yield Line(f"name-{said}", said, "train", (asr_use(said),))
+    for text in list(names)[:600]:
+        yield Line(f"name-{text}", text, "train", (asr_use(text),))
     for split, texts in (("dev", _dev_sentences(data)), ("train", sentences)):
-        for said in dict.fromkeys(filter(None, map(_phrase, texts))):
-            spoken = normalize(said, "en")  # of train a quarter, not to drown the digits and names
-            if spoken and (split == "dev" or held_out(f"phrase/{said}", 4) and spoken not in _measured(data)):
-                yield Line(f"phrase-{said}", said, split, (asr_use(said),))
+        for text in dict.fromkeys(filter(None, map(_phrase, texts))):
+            spoken = normalize(text, "en")  # a twenty-fifth of train's phrases, or there would be few digits and names among them
+            if spoken and (split == "dev" or held_out(f"phrase/{text}", 4) and spoken not in _measured(data)):
+                yield Line(f"phrase-{text}", text, split, (asr_use(text),))
 
 
 def book_lines(data: Path) -> Iterator[Line]:
@@ -186,17 +185,17 @@ def slurp_lines(data: Path) -> Iterator[Line]:
     """Requests with intent and slots. Several values of one slot are joined by a comma; `extra.entities` keeps them apart."""
     measured = _measured(data)
     for row, split in _requests(data):
-        said = normalize(row["sentence"], "en")
-        if not said or (split == "train" and said in measured):
+        spoken = normalize(row["sentence"], "en")
+        if not spoken or (split == "train" and spoken in measured):
             continue
         _, entities = parse_slurp(row["sentence_annotation"])
         slots: dict[str, str] = {}
         for name, value in entities:
             slots[name] = f"{slots[name]}, {value}" if name in slots else value
-        about = {"intent": row["intent"], "slots": slots, "entities": [list(pair) for pair in entities], "scenario": row["scenario"],
-                 "action": row["action"], "transcript": said}  # fmt: skip
-        use = {"task": "slu", "lang": "en", "targets": [slu_to_text(row["intent"], slots)], "extra": about}
-        yield Line(str(row["slurp_id"]), said, split, (use, asr_use(said)))
+        extra = {"intent": row["intent"], "slots": slots, "entities": [list(pair) for pair in entities], "scenario": row["scenario"],
+                 "action": row["action"], "transcript": spoken}  # fmt: skip
+        use = {"task": "slu", "lang": "en", "targets": [slu_to_text(row["intent"], slots)], "extra": extra}
+        yield Line(str(row["slurp_id"]), spoken, split, (use, asr_use(spoken)))
 
 
 # In the order they are made: what aligns easily first.
@@ -204,7 +203,10 @@ SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
     "synth-short": (short_lines, {"hours": 1.2, "engines": {"flite": 0.95, "espeak": 0.05}}),
     "synth-books": (book_lines, {"hours": 12.0, "dev_hours": 0.1}),
     "synth-multi30k": (pair_lines("multi30k", "en"), {"hours": 5.0, "dev_hours": 0.15, "engines": {"flite": 1.0}}),
-    "synth-slurp": (slurp_lines, {"hours": 10.0, "dev_hours": 0.3, "test_hours": 0.5, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2}),
+    "synth-slurp": (
+        slurp_lines,
+        {"hours": 10.0, "dev_hours": 0.3, "test_hours": 0.5, "engines": {"flite": 0.85, "espeak": 0.15}, "copies": 2},
+    ),
     "synth-tts": (tts_lines, {"hours": 6.0, "engines": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
     "synth-multi30k-de": (pair_lines("multi30k", "de"), {"lang": "de", "hours": 2.0, "dev_hours": 0.1, "engines": {"espeak": 1.0}}),
     "synth-tatoeba": (pair_lines("tatoeba", "en"), {"hours": 1.5, "engines": {"flite": 1.0}}),
@@ -212,11 +214,34 @@ SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
 }
 
 
-def text_set(name: str, data: str | Path, hours: float = 1.0) -> TextSet:
-    """The set of that name, its length multiplied by `hours`."""
+# The files in text/ of which each set needs one at least.
+TEXT_FILES: dict[str, tuple[str, ...]] = {
+    "synth-short": ("books_en.txt", "ljspeech_sentences.txt"),
+    "synth-books": ("books_en.txt", "ljspeech_sentences.txt"),
+    "synth-tts": ("books_en.txt", "ljspeech_sentences.txt"),
+    "synth-slurp": ("slurp_devel.jsonl",),
+    "synth-multi30k": ("multi30k_train_en_de.tsv",),
+    "synth-multi30k-de": ("multi30k_train_en_de.tsv",),
+    "synth-tatoeba": ("tatoeba_en_de.tsv",),
+    "synth-tatoeba-de": ("tatoeba_en_de.tsv",),
+}
+
+
+def check_set(name: str) -> None:
     if name not in SETS:
         raise LauraError(f"unknown synthetic set {name!r}: choose from {', '.join(SETS)}")
-    make, how = SETS[name]
-    how = {"lang": "en", "dev_hours": 0.05, "test_hours": 0.0, **how}
-    longer = {part: how[part] * hours for part in ("hours", "dev_hours", "test_hours")}
-    return TextSet(name, lines=list(make(Path(data).absolute())), **how | longer)
+
+
+def how_spoken(name: str) -> tuple[str, dict[str, float]]:
+    """The language of a set and the share of each synthesiser."""
+    options = SETS[name][1]
+    return options.get("lang", "en"), options.get("engines", DEFAULT_ENGINES)
+
+
+def text_set(name: str, data: str | Path, hours: float = 1.0) -> TextSet:
+    """The set of that name, its length multiplied by `hours`."""
+    check_set(name)
+    make, options = SETS[name]
+    options = {"lang": "en", "dev_hours": 0.05, "test_hours": 0.0, **options}
+    longer = {part: options[part] * hours for part in ("hours", "dev_hours", "test_hours")}
+    return TextSet(name, lines=list(make(Path(data).absolute())), **options | longer)

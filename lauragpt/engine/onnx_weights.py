@@ -1,8 +1,8 @@
 """An exported graph with the weights of its checkpoint: no second copy of them lies on the disk.
 
 `onnx/graphs.json` says of each graph which tensors of the checkpoint, one below the other, each of its initializers is: as they are,
-transposed ("t"), or in 8-bit blocks ("q", their scales "s"); and the hashes of all files, so that a missing or altered one is told before
-anything runs.
+transposed ("t"), in 8-bit blocks ("q", their scales "s"), or with an LSTM's gates in ONNX's order ("g"); and the hashes of all files, so
+that a missing or altered one is told before anything runs.
 """
 
 import json
@@ -28,6 +28,13 @@ def pack(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return packed.astype(np.uint8), scales
 
 
+def onnx_gates(weight: np.ndarray) -> np.ndarray:
+    """An LSTM's weight (4 H, ...) with the gates in PyTorch's order (input, forget, cell, output) -> (1, 4 H, ...) in ONNX's (input,
+    output, forget, cell), with its axis of directions."""
+    gates = weight.reshape(4, -1, *weight.shape[1:])
+    return np.ascontiguousarray(gates[[0, 3, 1, 2]].reshape(1, *weight.shape))
+
+
 def taken(weights: Sequence[np.ndarray], how: str) -> np.ndarray:
     """Tensors of the checkpoint as a graph wants them."""
     weight = weights[0] if len(weights) == 1 else np.concatenate(weights)
@@ -37,6 +44,8 @@ def taken(weights: Sequence[np.ndarray], how: str) -> np.ndarray:
         weight = weight.T
     elif how in ("q", "s"):
         weight = pack(weight)["qs".index(how)]
+    elif how == "g":
+        weight = onnx_gates(weight)
     return np.ascontiguousarray(weight)
 
 
@@ -69,7 +78,9 @@ class Graphs:
         try:
             return taken([self._tensor(name)], "")
         except (OSError, SafetensorError) as error:
-            raise LauraError(f"{self.folder} is not a whole checkpoint ({str(error).splitlines()[0][:120]}): fetch or export it again") from None
+            raise LauraError(
+                f"{self.folder} is not a whole checkpoint ({str(error).splitlines()[0][:120]}): fetch or export it again"
+            ) from None
 
     def _tensor(self, name: str) -> np.ndarray:
         with safe_open(self.folder / file_of(name), "np") as file:

@@ -18,7 +18,7 @@ from lauragpt.engine.runtime import Runtime
 from lauragpt.errors import LauraError
 from lauragpt.result import Result, Segment, Word, confidence_of
 from lauragpt.tasks import EMOTIONS, TASKS, text_to_slu
-from lauragpt.text import CtcUnits, Tokenizer
+from lauragpt.text import Tokenizer
 
 AT_ONCE = 120 * SAMPLE_RATE  # padded audio of a batch, less where many texts are followed; a backend may listen to some of it at a time
 # (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
@@ -115,7 +115,7 @@ def _hear_all(runtime: Runtime, task: str, pieces: list[Piece], lang: str | None
 def _hear(runtime: Runtime, task: str, pieces: list[Piece], lang: str | None, most: int | None) -> None:
     """Fills in one batch."""
     encoded = runtime.backend.encode([piece.wave for piece in pieces])
-    lettered = TASKS[task].letters and encoded.ctc_log_probs.shape[2] == CtcUnits.size  # a checkpoint may have other units
+    lettered = TASKS[task].letters and encoded.ctc_log_probs.shape[2] == runtime.info.ctc_units.size  # else nothing says what they are
     aligners = ctc_aligners(runtime, encoded) if lettered else None
     given = aligners if runtime.info.time_aligned else None
     session, langs = runtime.begin(encoded, [[runtime.vocabulary.task(task)]] * len(pieces), [lang] * len(pieces), given)
@@ -141,7 +141,7 @@ def _hear(runtime: Runtime, task: str, pieces: list[Piece], lang: str | None, mo
 def ctc_aligners(runtime: Runtime, encoded: EncoderOutput) -> list[CtcAligner]:
     """What the CTC head makes of each row, letter by letter, and when."""
     best = (row[:length].argmax(axis=1).tolist() for row, length in zip(encoded.ctc_log_probs, encoded.lengths))
-    return [CtcAligner.of(runtime.tokenizer, row) for row in best]
+    return [CtcAligner.of(runtime.tokenizer, row, runtime.info.ctc_units) for row in best]
 
 
 def heard_longest(pieces: list[Piece]) -> str | None:
@@ -201,7 +201,9 @@ def answer_confidence(runtime: Runtime, task: str, pieces: list[Piece]) -> float
 def words_of(runtime: Runtime, piece: Piece) -> list[Word]:
     """The words of a transcript with their times in the recording; none where they cannot be told."""
     words = piece.text.split()
-    times = word_times(piece.ctc, words, piece.seconds, runtime.backend.frame) if piece.ctc is not None and words else None
+    times = None
+    if piece.ctc is not None and words:
+        times = word_times(piece.ctc, words, piece.seconds, runtime.backend.frame, runtime.info.ctc_units)
     if times is None:
         return []
     start, sure = piece.chunk.start / SAMPLE_RATE, word_confidences(runtime.tokenizer, piece.decoded)

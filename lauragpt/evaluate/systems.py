@@ -32,7 +32,6 @@ from lauragpt.evaluate.opus import RATES, opus
 from lauragpt.result import Result
 from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
-from lauragpt.text import CtcUnits
 
 BATCH = 64  # items a call: large enough to be quick
 SOUNDS = 8  # of those whose answer is sound, which takes as long: an interruption loses no more
@@ -273,7 +272,7 @@ def checkpoint_key(name_or_path: str | Path, seed: int) -> str:
 
 def ctc_text(laura: Laura, wave: np.ndarray) -> str:
     """What the encoder's CTC head alone would write, greedily. A column beside the answer, never the answer."""
-    units, texts = CtcUnits(), []
+    units, texts = laura.runtime.info.ctc_units, []
     for chunk in cut(wave):
         encoded = laura.runtime.backend.encode([wave[chunk.start : chunk.end]])
         texts.append(units.decode(encoded.ctc_log_probs[0, : encoded.lengths[0]].argmax(-1).tolist()))

@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 from lauragpt.audio import load_audio, save_audio
-from lauragpt.data.corpora import CORPORA
+from lauragpt.ctc_units import FILE as CTC_UNITS
+from lauragpt.data.licences import Provenance
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel, save_checkpoint
@@ -13,29 +14,43 @@ from lauragpt.text import Tokenizer
 from lauragpt.train.config import Recipe
 
 
-def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: dict[str, Example], corpora: dict[str, str]) -> Path:
-    """Writes `out/export`, whole or not at all: it is made aside and then renamed."""
+def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: dict[str, Example], provenance: Provenance) -> Path:
+    """Writes `out/export`, whole or not at all: made aside, then renamed. examples: of train, by id, those of the voices among them."""
     folder, aside = Path(recipe.out) / "export", Path(recipe.out) / "export.part"
     shutil.rmtree(aside, ignore_errors=True)
-    commercial = all(CORPORA[name].commercial for name in corpora)
-    save_checkpoint(model, aside, name=recipe.name, langs=["en", "de"], corpora=corpora, commercial=commercial, chunks=recipe.chunks, cascade=["s2tt"] if recipe.cascade else [])
+    save_checkpoint(
+        model, aside, name=recipe.name, langs=["en", "de"], corpora=provenance.licences, commercial=provenance.commercial,
+        ancestors=provenance.to_dict()["ancestors"], chunks=recipe.chunks, cascade=["s2tt"] if recipe.cascade else [],
+    )  # fmt: skip
     tokenizer.save(aside / "tokenizer.json")
-    (aside / "voices").mkdir()
-    spoken: set[str] = set()  # languages that have their default voice: the first that the recipe names
-    for voice in recipe.voices:
-        if voice["id"] not in examples:
-            raise LauraError(f"voices: {voice['name']} names the example {voice['id']!r}, which train.jsonl does not hold")
-        example = examples[voice["id"]]
-        save_audio(aside / "voices" / f"{voice['name']}.wav", load_audio(example.audio))
-        card = {
-            "name": voice["name"], "lang": example.lang, "text": example.source, "licence": CORPORA[example.corpus].licence, "source": example.id,
-            "default": example.lang not in spoken,
-        }  # fmt: skip
-        spoken.add(example.lang)
-        (aside / "voices" / f"{voice['name']}.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    lines = "\n".join(f"| {name} | {licence} |" for name, licence in corpora.items())
-    use = "may be used commercially" if commercial else "are for non-commercial use only, because of some of these sets"
-    (aside / "MODEL_CARD.md").write_text(f"# {recipe.name}\n\nThe weights {use}.\n\n| corpus | licence |\n|---|---|\n{lines}\n", encoding="utf-8")
+    if (units := Path(recipe.out) / CTC_UNITS).exists():
+        shutil.copy(units, aside / CTC_UNITS)
+    save_voices(aside / "voices", recipe, examples, provenance)
+    card = f"# {recipe.name}\n\n{provenance.use()}\n\n{provenance.table()}\n"
+    (aside / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
     return folder
+
+
+def check_voices(recipe: Recipe, examples: dict[str, Example]) -> None:
+    """LauraError where a voice's example is not there."""
+    for voice in recipe.voices:
+        if voice["id"] not in examples:
+            raise LauraError(f"voices: {voice['name']} names the example {voice['id']!r}, which train.jsonl does not hold")
+
+
+def save_voices(folder: Path, recipe: Recipe, examples: dict[str, Example], provenance: Provenance) -> None:
+    """A recording and its card for each voice of the recipe; the first of a language is its default."""
+    check_voices(recipe, examples)
+    folder.mkdir()
+    langs: set[str] = set()
+    for voice in recipe.voices:
+        example, name = examples[voice["id"]], voice["name"]
+        save_audio(folder / f"{name}.wav", load_audio(example.audio))
+        card = {
+            "name": name, "lang": example.lang, "text": example.source, "licence": provenance.licences[example.corpus],
+            "source": example.id, "default": example.lang not in langs,
+        }  # fmt: skip
+        langs.add(example.lang)
+        (folder / f"{name}.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

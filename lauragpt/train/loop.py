@@ -30,10 +30,10 @@ LOG_EVERY = 50  # steps between two lines, where the output is no terminal
 
 def run(
     stage: Stage, folder: Path, accelerator: Accelerator, seed: int = 0, resume: bool = False, until: float | None = None,
-    learning_rate: Callable[[int], float] | None = None,
+    learning_rate: Callable[[int], float] | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> bool:  # fmt: skip
-    """Trains a stage to its last step. False when stopped before (`until` is a time.monotonic()) or interrupted in it. `learning_rate`:
-    step -> rate, in place of the configuration's."""
+    """Trains a stage to its last step. False when stopped before (at `until`, by `clock`) or interrupted in it. `learning_rate`: step ->
+    rate, in place of the configuration's."""
     config, main = stage.config, accelerator.is_main_process
     done = step = state.load(folder, stage.modules, stage.optimizers)["step"] if resume and state.exists(folder) else 0
     if not done and main:
@@ -41,7 +41,7 @@ def run(
     update = Update(stage, accelerator, learning_rate or config.learning_rate)
     folder.mkdir(parents=True, exist_ok=True)
     saved = time.monotonic()
-    with Interruption(accelerator, until) as interruption, Log(stage, folder, done) as log, ThreadPoolExecutor(1) as ahead:
+    with Interruption(accelerator, until, clock) as interruption, Log(stage, folder, done) as log, ThreadPoolExecutor(1) as ahead:
         stage.modules.train()
         coming = ahead.submit(stage.batch, step)
         while step < config.steps and not interruption.stops():
@@ -120,8 +120,8 @@ class Update:
 class Interruption:
     """Ctrl-C, SIGTERM and the time limit, over all processes."""
 
-    def __init__(self, accelerator: Accelerator, until: float | None):
-        self.accelerator, self.until, self.signals, self.interrupted = accelerator, until, [], False
+    def __init__(self, accelerator: Accelerator, until: float | None, clock: Callable[[], float] = time.monotonic):
+        self.accelerator, self.until, self.clock, self.signals, self.interrupted = accelerator, until, clock, [], False
 
     def __enter__(self) -> "Interruption":
         self.handlers = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -136,7 +136,7 @@ class Interruption:
 
     def stops(self) -> bool:
         """Whether any process was told to stop: all stop at the same step, or those that go on would wait for ever."""
-        asked = torch.tensor([float(bool(self.signals)), float(bool(self.until and time.monotonic() > self.until))])
+        asked = torch.tensor([float(bool(self.signals)), float(self.until is not None and self.clock() >= self.until)])
         if self.accelerator.num_processes > 1:
             asked = asked.to(self.accelerator.device)
             torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)

@@ -29,7 +29,7 @@ class PosteriorSampler:
         """What the CTC head might say of a text in spoken form, (T, U) probabilities."""
         units, banks = self.units.encode(text), self.banks.get(lang)
         if not banks:
-            return random_posteriors(units, rng, worst=float(rng.choice(ERROR_RATES)))
+            return random_posteriors(units, rng, worst=float(rng.choice(ERROR_RATES)), size=self.units.size)
         sizes = np.array([len(bank.rows) for bank in banks], dtype=float)
         return banks[int(rng.choice(len(banks), p=sizes / sizes.sum()))].sample(units, rng)
 
@@ -61,7 +61,7 @@ def collect_banks(
                 for e, log_probs, length in zip(batch, output.ctc_log_probs.float().cpu().numpy(), output.lengths.tolist(), strict=True):
                     recordings.setdefault(e.lang, []).append((e.targets[0], log_probs[:length]))
             for lang, several in recordings.items():
-                banks.setdefault(lang, []).append(PosteriorBank(several))
+                banks.setdefault(lang, []).append(PosteriorBank(several, corpus.units))
     encoder.train(was_training)
     if hours and not banks:
         raise LauraError(f"posterior_bank: no recording of {', '.join(hours)} in the data: prepare one, or leave posterior_bank out")

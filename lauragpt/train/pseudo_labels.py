@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lauragpt.ctc_units import Units
 from lauragpt.data.manifest import Example
 from lauragpt.data.slu_templates import template_words
 from lauragpt.model.lauragpt import LauraModel
-from lauragpt.text import CtcUnits
 
 
 @torch.no_grad()
 def likeliest_texts(
-    model: LauraModel, examples: Sequence[Example], waves: Callable[[str], np.ndarray], units: CtcUnits, tries: int = 200, seed: int = 0
+    model: LauraModel, examples: Sequence[Example], waves: Callable[[str], np.ndarray], units: Units, tries: int = 200, seed: int = 0
 ) -> dict[str, str]:
     """id -> text, of the examples that have slots and no transcript. `waves` reads a path into (N,) float32."""
     found, device = {}, model.posterior_embedding.weight.device

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,20 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from lauragpt.checkpoint import find_checkpoint, read_config
-from lauragpt.data.corpora import CORPORA, prepare
+from lauragpt.checkpoint import find_checkpoint
+from lauragpt.data.corpora import prepare
+from lauragpt.data.licences import Provenance, described_corpora, record, text_corpora
+from lauragpt.data.loader import weight_of
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.data.synth import synthesize
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_new_rows
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop, state
+from lauragpt.train.checks import check_examples, check_recipe
 from lauragpt.train.config import Recipe, load_recipe
 from lauragpt.train.corpus import Corpus
+from lauragpt.train.ctc_units import check_ctc_lengths, ensure_ctc_units
 from lauragpt.train.export import export
 from lauragpt.train.precision import precision
 from lauragpt.train.stages import STAGES
@@ -27,51 +32,82 @@ TOKENIZER_LINES = 120_000  # of each language's texts
 PARTS = ("codec", "encoder", "posterior_embedding", "gpt", "vocoder")
 
 
-def train(recipe: Path, stage: str | None = None, hours: float | None = None, resume: bool = False, overrides: list[str] = ()) -> None:
-    """Runs a recipe, or one stage of it. Stops after `hours` with a valid checkpoint. LauraError for what is wrong with recipe or data."""
-    plan, until = load_recipe(recipe, overrides), time.monotonic() + 3600 * hours if hours else None
+def train(
+    recipe: Path, stage: str | None = None, hours: float | None = None, resume: bool = False, overrides: list[str] = (),
+    clock: Callable[[], float] = time.monotonic,
+) -> None:  # fmt: skip
+    """Runs a recipe, or one stage of it. LauraError for what is wrong with recipe or data.
+
+    `hours`: how long this run may take by `clock` (seconds), everything counted, data preparation too. Then no step and no stage is
+    begun; the stage in progress is saved and measured on dev, and `resume` goes on from there.
+    """
+    plan = load_recipe(recipe, overrides)
     if stage and stage not in plan.stages:
         raise LauraError(f"{recipe}: has no stage {stage!r}: it has {', '.join(plan.stages)}")
+    if hours is not None and not hours > 0:
+        raise LauraError(f"--hours {hours:g}: give a time above 0, such as 0.5, or leave it out to train to the end")
+    until, names = None if hours is None else clock() + 3600 * hours, [stage] if stage else [name for name in STAGES if name in plan.stages]
     check_interpolate(plan)
     cuda = torch.cuda.is_available()
     accelerator = Accelerator(mixed_precision=precision(cuda), cpu=not cuda)  # several processes on CPUs must be told
     say = lambda text: accelerator.is_main_process and print(text, file=sys.stderr)  # noqa: E731
     if accelerator.is_main_process:
+        check_recipe(plan, names, sizes(plan))
         ensure_data(plan)
     accelerator.wait_for_everyone()
     train_examples, dev_examples = read_data(Path(plan.data))
     if plan.open_only:
         check_open(plan, train_examples)
+    if accelerator.is_main_process:
+        provenance = record(Path(plan.out), provenance_of(plan, train_examples))
+    check_examples(plan, names, train_examples, sentences=any(Path(plan.data).glob("text.*.txt")))
     tokenizer = ensure_tokenizer(plan, train_examples)
     corpus = Corpus(train_examples, dev_examples, Path(plan.data), tokenizer)
-    for name in [stage] if stage else [name for name in STAGES if name in plan.stages]:
+    corpus.units = ensure_ctc_units(Path(plan.out), plan.init, sizes(plan).encoder.units, train_examples, corpus.lines)
+    for name in names:
         config, folder = plan.stages[name], Path(plan.out) / name
         if resume and state.steps_done(folder) >= config.steps:
             say(f"{name}: done before")
             continue
+        if loop.Interruption(accelerator, until, clock).stops():
+            say(f"{name}: not begun, since the time is over; `--resume` goes on")
+            return
         model = assemble(plan, up_to=name).to(accelerator.device)
         check_order(name, model, plan)
+        if name in ("encoder", "joint"):
+            weighted = [e for e in train_examples if any(weight_of(e, phase.weights) > 0 for phase in config.schedule)]
+            check_ctc_lengths(name, weighted, corpus.units, model.config.features)
         trainer = STAGES[name](model, corpus, config, plan.seed, accelerator.process_index)
         trainer.modules.to(accelerator.device)
         say(f"{name}: {config.steps} steps into {folder}")
-        if not loop.run(trainer, folder, accelerator, plan.seed, resume, until):
+        if not loop.run(trainer, folder, accelerator, plan.seed, resume, until, clock=clock):
             say(f"{name}: stopped early; `--resume` goes on")
             return
         if name == "speaker" and accelerator.is_main_process:
             say(f"the speaker encoder is in {trainer.export(Path(plan.out) / 'speaker.safetensors')}")
     if stage in (None, "joint") and set(plan.stages) != {"speaker"} and accelerator.is_main_process:
-        folder = export(finished(plan), tokenizer, plan, {e.id: e for e in train_examples}, corpora_of(train_examples, plan))
+        folder = export(finished(plan), tokenizer, plan, {e.id: e for e in train_examples}, provenance)
         say(f"the checkpoint is in {folder}")
+
+
+def provenance_of(recipe: Recipe, examples: list[Example]) -> Provenance:
+    """What a run learns from: every corpus of its examples and texts, and what its `init` learned from."""
+    names = {example.corpus for example in examples}.union(text_corpora(Path(recipe.data)))
+    return Provenance.of(names, described_corpora(Path(recipe.data)), recipe.init)
 
 
 def check_open(recipe: Recipe, examples: list[Example]) -> None:
     """LauraError where a recipe that wants nothing that forbids commercial use would train on such, or on what was trained on such."""
-    closed = sorted({e.corpus for e in examples if e.corpus not in CORPORA or not CORPORA[e.corpus].commercial})
+    provenance = provenance_of(recipe, examples)
+    closed = [name for name, corpus in provenance.corpora.items() if not corpus.commercial]
     if closed:
         why = "open_only trains on nothing that forbids commercial use, or of which no licence is known"
-        raise LauraError(f"{recipe.data} holds {', '.join(closed)}, and {why}: choose another `data`")
-    if recipe.init and not read_config(find_checkpoint(recipe.init)).get("commercial"):
-        raise LauraError(f"init: {recipe.init} was trained on sets that forbid commercial use, and open_only wants none: leave it out")
+        advice = "choose another `data`, describe your own corpora in its corpora.json, or run `laura prepare` again"
+        raise LauraError(f"{recipe.data} holds {', '.join(closed)}, and {why}: {advice}")
+    ancestors = Provenance(ancestors=provenance.ancestors)
+    if not ancestors.commercial:
+        licence = "whose licences are not known" if ancestors.commercial is None else "that forbid commercial use"
+        raise LauraError(f"init: {recipe.init} was trained on sets {licence}, and open_only wants none: leave it out")
 
 
 def check_order(stage: str, model: LauraModel, recipe: Recipe) -> None:
@@ -108,7 +144,8 @@ def ensure_tokenizer(recipe: Recipe, examples: list[Example]) -> Tokenizer:
         path.parent.mkdir(parents=True, exist_ok=True)
         texts = [text for e in examples if e.task in ("ser", "slu", "aac") for text in e.targets]
         for lang in ("en", "de"):
-            lines = (Path(recipe.data) / f"text.{lang}.txt").read_text(encoding="utf-8").splitlines()
+            sentences = Path(recipe.data) / f"text.{lang}.txt"
+            lines = sentences.read_text(encoding="utf-8").splitlines() if sentences.exists() else []
             texts += lines[:: max(1, len(lines) // TOKENIZER_LINES)]
         Tokenizer.train(texts, sizes(recipe).text_size).save(path)
     return Tokenizer.load(path)
@@ -175,11 +212,3 @@ def sizes(recipe: Recipe) -> LauraConfig:
     if recipe.preset not in PRESETS:
         raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
     return PRESETS[recipe.preset]
-
-
-def corpora_of(examples: list[Example], recipe: Recipe) -> dict[str, str]:
-    """corpus -> licence of everything that a weighted task of the recipe read."""
-    used = {key.partition("/")[0] for config in recipe.stages.values() for key in getattr(config, "weights", {})}
-    names = {e.corpus for e in examples if e.task in used}
-    return {name: CORPORA[name].licence for name in sorted(names) if name in CORPORA}
-

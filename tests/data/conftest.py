@@ -34,6 +34,7 @@ def data(tmp_path):
         "kathleen": [row("k1", speaker="kathleen", text="He paid 2 pence, etc."),
                      row("k2", "dev", speaker="kathleen", text="The night was calm.")],
         "kerstin": [row("d1", speaker="kerstin", lang="de", text="Schöne Grüße!")],
+        "ljspeech": [row("l1", speaker="ljspeech", text="Printing is an art.")],
         "alphanumeric": [row("numbers-a", speaker="a", text="6309"), row("names-a", speaker="a", text="Jo Ray", duration=4.0)],
         "digits": [row("0_x_1", speaker="x", text="zero")],
         "ravdess": [row("r1", speaker="actor01", text="Kids are talking", emotion="sad"),
@@ -44,13 +45,18 @@ def data(tmp_path):
     }  # fmt: skip
     for name, rows in sets.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        for r in rows:
+            (folder / r["audio"]).parent.mkdir(exist_ok=True)
+            (folder / r["audio"]).touch()
     texts = {
         "books_en.txt": ["Away we went, then!", "Some other line.", "Nobody knows.", "We saw the little boat come home."],
         "multi30k_train_en_de.tsv": ["A dog runs.\tEin Hund rennt.", "A cat.\tEine Katze."] + [f"Boy {i}.\tJunge {i}." for i in range(40)],
         "multi30k_val_en_de.tsv": ["A cat!\tDie Katze."],
         "tatoeba_en_de.tsv": ["Hi.\tHallo!", "Hi.\tGrüß Gott!", "Something else.\tDie Katze."],
         "slurp_devel.jsonl": [json.dumps(r) for r in SLURP],
-        "slurp_test.jsonl": [json.dumps({**SLURP[0], "slurp_id": 99, "sentence": "Some other line.", "sentence_annotation": "Some [time : other] line."})],
+        "slurp_test.jsonl": [
+            json.dumps({**SLURP[0], "slurp_id": 99, "sentence": "Some other line.", "sentence_annotation": "Some [time : other] line."})
+        ],
     }
     for name, lines in texts.items():
         with gzip.open(folder / "text" / f"{name}.gz", "wt", encoding="utf-8") as file:

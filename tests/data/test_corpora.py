@@ -1,12 +1,14 @@
 """Preparing corpora: a small folder in the sets' own format becomes examples of every task, with nothing measured in training."""
 
+import gzip
 import json
 
 import pytest
 
 from lauragpt.data import corpora
 from lauragpt.data.captions import CAPTIONS, VOCAL_SOUNDS, join_captions, sound_of, sounds_of
-from lauragpt.data.corpora import CORPORA, check_splits, held_out, prepare, say_alphanumeric
+from lauragpt.data.corpora import CORPORA, alphanumeric_spoken, check_splits, held_out, prepare
+from lauragpt.data.licences import text_corpora
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.errors import LauraError
 from lauragpt.spoken import normalize
@@ -94,8 +96,16 @@ def test_sets_that_are_wrong_are_named(data, tmp_path):
     with pytest.raises(LauraError, match="not a folder"):
         prepare(tmp_path / "none", tmp_path / "out")
     (tmp_path / "bare").mkdir()
-    with pytest.raises(LauraError, match="none of the known sets: librispeech.jsonl"):
+    with pytest.raises(LauraError, match="none of the corpora: .* one of librispeech.jsonl"):
         prepare(tmp_path / "bare", tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(LauraError, match="file/out cannot be written"):
+        prepare(data, tmp_path / "file" / "out")
+    (data / "set" / "k1.opus").unlink()
+    with pytest.raises(LauraError, match="1 of the recordings that the corpora list are missing, first .*set/k1.opus"):
+        prepare(data, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir()), "nothing is written before all is checked"
+    (data / "set" / "k1.opus").touch()
     digit = json.loads((data / "digits.jsonl").read_text())
     (data / "digits.jsonl").write_text(json.dumps(digit) + '\n{"id": "2"}\n')
     with pytest.raises(LauraError, match="digits.jsonl, line 2: .*audio"):
@@ -103,7 +113,21 @@ def test_sets_that_are_wrong_are_named(data, tmp_path):
     (data / "digits.jsonl").write_text(json.dumps({k: v for k, v in digit.items() if k != "text"}))
     with pytest.raises(LauraError, match="digits.jsonl: a line lacks 'text'"):
         prepare(data, tmp_path / "out")
+    (data / "digits.jsonl").write_text(json.dumps(digit | {"duration": "long"}))
+    with pytest.raises(LauraError, match="digits.jsonl, line 1: .*duration is a number of seconds"):
+        prepare(data, tmp_path / "out")
+    (data / "digits.jsonl").write_text(json.dumps(digit | {"text": 5}))
+    with pytest.raises(LauraError, match="digits.jsonl: a line has a value of the wrong kind"):
+        prepare(data, tmp_path / "out")
+    (tmp_path / "bare" / "digits.jsonl").touch()
+    with pytest.raises(LauraError, match="bare: its corpora hold no example"):
+        prepare(tmp_path / "bare", tmp_path / "out")
     (data / "digits.jsonl").unlink()
+    with gzip.open(data / "text" / "slurp_test.jsonl.gz", "wt") as file:
+        file.write("{\n")
+    with pytest.raises(LauraError, match="slurp_test.jsonl.gz: a line is not JSON"):
+        prepare(data, tmp_path / "out")
+    (data / "text" / "slurp_test.jsonl.gz").unlink()
     (data / "text" / "books_en.txt.gz").write_bytes(b"not gzip")
     with pytest.raises(LauraError, match="books_en.txt.gz cannot be read"):
         prepare(data, tmp_path / "out")
@@ -121,7 +145,7 @@ def test_clips_and_speakers_in_two_splits_are_refused():
 
 
 @pytest.mark.parametrize(
-    "name, text, seconds, said",
+    "name, text, seconds, spoken",
     [
         ("numbers-1", "630-07", 9, "six three zero zero seven"),
         ("names-1", "Jo Ray", 4.0, "j o r a y"),
@@ -131,8 +155,8 @@ def test_clips_and_speakers_in_two_splits_are_refused():
         ("addresses-1", "48 Ridge Road 407", 12, None),
     ],
 )
-def test_how_names_and_numbers_are_said(name, text, seconds, said):
-    assert say_alphanumeric(name, text, seconds) == said
+def test_how_names_and_numbers_are_spoken(name, text, seconds, spoken):
+    assert alphanumeric_spoken(name, text, seconds) == spoken
 
 
 def test_held_out_is_the_share_asked_for_and_stays():
@@ -168,3 +192,9 @@ def test_mixtures_name_both_classes():
         for a, b in zip(CAPTIONS[first], CAPTIONS[second], strict=True):
             if first != second:
                 assert sounds_of(join_captions(a, b)) == [first, second]
+
+
+def test_the_corpora_behind_the_texts_are_recorded(data):
+    for open_only, wanted in ((False, {"books_en", "multi30k", "tatoeba", "slurp"}), (True, {"books_en", "tatoeba", "slurp"})):
+        prepared(data, open_only=open_only)
+        assert set(text_corpora(data.parent / "out")) == wanted

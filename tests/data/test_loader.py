@@ -74,6 +74,6 @@ def test_a_recording_is_kept_while_there_is_room(tmp_path):
     waves, full = Waves(), Waves(gigabytes=1e-6)
     first = waves(str(path))
     np.testing.assert_allclose(first, wave, atol=1e-4)
-    assert len(full(str(path))) == 16000 and not full.kept
+    assert len(full(str(path))) == 16000 and not full.cache
     path.unlink()
     np.testing.assert_array_equal(waves(str(path)), first)

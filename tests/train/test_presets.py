@@ -1,5 +1,6 @@
 """Every preset's shape, in small, goes through every stage for two steps."""
 
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from accelerate import Accelerator
 from lauragpt.codec import CodecConfig
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel
 from lauragpt.train import loop
+from lauragpt.train.ctc_units import ensure_ctc_units
 from lauragpt.train.stages import STAGES
 
 KEYS = {
@@ -39,10 +41,11 @@ def small(config: LauraConfig) -> LauraConfig:
 def test_every_stage_trains(preset, corpus, make_stage, tmp_path):
     torch.manual_seed(0)
     config, accelerator = small(PRESETS[preset]), Accelerator(cpu=True)
-    model = LauraModel(config)
+    model, corpus = LauraModel(config), copy(corpus)
+    corpus.units = ensure_ctc_units(tmp_path, "", config.encoder.units, corpus.train, corpus.lines)
     for name in KEYS:
         before = {key: value.clone() for key, value in model.state_dict().items()}
-        stage = make_stage(name, model, batch_seconds=4, steps=2, warmup=0, **KEYS[name])
+        stage = make_stage(name, model, corpus, batch_seconds=4, steps=2, warmup=0, **KEYS[name])
         assert loop.run(stage, tmp_path / name, accelerator), name
         moved = {key.partition(".")[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
         assert moved == ({"codec"} if name == "codec" else set(stage.trained)), name

@@ -1,0 +1,95 @@
+"""What is checked before `laura train` works for hours: all that can be known to fail later, each with what to do about it."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lauragpt.checkpoint import find_checkpoint
+from lauragpt.data.checks import check_folder, check_room
+from lauragpt.data.corpora import check_corpora
+from lauragpt.data.debug_corpus import NAME as DEBUG
+from lauragpt.data.loader import weight_of
+from lauragpt.data.manifest import Example
+from lauragpt.data.synth import check_synth, chosen_sets
+from lauragpt.errors import LauraError
+from lauragpt.model.lauragpt import LauraConfig, LauraModel
+from lauragpt.train.config import Recipe
+from lauragpt.train.export import check_voices
+
+BYTES_A_PARAMETER = 4 * 3 + 2  # of a stage's checkpoint: weights and both moments of Adam, all float32; and of the finished folder, float16
+
+
+def check_recipe(recipe: Recipe, stages: Sequence[str], sizes: LauraConfig) -> None:
+    """LauraError, before anything is read or made, where data, `init`, disk or compiler are missing for these stages."""
+    if recipe.init:
+        find_checkpoint(recipe.init)
+    data = Path(recipe.data)
+    if not (data / "train.jsonl").exists():
+        check_sources(recipe)
+    check_folder(Path(recipe.out))
+    check_room(Path(recipe.out), BYTES_A_PARAMETER * parameters(sizes), f"a checkpoint of preset {recipe.preset}")
+    compiled = [name for name in stages if getattr(recipe.stages[name], "compile", False)]
+    if compiled and not can_compile():
+        raise LauraError(
+            f"{compiled[0]}.compile: torch.compile needs a C++ compiler, and there is none: apt-get install g++ (Debian, Ubuntu), or "
+            "name one in the environment variable CXX, or override it with compile=false, which takes half as long again"
+        )
+
+
+def check_sources(recipe: Recipe) -> None:
+    """LauraError where data are still to be made and their sources are missing."""
+    corpora = Path(recipe.corpora)
+    if recipe.corpora == DEBUG and not corpora.is_dir():
+        return
+    try:
+        check_corpora(corpora.absolute())
+    except LauraError as error:
+        raise LauraError(
+            f"{recipe.data} holds no train.jsonl, and there is nothing to make it from: {error}; name your folder with corpora=FOLDER"
+        ) from None
+    if recipe.synth_hours > 0:
+        try:
+            check_synth(corpora, Path(recipe.data), chosen_sets(None, recipe.open_only))
+        except LauraError as error:
+            raise LauraError(
+                f"synthetic speech for {recipe.data}: {error} (laura synth), or train without any with synth_hours=0"
+            ) from None
+
+
+def parameters(sizes: LauraConfig) -> int:
+    """Of the whole model; it is not made."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in LauraModel(sizes).parameters())
+
+
+def can_compile() -> bool:
+    """Whether torch.compile finds what it compiles with on this machine."""
+    if torch.cuda.is_available():
+        return True  # Triton brings its own
+    return any(shutil.which(name) for name in (os.environ.get("CXX") or "", "g++", "clang++", "c++"))
+
+
+def check_examples(recipe: Recipe, stages: Sequence[str], examples: Sequence[Example], sentences: bool) -> None:
+    """LauraError where a stage would find nothing to learn from, or the finished folder no voice. examples: of train; `sentences`:
+    whether there are texts to pre-train on."""
+    if "joint" in stages:
+        check_voices(recipe, {example.id: example for example in examples})
+    for name in stages:
+        config = recipe.stages[name]
+        for phase in config.schedule:
+            if phase.weights and not any(weight_of(example, phase.weights) > 0 for example in examples):
+                raise LauraError(
+                    f"{name}: {recipe.data} holds no example of {', '.join(phase.weights)}: prepare some, or change the stage's weights"
+                )
+        banks = getattr(config, "posterior_bank", None)
+        if banks and not any(example.task == "asr" and example.corpus in banks for example in examples):
+            raise LauraError(
+                f"{name}: posterior_bank: {recipe.data} holds no recording of {', '.join(banks)}: prepare one, or leave posterior_bank out"
+            )
+        if name == "gpt" and not sentences:
+            raise LauraError(
+                f"gpt: {recipe.data} holds no text.en.txt or text.de.txt to learn from: write one, a sentence a line, or leave gpt out"
+            )
