@@ -91,6 +91,20 @@ class Result:
         return [segment for segment in self.segments if segment.text.strip()]
 
 
+@dataclass
+class TextResult(Result):
+    """An answer that is text."""
+
+    text: str = ""
+
+
+@dataclass
+class AudioResult(Result):
+    """An answer that is sound."""
+
+    audio: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+
+
 def _plain(segment: Segment) -> dict:
     """As data; `words` only where there are some."""
     values = asdict(segment)

@@ -22,19 +22,61 @@ SILENCE = 3e-4  # RMS (-70 dBFS) under which the loudest 100 ms count as no soun
 
 
 @dataclass(frozen=True)
-class Chunk:
-    start: int  # samples
+class Span:
+    """Where a chunk stands in its recording, in samples."""
+
+    start: int
     end: int
 
 
-def cut(wave: np.ndarray, shortest: float = SHORTEST, longest: float = LONGEST, pause: float | None = None) -> list[Chunk]:
-    """The chunks of a whole wave, as `Chunker` makes them."""
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """A part of a recording that the model reads at once."""
+
+    item: int  # which of the recordings
+    span: Span
+    wave: np.ndarray  # (n,) at 16 kHz
+    number: int = 0  # which of its recording's chunks
+
+    @property
+    def seconds(self) -> float:
+        return len(self.wave) / SAMPLE_RATE
+
+    @property
+    def start(self) -> float:
+        """Seconds from the start of the recording."""
+        return self.span.start / SAMPLE_RATE
+
+    @property
+    def end(self) -> float:
+        return self.span.end / SAMPLE_RATE
+
+
+def cut(wave: np.ndarray, shortest: float = SHORTEST, longest: float = LONGEST, pause: float | None = None) -> list[Span]:
+    """The spans of a whole wave's chunks, as `Chunker` makes them."""
     chunker = Chunker(shortest, longest, pause)
-    return [chunk for chunk, _ in [*chunker.feed(wave), *chunker.finish()]]
+    return [span for span, _ in [*chunker.feed(wave), *chunker.finish()]]
+
+
+def cut_all(waves: list[np.ndarray], pause: float | None = None) -> list[Chunk]:
+    """The chunks of several recordings (N,), one recording after the other."""
+    return [
+        Chunk(item, span, wave[span.start : span.end], number)
+        for item, wave in enumerate(waves)
+        for number, span in enumerate(cut(wave, pause=pause))
+    ]
+
+
+def cut_shorter(chunk: Chunk, shortest: float, longest: float) -> list[Chunk]:
+    """A chunk in shorter ones of `shortest` to `longest` seconds; [the chunk itself] when it is short."""
+    spans, start = cut(chunk.wave, shortest, longest), chunk.span.start
+    if len(spans) == 1:
+        return [chunk]
+    return [Chunk(chunk.item, Span(start + s.start, start + s.end), chunk.wave[s.start : s.end], chunk.number) for s in spans]
 
 
 class Chunker:
-    """A wave that comes in pieces -> its chunks, each as soon as nothing that is still to come can move its end, so that a recording is cut
+    """A wave that comes in pieces -> its chunks, as spans and samples, each as soon as nothing that is still to come can move its end, so that a recording is cut
     the same however it comes. Of a stream it holds less than `longest` + `shortest` seconds.
 
     A chunk of UTTERANCE seconds or more ends in a pause of `pause` seconds (None: pauses are not looked for), any after `shortest` to
@@ -43,28 +85,28 @@ class Chunker:
 
     def __init__(self, shortest: float = SHORTEST, longest: float = LONGEST, pause: float | None = None):
         if not 0 < 2 * shortest <= longest:
-            raise LauraError(f"pieces of {shortest:g} to {longest:g} s: the longest must be at least twice the shortest, or some length cannot be cut")
+            raise LauraError(f"chunks of {shortest:g} to {longest:g} s: the longest must be at least twice the shortest, or some length cannot be cut")
         self.shortest, self.longest = int(shortest * SAMPLE_RATE), int(longest * SAMPLE_RATE)
         self.pause = None if pause is None else round(pause * SAMPLE_RATE / BEAT)
         self.start, self.open = 0, np.zeros(0, dtype=np.float32)  # where the open chunk starts, and what there is of it
 
-    def feed(self, wave: np.ndarray) -> list[tuple[Chunk, np.ndarray]]:
+    def feed(self, wave: np.ndarray) -> list[tuple[Span, np.ndarray]]:
         """More of the wave (n,) -> the chunks, with their samples, that can be told now."""
         self.open = np.concatenate([self.open, wave]) if len(self.open) else wave
         return self._take(ended=False)
 
-    def finish(self) -> list[tuple[Chunk, np.ndarray]]:
+    def finish(self) -> list[tuple[Span, np.ndarray]]:
         """The rest."""
         chunks = self._take(ended=True)
         if len(self.open):
-            chunks.append((Chunk(self.start, self.start + len(self.open)), self.open))
+            chunks.append((Span(self.start, self.start + len(self.open)), self.open))
             self.start, self.open = self.start + len(self.open), self.open[:0]
         return chunks
 
-    def _take(self, ended: bool) -> list[tuple[Chunk, np.ndarray]]:
+    def _take(self, ended: bool) -> list[tuple[Span, np.ndarray]]:
         chunks = []
         while (end := self._end(ended)) is not None:
-            chunks.append((Chunk(self.start, self.start + end), self.open[:end]))
+            chunks.append((Span(self.start, self.start + end), self.open[:end]))
             self.start, self.open = self.start + end, self.open[end:]
         return chunks
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lauragpt.ctc import CtcAligner, select_aligners, token_times
-from lauragpt.engine.backend import EncoderOutput, Spoken
+from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.engine.onnx_weights import Graphs
 from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.features import FeatureConfig, NumpyFeatures
@@ -42,8 +42,8 @@ class OnnxSession:
 
     def _run(self, embeddings: np.ndarray, times: np.ndarray, lengths: np.ndarray, at: np.ndarray, cache: np.ndarray) -> list[np.ndarray]:
         """-> logits (B, m, V), new keys and values (2 * layers, B, H, n, W)"""
-        given = {"embeddings": embeddings, "times": times, "lengths": lengths, "at": at}
-        return self.backend.run("step", given | dict(zip(self.backend.cache_names, cache)))
+        inputs = {"embeddings": embeddings, "times": times, "lengths": lengths, "at": at}
+        return self.backend.run("step", inputs | dict(zip(self.backend.cache_names, cache)))
 
     def extend(self, ids: np.ndarray) -> np.ndarray:
         ids = np.asarray(ids)
@@ -67,7 +67,7 @@ class OnnxSession:
 
     def select(self, rows: list[int]) -> None:
         source = self._source[rows]
-        if np.array_equal(source, self._source):  # texts change places that have what they were opened with in common: only what came then is moved
+        if np.array_equal(source, self._source):  # hypotheses of one row change places: they share its prompt, only what came behind is moved
             moved = np.flatnonzero(np.arange(len(rows)) != rows)
             if len(moved):
                 since, end = int(self.begun[moved].min()), int(self.lengths.max())
@@ -83,18 +83,20 @@ class OnnxSession:
 class OnnxBackend:
     name, device = "onnx", "cpu"
 
-    def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary, weights: str):
-        """folder, config: a checkpoint's, exported; weights: the hash of its weights. LauraError when a file is missing or was altered, and
-        when the checkpoint was trained on the tokens of another codec."""
-        model, threads = config["model"], os.environ.get("OMP_NUM_THREADS", "")  # as torch and numpy take it
-        self.threads = int(threads) if threads.isdigit() and int(threads) else cores()
+    def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary, weights: str, threads: int | None = None):
+        """folder, config: of an exported checkpoint; weights: the hash of its weights; threads: of a computation, None for OMP_NUM_THREADS, as
+        torch and numpy take it, or all cores. LauraError when a file is missing or was altered, and when the checkpoint was trained on the
+        tokens of another codec."""
+        model, default = config["model"], os.environ.get("OMP_NUM_THREADS", "")
+        self.threads = threads or (int(default) if default.isdigit() and int(default) else cores())
         self.graphs, self.vocabulary = Graphs(folder, self.threads, weights), vocabulary
         self._opened: dict[str, object] = {}
         self.features = NumpyFeatures(FeatureConfig(**model["features"]))
         self.frame = self.features.config.seconds
         self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
         if self.graphs.about["bits"] == 8 and (lacking := lacks_eight_bits(processor())):
-            warnings.warn(f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they are computed as floats, slower than those of 32", LauraWarning, stacklevel=2)
+            message = f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they are computed as floats, slower than those of 32"
+            warnings.warn(message, LauraWarning, stacklevel=2)
         self.table = self.graphs.weight("gpt.embed_tokens.weight")  # (V, D)
         self.layers, self.heads, self.head_width = (model["gpt"][key] for key in ("layers", "kv_heads", "head_width"))
         self.cache_names = [f"{kind}{i}" for i in range(self.layers) for kind in ("keys", "values")]
@@ -107,10 +109,10 @@ class OnnxBackend:
         self.look_ahead = model["vocoder"]["layers"] * model["vocoder"]["look_ahead"]
         self._codebooks: np.ndarray | None = None  # (K, V, E), read when first used
 
-    def run(self, graph: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         if graph not in self._opened:
             self._opened[graph] = self.graphs.open(graph)
-        return self._opened[graph].run(None, given)
+        return self._opened[graph].run(None, inputs)
 
     def cache_shape(self, rows: int, slots: int = 0) -> tuple[int, ...]:
         """Of each layer's keys and values in turn."""
@@ -119,8 +121,8 @@ class OnnxBackend:
     def encode(self, waves: list[np.ndarray]) -> EncoderOutput:
         features = [self.features(wave) for wave in waves]
         lengths = np.array([len(row) for row in features])
-        heard = [self.run("listen", {"features": padded(features[part]), "lengths": lengths[part]}) for part in parts(lengths.tolist(), PLACES)]
-        frames, ctc = (padded([row for rows in each for row in rows]) for each in zip(*heard))
+        outputs = [self.run("listen", {"features": padded(features[part]), "lengths": lengths[part]}) for part in parts(lengths.tolist(), PLACES)]
+        frames, ctc = (padded([row for rows in each for row in rows]) for each in zip(*outputs))
         return EncoderOutput(frames, lengths, ctc)
 
     def open(
@@ -135,31 +137,34 @@ class OnnxBackend:
     def vocode(
         self,
         codes: list[np.ndarray],
-        text: list[Spoken] | None = None,
+        text: list[TextCondition] | None = None,
         prompt: list[np.ndarray | None] | None = None,
         noisy: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
         waves = []
         for part in parts([len(row) for row in codes], PLACES):
-            text_, prompt_, noisy_ = (given and given[part] for given in (text, prompt, noisy))
-            waves += self._sound(*self._predict(codes[part], text_, prompt_, noisy_))
+            conditions = (rows and rows[part] for rows in (text, prompt, noisy))
+            waves += self._sound(*self._predict(codes[part], *conditions))
         return waves
 
     def _predict(self, codes: list, text: list | None, prompt: list | None, noisy: list | None = None) -> tuple[np.ndarray, np.ndarray]:
         """-> embeddings (B, T, E) and their lengths."""
         lengths = np.array([len(row) for row in codes])
-        given = {"tokens": padded([np.asarray(row, dtype=np.int64) for row in codes]), "lengths": lengths}
-        said = text or [Spoken([])] * len(codes)
-        given["text"] = padded([np.array(each.letters, dtype=np.int64) for each in said])
-        given["text_lengths"] = np.array([len(each.letters) for each in said])
-        given["paces"] = np.array([each.pace for each in said], dtype=np.float32)
+        texts = text or [TextCondition([])] * len(codes)
+        inputs = {
+            "tokens": padded([np.asarray(row, dtype=np.int64) for row in codes]),
+            "lengths": lengths,
+            "text": padded([np.array(each.letters, dtype=np.int64) for each in texts]),
+            "text_lengths": np.array([len(each.letters) for each in texts]),
+            "paces": np.array([each.pace for each in texts], dtype=np.float32),
+        }
         for name, waves in (("prompt", prompt), ("noisy", noisy)):
-            heard = [self._conditions(wave) for wave in waves or [None] * len(codes)]
-            given[f"{name}_lengths"] = np.array([len(row) for row in heard])
-            given[name] = padded(heard, int(lengths.max()) if name == "noisy" else None)
-        return self.run("predict", given)[0], lengths
+            features = [self._conditions(wave) for wave in waves or [None] * len(codes)]
+            inputs[f"{name}_lengths"] = np.array([len(row) for row in features])
+            inputs[name] = padded(features, int(lengths.max()) if name == "noisy" else None)
+        return self.run("predict", inputs)[0], lengths
 
-    def vocode_stream(self, codes: Iterable[np.ndarray], text: Spoken, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
+    def vocode_stream(self, codes: Iterable[np.ndarray], text: TextCondition, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
         return self._sound_stream(predicted(codes, lambda all_: self._predict([all_], [text], [prompt])[0][0], self.look_ahead))
 
     def _conditions(self, wave: np.ndarray | None) -> np.ndarray:
@@ -190,8 +195,8 @@ class OnnxBackend:
 
     def codec_encode_stream(self, pieces: Iterable[np.ndarray], quantizers: int | None = None) -> Iterator[np.ndarray]:
         def network(wave: np.ndarray) -> np.ndarray:  # (1, n) -> (1, T, K)
-            whole = np.pad(wave, ((0, 0), (0, -wave.shape[1] % self.hop)))
-            return self._codes(whole, np.array([wave.shape[1]])).transpose(0, 2, 1)
+            full_hops = np.pad(wave, ((0, 0), (0, -wave.shape[1] % self.hop)))
+            return self._codes(full_hops, np.array([wave.shape[1]])).transpose(0, 2, 1)
 
         waves = (np.asarray(piece, dtype=np.float32) for piece in pieces)
         for codes in windowed(network, waves, self.graphs.about["contexts"]["codes"], frame=self.hop):
@@ -210,7 +215,7 @@ class OnnxBackend:
 
 
 def processor() -> str:
-    """What the system tells of the processor; nothing where it tells otherwise than Linux."""
+    """What Linux says of the processor, /proc/cpuinfo; "" on other systems."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -218,11 +223,10 @@ def processor() -> str:
 
 
 def lacks_eight_bits(about: str) -> str:
-    """The instructions that products of 8-bit blocks need and a processor, of which /proc/cpuinfo tells, lacks; nothing where it has them, or
-    is not known."""
+    """The instructions for products of 8-bit blocks that a processor lacks, by /proc/cpuinfo; "" where it has them, or is not known."""
     for line, needed in (("flags", "avx2"), ("Features", "asimddp")):
-        if found := re.search(rf"^{line}\s*:(.*)$", about, re.MULTILINE):
-            return "" if needed in found[1].split() else needed
+        if match := re.search(rf"^{line}\s*:(.*)$", about, re.MULTILINE):
+            return "" if needed in match[1].split() else needed
     return ""
 
 
@@ -243,11 +247,11 @@ def parts(lengths: list[int], most: int) -> list[slice]:
 
 
 def padded(rows: list[np.ndarray], size: int | None = None) -> np.ndarray:
-    """Rows (n, ...) of uneven length as (B, size, ...), zeros behind their own."""
+    """Rows (n, ...) of uneven length as (B, size, ...), padded with zeros."""
     size = max(len(row) for row in rows) if size is None else size
     result = np.zeros((len(rows), size, *rows[0].shape[1:]), dtype=rows[0].dtype)
-    for row, given in zip(result, rows):
-        row[: min(size, len(given))] = given[:size]
+    for padded_row, row in zip(result, rows):
+        padded_row[: min(size, len(row))] = row[:size]
     return result
 
 
