@@ -85,9 +85,11 @@ def recognise(
     if task in runtime.info.chunks:
         parts = [cut_shorter(chunk, *runtime.info.chunks[task]) for chunk in chunks]
         long = [chunk for chunk, several in zip(chunks, parts) if len(several) > 1]
-        share = share_of(progress, 0.0, PROBE_SHARE) if long else None
-        probes = dict(zip(long, _recognise(runtime, task, long, lang, PROBE_TOKENS, share)))
-        progress = share_of(progress, PROBE_SHARE, 1.0) if long else progress
+        if long:
+            seconds = sum(chunk.seconds for chunk in chunks)
+            share = share_of(progress, 0.0, PROBE_SHARE, seconds)
+            probes = dict(zip(long, _recognise(runtime, task, long, lang, PROBE_TOKENS, share)))
+            progress = share_of(progress, PROBE_SHARE, 1.0, seconds)
         chunks = [part for chunk, several in zip(chunks, parts) for part in (several if len(several) == 1 or probes[chunk].text else [chunk])]
     done = {chunk: cache.get(chunk.span) or probes.get(chunk) for chunk in chunks}
     new = [chunk for chunk, result in done.items() if result is None or result.lang is None]

@@ -204,18 +204,20 @@ def _stream(runtime: Runtime, utterances: list[Utterance], options: Options) -> 
             yield np.zeros(PAUSE, dtype=np.float32)
         session, rows, conditions = _open(runtime, [utterance])
         prompt = utterance.voice.wave if utterance.voice else None
+        writing = steps(session, rows, runtime.audio_mask, runtime.vocabulary.eos, options)
+        [decoded] = next(writing)  # grows with each step
         sound = [np.zeros(0, dtype=np.float32)]
-        for piece in runtime.backend.vocode_stream(_codes(runtime, session, rows, options), conditions[0], prompt):
+        for piece in runtime.backend.vocode_stream(_codes(runtime, decoded, writing), conditions[0], prompt):
             sound.append(piece)
             yield piece
-        if reason := failure(utterance, "", np.concatenate(sound)):
+        if reason := failure(utterance, decoded.finish, np.concatenate(sound)[: len(decoded.ids) * HOP]):
             warnings.warn(f"speech failed: {reason}", LauraWarning, stacklevel=2)
 
 
-def _codes(runtime: Runtime, session: Session, rows: list[Row], options: Options) -> Iterator[np.ndarray]:
+def _codes(runtime: Runtime, decoded: Decoded, writing: Iterator) -> Iterator[np.ndarray]:
     """One row's codes (n,) as they are written, some at a time."""
-    sent, decoded = 0, Decoded()
-    for (decoded,) in steps(session, rows, runtime.audio_mask, runtime.vocabulary.eos, options):
+    sent = 0
+    for _ in writing:
         if len(decoded.ids) >= sent + STREAM_TOKENS:
             yield runtime.codes(decoded.ids[sent:])
             sent = len(decoded.ids)
