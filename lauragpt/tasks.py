@@ -13,13 +13,13 @@ from typing import Literal, get_args
 from lauragpt.errors import LauraError
 
 Kind = Literal["audio", "text"]
-# Of the answers to a recording's chunks: one after the other; each different one once, "; " between them; the one the GPT is most certain of;
-# the labels' scores averaged by the chunks' lengths.
+# How the answers to a recording's chunks become one: one after the other; each different one once, with "; " between them; the one of the
+# highest confidence; the label of the highest mean score, weighted by the chunks' lengths.
 Joining = Literal["concatenate", "unique", "best", "mean scores"]
 
 LANGS = ("en", "de", "zh")
 BEAMS = 4  # hypotheses of beam search: on dev 8 give no better words, 2 a point worse ones
-CASCADES = ("s2tt",)  # tasks that may be done as a cascade: transcript first, then translation, where a checkpoint does them better that way
+CASCADES = ("s2tt",)  # tasks that may be a cascade, transcript first, where a checkpoint does them better that way
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 
 
@@ -27,14 +27,13 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 class Task:
     """A row of the table: all that the engine has to know of a task, so that adding one touches this file alone.
 
-    How it is trained: `small`, whether it belongs to the paper's second fine-tuning stage (the small-data tasks).
-    How it is written: `letters`, letter by letter, which a small model learns to read off sound, and to pronounce, long before word pieces;
-    `bonus`, what each token adds to the log-probability of a hypothesis in beam search, since the likeliest of all tends to leave words out
-    (None: greedy); at most `tokens_per_second` of audio and `extra_tokens` on top; `labels`, the only answers, which are scored and not written.
-    How it is cut and put together: `transcript`, whether its words are those that are spoken, so that chunks end in pauses and words have times;
-    `joining`, how the answers to a recording's chunks become one.
-    How it is judged: `whole`, whether an answer is right or wrong as a whole, and its confidence is that of the whole; `slots`, whether the text
-    holds an intent and slots (`slu_to_text`)."""
+    How it is trained: `small`, whether it belongs to the paper's second fine-tuning stage (the small-data tasks). How it is written:
+    `letters`, letter by letter, which a small model learns to read off sound, and to pronounce, long before word pieces; `bonus`, what
+    each token adds to the log-probability of a hypothesis in beam search, since the likeliest of all tends to leave words out (None:
+    greedy); at most `tokens_per_second` of audio and `extra_tokens` on top; `labels`, the only answers, which are scored and not written.
+    How it is cut and put together: `transcript`, whether its words are those that are spoken, so that chunks end in pauses and words have
+    times; `joining`, how the answers to a recording's chunks become one. How it is judged: `whole`, whether an answer is right or wrong
+    as a whole, and its confidence is that of the whole; `slots`, whether the text holds an intent and slots (`slu_to_text`)."""
 
     name: str
     verb: str
@@ -79,7 +78,9 @@ TASKS: dict[str, Task] = {
         Task("mt", "translate", "text", "text", "chrF", bonus=0.9),
         Task("tts", "speak", "text", "audio", "WER", small=True, letters=True),
         Task("se", "enhance", "audio", "audio", "STOI", small=True),
-        Task("aac", "caption", "audio", "text", "right sound", small=True, whole=True, tokens_per_second=0, extra_tokens=64, joining="unique"),
+        Task(
+            "aac", "caption", "audio", "text", "right sound", small=True, whole=True, tokens_per_second=0, extra_tokens=64, joining="unique"
+        ),
         Task("ser", "emotion", "audio", "text", "UA", small=True, whole=True, labels=EMOTIONS, joining="mean scores"),
         Task("slu", "understand", "audio", "text", "exact slots", small=True, whole=True, joining="best", slots=True),
     )

@@ -3,9 +3,9 @@
 In: a recording: a path, the bytes of a file, or samples (audio.py, `read_recording`); or text; or a list of these, run in batches.
 Out: a `Result`, or a list of them in the order given. The same input gives the same answer alone and in any list.
 
-What the verbs share: `sample_rate` of samples, 16 kHz where nothing says otherwise; `progress(done, total)`, called as chunks are finished, in
-seconds of sound where a recording is answered and in sentences where a text is; `min_confidence` (0 to 1), under which answers are left out
-and counted in the receipt (`rejected`): single words of a transcript, whole answers to a chunk of all other tasks.
+What the verbs share: `sample_rate` of samples, 16 kHz where nothing says otherwise; `progress(done, total)`, called as chunks are
+finished, in seconds of sound where a recording is answered and in sentences where a text is; `min_confidence` (0 to 1), under which
+answers are left out and counted in the receipt (`rejected`): single words of a transcript, whole answers to a chunk of all other tasks.
 """
 
 import os
@@ -57,18 +57,19 @@ class Laura:
     ) -> "Laura":
         """A checkpoint by name ("mini" ships with the package) or by folder.
 
-        `backend`: "onnx" (CPU, no torch), "torch", a backend that is open already, or None, which is onnx where the checkpoint was exported.
-        `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen. `compile`: the GPT's layers by
-        torch.compile (it needs a C++ compiler); the first answers then take some tens of seconds longer. `beams`: hypotheses of beam search in
-        transcripts and translations; 1 is greedy decoding, about twice as fast and with more errors. `threads`: of a computation on the CPU;
-        None is OMP_NUM_THREADS or all cores. LauraError for a folder that is no checkpoint, is damaged, or does not fit its codec."""
+        `backend`: "onnx" (CPU, no torch), "torch", a backend that is open already, or None, which is onnx where the checkpoint was
+        exported. `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen. `compile`: the GPT's
+        layers by torch.compile (it needs a C++ compiler); the first answers then take some tens of seconds longer. `beams`: hypotheses of
+        beam search in transcripts and translations; 1 is greedy decoding, about twice as fast and with more errors. `threads`: of a
+        computation on the CPU; None is OMP_NUM_THREADS or all cores. LauraError for a folder that is no checkpoint, is damaged, or does
+        not fit its codec."""
         folder = find_checkpoint(name_or_path)
         config = read_config(folder)
         info = read_info(folder, config)
         if backend is None or isinstance(backend, str):
             backend = open_backend(folder, config, info, device, backend, compile, threads)
         elif backend.codec_hash != info.codec_hash:
-            raise LauraError(f"{folder} was trained on the tokens of codec {info.codec_hash}, but the backend holds codec {backend.codec_hash}")
+            raise LauraError(f"{folder} was trained on codec {info.codec_hash}, but the backend holds codec {backend.codec_hash}")
         return cls(Runtime(backend, Tokenizer.load(folder / "tokenizer.json"), info, beams), Voices(folder / "voices", backend))
 
     def with_backend(self, backend: Backend) -> "Laura":
@@ -77,15 +78,17 @@ class Laura:
 
     @overload
     def transcribe(
-        self, audio: Audios, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+        self, audio: Audios, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
     ) -> list[TextResult]: ...
     @overload
     def transcribe(
-        self, audio: Audio, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+        self, audio: Audio, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
     ) -> TextResult: ...
     def transcribe(self, audio, lang=None, min_confidence=0.0, sample_rate=None, progress=None):
-        """The words that are spoken, in spoken form: lower case, no punctuation, numbers in words. Silence gives an empty text. `segments` hold
-        each word's time. Words of less confidence than `min_confidence` are left out of the text, its segments and words."""
+        """The words that are spoken, in spoken form: lower case, no punctuation, numbers in words. Silence gives an empty text.
+        `segments` hold each word's time. Words of less confidence than `min_confidence` are left out of text, segments and words."""
         return self._listen("asr", audio, lang, min_confidence, sample_rate, progress)
 
     def transcribe_stream(
@@ -96,27 +99,30 @@ class Laura:
         every: float | None = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> Iterator[TextResult]:
-        """Pieces (n,) at 16 kHz of what is being spoken -> a `Result` for each chunk of it, with the text that `transcribe` gives it. A chunk ends
-        in a pause of a second after 5 s and more; where it is never quiet, within 20 s, and is then answered 8 s later. Between them come partial
-        results, `final` False: the open chunk so far, after `every` seconds of new sound (None: never), more rarely where an answer takes longer
-        than half of that by `clock`. Memory does not grow."""
+        """Pieces (n,) at 16 kHz of what is being spoken -> a `Result` for each chunk of it, with the text that `transcribe` gives it. A
+        chunk ends in a pause of a second after 5 s and more; where it is never quiet, within 20 s, and is then answered 8 s later.
+        Between them come partial results, `final` False: the open chunk so far, after `every` seconds of new sound (None: never), more
+        rarely where an answer takes longer than half of that by `clock`. Memory does not grow."""
         return stream.transcribe_stream(self.runtime, pieces, self.runtime.check_lang(lang), min_confidence, every, clock)
 
     @overload
     def translate(
-        self, audio: Audios, text: None = ..., to: str = ..., lang: str | None = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+        self, audio: Audios, text: None = ..., to: str = ..., lang: str | None = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
     ) -> list[TextResult]: ...
     @overload
     def translate(
-        self, audio: Audio, text: None = ..., to: str = ..., lang: str | None = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+        self, audio: Audio, text: None = ..., to: str = ..., lang: str | None = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
     ) -> TextResult: ...
     @overload
     def translate(self, *, text: str, to: str = ..., lang: str | None = ..., progress: Progress | None = ...) -> TextResult: ...
     @overload
     def translate(self, *, text: list[str], to: str = ..., lang: str | None = ..., progress: Progress | None = ...) -> list[TextResult]: ...
     def translate(self, audio=None, text=None, to="de", lang=None, sample_rate=None, progress=None):
-        """A recording, or a text, in the language `to`. `lang`: of the recording or text; None: the GPT tells. What is in `to` already is not
-        translated: the text as it is, or the recording's transcript, with a LauraWarning and the reason in the receipt (`untranslated`)."""
+        """A recording, or a text, in the language `to`. `lang`: of the recording or text; None: the GPT tells. What is in `to` already is
+        not translated: the text as it is, or the recording's transcript, with a LauraWarning and the reason in the receipt
+        (`untranslated`)."""
         if (audio is None) == (text is None):
             raise LauraError("translate takes either audio or text: give one of them")
         if audio is not None:
@@ -130,7 +136,9 @@ class Laura:
         self, audio: Audios, min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
     ) -> list[TextResult]: ...
     @overload
-    def caption(self, audio: Audio, min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...) -> TextResult: ...
+    def caption(
+        self, audio: Audio, min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+    ) -> TextResult: ...
     def caption(self, audio, min_confidence=0.0, sample_rate=None, progress=None):
         """What sounds, in a sentence."""
         return self._listen("aac", audio, None, min_confidence, sample_rate, progress)
@@ -140,18 +148,22 @@ class Laura:
         self, audio: Audios, min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
     ) -> list[TextResult]: ...
     @overload
-    def emotion(self, audio: Audio, min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...) -> TextResult: ...
+    def emotion(
+        self, audio: Audio, min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+    ) -> TextResult: ...
     def emotion(self, audio, min_confidence=0.0, sample_rate=None, progress=None):
         """The emotion of a voice in `text`; `scores` holds the GPT's own probability of every label."""
         return self._listen("ser", audio, None, min_confidence, sample_rate, progress)
 
     @overload
     def understand(
-        self, audio: Audios, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+        self, audio: Audios, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
     ) -> list[TextResult]: ...
     @overload
     def understand(
-        self, audio: Audio, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+        self, audio: Audio, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
     ) -> TextResult: ...
     def understand(self, audio, lang=None, min_confidence=0.0, sample_rate=None, progress=None):
         """A spoken order as `intent` and `slots`; `text` is the line the GPT wrote."""
@@ -168,7 +180,7 @@ class Laura:
         progress: Progress | None = ...,
     ) -> TextResult: ...
     def ask(self, task, audio, lang=None, min_confidence=0.0, sample_rate=None, progress=None):
-        """Any task that listens and writes, by its name: those above, and those that were added (`tasks.add_task`). `lang`: of the answer."""
+        """Any task that listens and writes, by its name: those above, and those added by `tasks.add_task`. `lang`: of the answer."""
         if task not in TASKS or (TASKS[task].input, TASKS[task].output) != ("audio", "text"):
             names = ", ".join(name for name, row in TASKS.items() if (row.input, row.output) == ("audio", "text"))
             raise LauraError(f"{task!r} is no task that listens and writes: choose from {names}")
@@ -181,8 +193,8 @@ class Laura:
     @overload
     def enhance(self, audio: Audio, verify: bool = ..., sample_rate: int | None = ..., progress: Progress | None = ...) -> AudioResult: ...
     def enhance(self, audio, verify=False, sample_rate=None, progress=None):
-        """The recording without its noise, exactly as long as it was. `verify`: a chunk in which other words are recognised afterwards is left
-        as it was; the receipt says how many (`verify.kept_input`)."""
+        """The recording without its noise, exactly as long as it was. `verify`: a chunk in which other words are recognised afterwards is
+        left as it was; the receipt says how many (`verify.kept_input`)."""
         return self._answer(audio, sample_rate, lambda waves: enhance.enhance(self.runtime, waves, verify=verify, progress=progress))
 
     @overload
@@ -196,10 +208,10 @@ class Laura:
         seed: int = ..., temperature: float = ..., top_k: int = ..., verify: int = ..., progress: Progress | None = ...,
     ) -> list[AudioResult]: ...
     def speak(self, text, lang=None, voice=None, voice_text=None, seed=0, temperature=0.3, top_k=25, verify=0, progress=None):
-        """The text as speech. `voice`: the name of one that ships, or any recording, of which `voice_text` is the transcript (None: it is made
-        here); None is the language's default. A list of voices goes with a list of texts. `verify`: tries, of which the one is kept that the
-        model itself recognises best. Where the sound cannot be the text, or a recording's voice gives no word that the model recognises, the
-        receipt says so (`failed`)."""
+        """The text as speech. `voice`: the name of one that ships, or any recording, of which `voice_text` is the transcript (None: it is
+        made here); None is the language's default. A list of voices goes with a list of texts. `verify`: tries, of which the one is kept
+        that the model itself recognises best. Where the sound cannot be the text, or a recording's voice gives no word that the model
+        recognises, the receipt says so (`failed`)."""
         options = Options(temperature=temperature, top_k=top_k, seed=seed)
         texts = list(text) if is_many(text) else [text]
         langs, voices = self._voices(texts, voice, voice_text, lang)
@@ -223,8 +235,8 @@ class Laura:
         temperature: float = 0.3,
         top_k: int = 25,
     ) -> Iterator[np.ndarray]:
-        """As `speak`, in pieces (n,) at 16 kHz while the rest is still being written. With `mini` the first piece comes after 24 tokens (.96 s
-        of sound): the vocoder sees 8 tokens ahead, the codec's decoder 9 frames. LauraWarning where the sound cannot be the text."""
+        """As `speak`, in pieces (n,) at 16 kHz while the rest is still being written. With `mini` the first piece comes after 24 tokens
+        (.96 s of sound): the vocoder sees 8 tokens ahead, the codec's decoder 9 frames. LauraWarning where the sound cannot be the text."""
         options = Options(temperature=temperature, top_k=top_k, seed=seed)
         [text_lang], [text_voice] = self._voices([text], voice, voice_text, lang)
         return synthesise.speak_stream(self.runtime, text, text_lang, text_voice, options)
@@ -254,8 +266,8 @@ class Laura:
         progress: Progress | None = ...,
     ) -> Result: ...
     def chain(self, steps, audio, seed=0, temperature=0.3, top_k=25, sample_rate=None, progress=None):
-        """Verbs one after the other, as "enhance | transcribe | translate:de | speak"; `speak` goes on in the input's voice. The receipt holds
-        those of the steps before the last (`steps`)."""
+        """Verbs one after the other, as "enhance | transcribe | translate:de | speak"; `speak` goes on in the input's voice. The receipt
+        holds those of the steps before the last (`steps`)."""
         parsed = chains.parse_chain(steps)
         for step in parsed:
             self.runtime.check_lang(step.lang)

@@ -1,10 +1,10 @@
 """The protocol between decoding and whatever computes the networks: numpy in, numpy out, so that a runtime can be swapped.
 
 In flow order: `encode` waveforms, `open` a session of the GPT on them, `extend` it token by token, `vocode` or decode what it wrote.
-`open_backend` makes the one for a checkpoint: ONNX Runtime on the CPU where the folder was exported (`laura export`), else PyTorch, which is
-imported only then.
-`B` batch, `T` frames or codes, `D` width, `U` CTC units, `V` the GPT's vocabulary, `K` codebooks, `N` samples at 16 kHz.
-A row's numbers never depend on the rows beside it, beyond the rounding of float32 sums.
+`open_backend` makes the one for a checkpoint: ONNX Runtime on the CPU where the folder was exported (`laura export`), else PyTorch, which
+is imported only then.
+`B` batch, `T` frames or codes, `D` width, `U` CTC units, `V` the GPT's vocabulary, `K` codebooks, `N` samples at 16 kHz. A row's numbers
+never depend on the rows beside it, beyond the rounding of float32 sums.
 """
 
 from collections.abc import Iterable, Iterator
@@ -69,7 +69,11 @@ class Backend(Protocol):
     def encode(self, waves: list[np.ndarray]) -> EncoderOutput: ...
 
     def open(
-        self, encoded: EncoderOutput | None, ids: list[list[int]], paces: list[float] | None = None, aligners: list[CtcAligner] | None = None
+        self,
+        encoded: EncoderOutput | None,
+        ids: list[list[int]],
+        paces: list[float] | None = None,
+        aligners: list[CtcAligner] | None = None,
     ) -> Session:
         """Prefill: row b reads its audio frames, if any, then ids[b]; rows may be of uneven length, none may be empty. paces: audio
         tokens that each letter of a row is to take, where it speaks (`Vocabulary.times`). aligners: of transcripts, when the letters that a
@@ -122,9 +126,9 @@ def open_backend(
     compile: bool = False,
     threads: int | None = None,
 ) -> Backend:
-    """The backend that computes a checkpoint: `name` is "onnx", "torch" or None for onnx where the folder was exported. `compile`: the GPT's
-    layers, with torch. `threads`: of a computation; None: all cores that the process may use. LauraError for a damaged or foreign folder, one
-    that was trained on the tokens of another codec, or a backend that is not available."""
+    """The backend that computes a checkpoint: `name` is "onnx", "torch" or None for onnx where the folder was exported. `compile`: the
+    GPT's layers, with torch. `threads`: of a computation; None: all cores that the process may use. LauraError for a damaged or foreign
+    folder, one that was trained on the tokens of another codec, or a backend that is not available."""
     if name not in (None, *BACKENDS):
         raise LauraError(f"unknown backend {name!r}: choose onnx or torch")
     if device not in (None, "cpu", "cuda"):

@@ -55,7 +55,8 @@ def parse_chain(line: str, kind: str = "audio") -> list[Step]:
             check_lang(lang)
         takes, gives = VERBS[verb]
         if kind not in takes:
-            raise LauraError(f"chain step {verb!r} takes {' or '.join(takes)}, but gets {kind} from {str(steps[-1]) if steps else 'the input'!r}")
+            source = str(steps[-1]) if steps else "the input"
+            raise LauraError(f"chain step {verb!r} takes {' or '.join(takes)}, but gets {kind} from {source!r}")
         steps.append(Step(verb, lang or None))
         kind = gives
     return steps
@@ -94,10 +95,10 @@ def run_chain(
             results = getattr(laura, step.verb)(sounds, progress=share)
         if step.verb == "transcribe":
             transcripts = [result.text for result in results]
-        for kept, result in zip(receipts, results):
-            kept.append({"step": str(step), "text": result.text} | result.receipt)
-    for kept, result in zip(receipts, results):
-        result.receipt = {**kept[-1], **options, "chain": " | ".join(map(str, steps)), "steps": kept[:-1]}
+        for history, result in zip(receipts, results):
+            history.append({"step": str(step), "text": result.text} | result.receipt)
+    for history, result in zip(receipts, results):
+        result.receipt = {**history[-1], **options, "chain": " | ".join(map(str, steps)), "steps": history[:-1]}
     return results
 
 

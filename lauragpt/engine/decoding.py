@@ -84,8 +84,8 @@ def decode(
     written; <eos> may be from `minimum` on. A row with minimum == maximum gets exactly that many tokens.
 
     drafts: what each row will perhaps be. The session reads some of it at once and keeps what it would have written itself, so that a
-    good draft saves steps and a bad one changes nothing but the order of float32 sums (speculative decoding, arXiv 2211.17192, with a draft that
-    costs nothing)."""
+    good draft saves steps and a bad one changes nothing but the order of float32 sums (speculative decoding, arXiv 2211.17192, with a
+    draft that costs nothing)."""
     done: list[Decoded] = []
     for done in steps(session, rows, allowed, eos, options, drafts):
         pass

@@ -1,7 +1,8 @@
-"""Noisy recordings -> clean ones, exactly as long: `[noisy frames, <se>, <lang>, audio tokens]`, ceil(n / 640) of them, no more and no fewer.
+"""Noisy recordings -> clean ones, exactly as long: `[noisy frames, <se>, <lang>, audio tokens]`, ceil(n / 640) of them, no more and no
+fewer.
 
-In: waves (N,) at 16 kHz of any length, cut into chunks that overlap. The GPT writes a chunk's audio tokens; the vocoder makes sound of them under
-the noisy chunk; neighbours fade into each other. Out: a `Result` a wave, with audio (N,).
+In: waves (N,) at 16 kHz of any length, cut into chunks that overlap. The GPT writes a chunk's audio tokens; the vocoder makes sound of
+them under the noisy chunk; neighbours fade into each other. Out: a `Result` a wave, with audio (N,).
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from lauragpt.engine.runtime import BATCH_SAMPLES, Runtime
 from lauragpt.result import AudioResult, Segment, confidence_of
 from lauragpt.text import kept_of
 
-SAME_WORDS = 0.95  # share of the letters of a chunk's transcript that must be recognised again after cleaning, or `verify` keeps the chunk as it was
+SAME_WORDS = 0.95  # share of the letters of a chunk's transcript that must be recognised after cleaning, or `verify` keeps the input
 OVERLAP = 10 * HOP  # samples of the next chunk that a chunk is cleaned with: there one fades into the other
 
 
@@ -105,7 +106,7 @@ def _clean_batch(
 
 
 def agreement_of(runtime: Runtime, waves: list[np.ndarray], sounds: list[np.ndarray]) -> list[float]:
-    """The share of each wave's words, by their letters, that the model still recognises in its cleaned sound; 1 where there were no words."""
+    """The share of each wave's words, by letters, that the model still recognises in its cleaned sound; 1 where there were none."""
     agreements = []
     for before, sound in zip(listen(runtime, "asr", waves), sounds):
         after = listen(runtime, "asr", [sound], before.lang)[0].text if before.text else ""
@@ -114,7 +115,7 @@ def agreement_of(runtime: Runtime, waves: list[np.ndarray], sounds: list[np.ndar
 
 
 def fade(part: np.ndarray, before: int, behind: int) -> np.ndarray:
-    """(n,) that rises over its first `before` samples and falls over its last `behind`: added to its neighbours, which fall and rise there."""
+    """(n,) that rises over its first `before` samples and falls over its last `behind`, where its neighbours fall and rise."""
     faded = part.astype(np.float32)  # a copy
     faded[:before] *= _rise(before)
     faded[len(part) - behind :] *= 1 - _rise(behind)

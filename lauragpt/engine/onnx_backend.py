@@ -1,7 +1,7 @@
 """The backend on ONNX Runtime: CPU, no torch. It computes what engine/backend.py says from the graphs of `laura export`.
 
-Rows lie left-aligned in the cache: slot p of row b holds position p of that row, and slots from `lengths[b]` on are not looked at, so that a
-rollback is a smaller number. The cache is kept here and only read by the graph, which hands over what is new.
+Rows lie left-aligned in the cache: slot p of row b holds position p of that row, and slots from `lengths[b]` on are not looked at, so
+that a rollback is a smaller number. The cache is kept here and only read by the graph, which hands over what is new.
 """
 
 import os
@@ -21,7 +21,7 @@ from lauragpt.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
 ROOM = 64  # slots by which a cache grows
-PLACES = 512  # rows * longest that the encoder, the GPT before it writes, and the vocoder take at once: more is no quicker, and takes memory
+PLACES = 512  # rows * longest that a network takes at once, except for the GPT's steps: more is no quicker, and takes memory
 
 
 class OnnxSession:
@@ -35,7 +35,7 @@ class OnnxSession:
         self.logits = np.zeros((len(rows), len(backend.table)), dtype=np.float32)
         for part in parts(self.lengths.tolist(), PLACES):
             embeddings = padded([np.concatenate([frames, backend.table[ids]]) for frames, ids, _ in rows[part]])  # (b, S, D)
-            times = padded([np.array([*range(len(f)), *vocabulary.times(ids, len(f), pace)], dtype=np.float32) for f, ids, pace in rows[part]])
+            times = padded([np.array([*range(len(f)), *vocabulary.times(ids, len(f), pace)], np.float32) for f, ids, pace in rows[part]])
             empty, last = np.zeros_like(self.lengths[part]), self.lengths[part, None] - 1
             logits, new = self._run(embeddings, times, empty, last, np.zeros(backend.cache_shape(len(times)), dtype=np.float32))
             self.cache[:, part, :, : new.shape[3]], self.logits[part] = new, logits[:, 0]
@@ -67,7 +67,7 @@ class OnnxSession:
 
     def select(self, rows: list[int]) -> None:
         source = self._source[rows]
-        if np.array_equal(source, self._source):  # hypotheses of one row change places: they share its prompt, only what came behind is moved
+        if np.array_equal(source, self._source):  # beams of one row change places: they share its prompt
             moved = np.flatnonzero(np.arange(len(rows)) != rows)
             if len(moved):
                 since, end = int(self.begun[moved].min()), int(self.lengths.max())
@@ -84,9 +84,9 @@ class OnnxBackend:
     name, device = "onnx", "cpu"
 
     def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary, weights: str, threads: int | None = None):
-        """folder, config: of an exported checkpoint; weights: the hash of its weights; threads: of a computation, None for OMP_NUM_THREADS, as
-        torch and numpy take it, or all cores. LauraError when a file is missing or was altered, and when the checkpoint was trained on the
-        tokens of another codec."""
+        """folder, config: of an exported checkpoint; weights: the hash of its weights; threads: of a computation, None for
+        OMP_NUM_THREADS, as torch and numpy take it, or all cores. LauraError when a file is missing or was altered, and when the
+        checkpoint was trained on the tokens of another codec."""
         model, default = config["model"], os.environ.get("OMP_NUM_THREADS", "")
         self.threads = threads or (int(default) if default.isdigit() and int(default) else cores())
         self.graphs, self.vocabulary = Graphs(folder, self.threads, weights), vocabulary
@@ -95,14 +95,17 @@ class OnnxBackend:
         self.frame = self.features.config.seconds
         self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
         if self.graphs.about["bits"] == 8 and (lacking := lacks_eight_bits(processor())):
-            message = f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they are computed as floats, slower than those of 32"
+            message = f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they run as floats, slower than 32 bits"
             warnings.warn(message, LauraWarning, stacklevel=2)
         self.table = self.graphs.weight("gpt.embed_tokens.weight")  # (V, D)
         self.layers, self.heads, self.head_width = (model["gpt"][key] for key in ("layers", "kv_heads", "head_width"))
         self.cache_names = [f"{kind}{i}" for i in range(self.layers) for kind in ("keys", "values")]
-        self.codec_hash, promised = self.graphs.about["codec_hash"], config["codec_hash"]
-        if promised != self.codec_hash:
-            raise LauraError(f"{folder} was trained on the tokens of codec {promised}, but holds codec {self.codec_hash}: use the codec it was trained with")
+        self.codec_hash, expected = self.graphs.about["codec_hash"], config["codec_hash"]
+        if expected != self.codec_hash:
+            raise LauraError(
+                f"{folder} was trained on the tokens of codec {expected}, but holds codec {self.codec_hash}: "
+                "use the codec it was trained with"
+            )
         self.codec_levels = model["codec"]["quantizer"]["n_quantizers"]
         self.codebook_size = model["codec"]["quantizer"]["codebook_size"]
         self.hop = int(np.prod(model["codec"]["strides"]))
@@ -121,12 +124,18 @@ class OnnxBackend:
     def encode(self, waves: list[np.ndarray]) -> EncoderOutput:
         features = [self.features(wave) for wave in waves]
         lengths = np.array([len(row) for row in features])
-        outputs = [self.run("listen", {"features": padded(features[part]), "lengths": lengths[part]}) for part in parts(lengths.tolist(), PLACES)]
+        outputs = [
+            self.run("listen", {"features": padded(features[part]), "lengths": lengths[part]}) for part in parts(lengths.tolist(), PLACES)
+        ]
         frames, ctc = (padded([row for rows in each for row in rows]) for each in zip(*outputs))
         return EncoderOutput(frames, lengths, ctc)
 
     def open(
-        self, encoded: EncoderOutput | None, ids: list[list[int]], paces: list[float] | None = None, aligners: list[CtcAligner] | None = None
+        self,
+        encoded: EncoderOutput | None,
+        ids: list[list[int]],
+        paces: list[float] | None = None,
+        aligners: list[CtcAligner] | None = None,
     ) -> OnnxSession:
         if encoded is None:
             frames = [np.zeros((0, self.table.shape[1]), dtype=np.float32)] * len(ids)
@@ -177,7 +186,8 @@ class OnnxBackend:
 
     def codec_encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
         frames = [-(-len(wave) // self.hop) for wave in waves]
-        codes = self._codes(padded([np.asarray(wave, dtype=np.float32) for wave in waves], max(frames) * self.hop), np.array([len(w) for w in waves]))
+        padded_waves = padded([np.asarray(wave, dtype=np.float32) for wave in waves], max(frames) * self.hop)
+        codes = self._codes(padded_waves, np.array([len(wave) for wave in waves]))
         return [row[:, :count] for row, count in zip(codes, frames)]
 
     def _codes(self, waves: np.ndarray, lengths: np.ndarray) -> np.ndarray:

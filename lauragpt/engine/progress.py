@@ -23,8 +23,8 @@ class Meter:
 
 
 def share_of(progress: Progress | None, start: float, end: float, total: float | None = None) -> Progress | None:
-    """The progress of one step of several, which fills the share from `start` to `end` (0 to 1) of the whole. `total`: of the whole, where it
-    is not the step's own."""
+    """The progress of one step of several, which fills the share from `start` to `end` (0 to 1) of the whole. `total`: of the whole,
+    where it is not the step's own."""
     if progress is None:
         return None
 

@@ -45,7 +45,12 @@ class ChunkResult:
 
 
 def listen(
-    runtime: Runtime, task: str, waves: list[np.ndarray], lang: str | None = None, min_confidence: float = 0.0, progress: Progress | None = None
+    runtime: Runtime,
+    task: str,
+    waves: list[np.ndarray],
+    lang: str | None = None,
+    min_confidence: float = 0.0,
+    progress: Progress | None = None,
 ) -> list[TextResult]:
     """The answer of an audio -> text task to each wave (N,). `lang` None: the GPT chooses each chunk's own. What has less confidence than
     `min_confidence` is left out, and counted in the receipt. LauraError for a confidence outside 0 to 1."""
@@ -76,10 +81,11 @@ def recognise(
     cache: dict[Span, ChunkResult] | None = None,
     progress: Progress | None = None,
 ) -> list[ChunkResult]:
-    """The results of chunks, in their order; a checkpoint may read a chunk in shorter ones (`CheckpointInfo.chunks`), each with its own result.
+    """The results of chunks, in their order; a checkpoint may read a chunk in shorter ones (`CheckpointInfo.chunks`), each with its own
+    result.
 
-    `cache`: earlier results of one recording by span, which are not computed again. Afterwards it holds the results of these chunks and of
-    later ones."""
+    `cache`: earlier results of one recording by span, which are not computed again. Afterwards it holds the results of these chunks and
+    of later ones."""
     cache = {} if cache is None else cache
     probes: dict[Chunk, ChunkResult] = {}
     if task in runtime.info.chunks:
@@ -90,9 +96,11 @@ def recognise(
             share = share_of(progress, 0.0, PROBE_SHARE, seconds)
             probes = dict(zip(long, _recognise(runtime, task, long, lang, PROBE_TOKENS, share)))
             progress = share_of(progress, PROBE_SHARE, 1.0, seconds)
-        chunks = [part for chunk, several in zip(chunks, parts) for part in (several if len(several) == 1 or probes[chunk].text else [chunk])]
-    done = {chunk: cache.get(chunk.span) or probes.get(chunk) for chunk in chunks}
-    new = [chunk for chunk, result in done.items() if result is None or result.lang is None]
+        has_words = {chunk: bool(probe.text) for chunk, probe in probes.items()}
+        chunks = [part for chunk, several in zip(chunks, parts) for part in (several if has_words.get(chunk, True) else [chunk])]
+    earlier = {chunk: cache.get(chunk.span) or probes.get(chunk) for chunk in chunks}
+    done = {chunk: result for chunk, result in earlier.items() if result is not None and result.lang is not None}
+    new = [chunk for chunk in chunks if chunk not in done]
     done |= dict(zip(new, _recognise(runtime, task, new, lang, progress=progress)))
     results = [done[chunk] for chunk in chunks]
     end = max((chunk.span.end for chunk in chunks), default=0)
@@ -128,13 +136,14 @@ def _recognise_batch(runtime: Runtime, task: str, chunks: list[Chunk], lang: str
         candidates = [[*runtime.tokenizer.encode(label), runtime.vocabulary.eos] for label in table.labels]
         return [_labelled(table.labels, *each) for each in zip(chunks, langs, _softmax(score(session, candidates)))]
     rows = [Row(maximum=max_tokens or table.most_tokens(chunk.seconds)) for chunk in chunks]
-    drafts = [aligner.draft for aligner in aligners] if aligners else None  # close to the transcript: greedy decoding checks one in a few steps
+    drafts = [aligner.draft for aligner in aligners] if aligners else None  # greedy decoding checks one in a few steps
     decoded = runtime.write(task, session, rows, drafts, beams=1 if max_tokens else None)
-    frames = [row[:length] for row, length in zip(encoded.ctc_log_probs, encoded.lengths)]
-    return [
-        ChunkResult(chunk, chosen, runtime.tokenizer.decode(each.ids).strip(), each, ctc_log_probs=ctc if table.transcript and lettered else None)
-        for chunk, chosen, each, ctc in zip(chunks, langs, decoded, frames)
-    ]
+    texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]
+    results = [ChunkResult(*each) for each in zip(chunks, langs, texts, decoded)]
+    if not (table.transcript and lettered):
+        return results
+    frames = (row[:length] for row, length in zip(encoded.ctc_log_probs, encoded.lengths))
+    return [replace(result, ctc_log_probs=ctc) for result, ctc in zip(results, frames)]
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
@@ -225,7 +234,7 @@ def longest_language(results: list[ChunkResult]) -> str | None:
     for result in results:
         if result.lang:
             seconds[result.lang] += result.chunk.seconds
-    return max(seconds, key=seconds.get, default=None)
+    return max(seconds, key=lambda lang: seconds[lang], default=None)
 
 
 def joined_text(results: list[ChunkResult], lang: str | None) -> str:

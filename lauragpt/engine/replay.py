@@ -24,8 +24,8 @@ FIELDS = ("text", "scores", "intent", "slots")
 
 
 def replay(laura: "Laura", row: dict) -> list[str]:
-    """What differs between the row and the answer that is given now. LauraError for a row that is none, that is of another model, or in which
-    there is nothing to compare."""
+    """What differs between the row and the answer that is given now. LauraError for a row that is none, that is of another model, or in
+    which there is nothing to compare."""
     receipt = row.get("receipt")
     if not isinstance(receipt, dict) or row.get("task") not in TASKS:
         raise LauraError("no answer with a receipt: give the lines that --format json wrote")

@@ -26,7 +26,7 @@ BATCH_SAMPLES = 60 * SAMPLE_RATE  # padded audio of a batch where audio is writt
 
 @dataclass(frozen=True)
 class Runtime:
-    """All that answering needs: a backend, the tokenizer, and what the checkpoint says of itself. LauraError for a number of beams under 1."""
+    """What answering needs: a backend, the tokenizer, the checkpoint's information. LauraError for a number of beams under 1."""
 
     backend: Backend
     tokenizer: Tokenizer
@@ -56,7 +56,8 @@ class Runtime:
 
     def check_lang(self, lang: str | None) -> str | None:
         if lang is not None and check_lang(lang) not in self.info.langs:
-            raise LauraError(f"{self.info.name} was not trained on {lang!r}: choose one of {', '.join(self.info.langs)}, or another checkpoint")
+            langs = ", ".join(self.info.langs)
+            raise LauraError(f"{self.info.name} was not trained on {lang!r}: choose one of {langs}, or another checkpoint")
         return lang
 
     def begin(
@@ -72,8 +73,11 @@ class Runtime:
         session = self.backend.open(encoded, [[*row, token] for row, token in zip(ids, chosen)], aligners=aligners)
         return session, [self.info.langs[tokens.index(token)] for token in chosen]
 
-    def write(self, task: str, session: Session, rows: list[Row], drafts: list[list[int]] | None = None, beams: int | None = None) -> list[Decoded]:
-        """A text for each row of the session. `drafts` (engine/decoding.py) save steps of greedy decoding; `beams` in place of the usual number."""
+    def write(
+        self, task: str, session: Session, rows: list[Row], drafts: list[list[int]] | None = None, beams: int | None = None
+    ) -> list[Decoded]:
+        """A text for each row of the session. `drafts` (engine/decoding.py) save steps of greedy decoding; `beams` in place of the usual
+        number."""
         beams, bonus = self.beams if beams is None else beams, TASKS[task].bonus
         if beams == 1 or bonus is None:
             return decode(session, rows, self.text_mask, self.vocabulary.eos, drafts=drafts)
@@ -83,7 +87,9 @@ class Runtime:
         """The size of a batch, in samples or tokens, where each row becomes as many as there are beams."""
         return min(size, 2 * size // self.beams)
 
-    def receipt(self, seconds_given: float, seconds_read: float, chunks: int, decoded: list[Decoded], seed: int = 0, **more: object) -> dict:
+    def receipt(
+        self, seconds_given: float, seconds_read: float, chunks: int, decoded: list[Decoded], seed: int = 0, **more: object
+    ) -> dict:
         """How an answer came about: enough to tell whether anything is missing and to get the same answer again."""
         all_of_it = joined(decoded)
         return {
@@ -103,6 +109,6 @@ class Runtime:
         }
 
 
-def is_many(given: object) -> bool:
-    """Whether a verb was given a list of items and not one: (samples, rate) and a list of numbers are one recording."""
-    return isinstance(given, (list, tuple)) and not is_pair(given) and not is_numbers(given)
+def is_many(items: object) -> bool:
+    """Whether this is a list of inputs and not one: (samples, rate) and a list of numbers are one recording."""
+    return isinstance(items, (list, tuple)) and not is_pair(items) and not is_numbers(items)

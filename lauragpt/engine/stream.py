@@ -28,9 +28,9 @@ def transcribe_stream(
     every: float | None = 1.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[TextResult]:
-    """`every`: seconds of new sound after which there is a partial answer to the open chunk, more where an answer takes long by `clock`, which
-    tells seconds; None waits for the chunk's end. LauraError, before anything is read, for options that are wrong; for a piece that is no
-    sound, behind the answer to what came before it; and for less than 0.1 s in all."""
+    """`every`: seconds of new sound after which there is a partial answer to the open chunk, more where an answer takes long by `clock`,
+    which tells seconds; None waits for the chunk's end. LauraError, before anything is read, for options that are wrong; for a piece that
+    is no sound, behind the answer to what came before it; and for less than 0.1 s in all."""
     check_confidence(min_confidence)
     if every is not None and not every > 0:
         raise LauraError(f"every is {every}: give a number of seconds above 0, or None")

@@ -1,7 +1,8 @@
 """Text -> speech: `[prompt text, text, <tts>, <lang>, prompt audio tokens | audio tokens, <eos>]`; the prompt's tokens are a forced prefix.
 
-In: texts as written, a language and a voice each. A sentence of a text is an `Utterance`; the GPT writes its audio tokens, the vocoder makes sound of
-them under the text and the voice. Out: a `Result` a text, with audio (N,) at 16 kHz, or pieces of it while the rest is still being written.
+In: texts as written, a language and a voice each. A sentence of a text is an `Utterance`; the GPT writes its audio tokens, the vocoder
+makes sound of them under the text and the voice. Out: a `Result` a text, with audio (N,) at 16 kHz, or pieces of it while the rest is
+still being written.
 """
 
 import warnings
@@ -63,8 +64,8 @@ def speak(
     options: Options,
     progress: Progress | None = None,
 ) -> list[AudioResult]:
-    """Each text in its voice. Long texts are spoken sentence by sentence, each after the same prompt. `failed` in the receipt says why a sound
-    cannot be the text. LauraError for a text that holds nothing to say."""
+    """Each text in its voice. Long texts are spoken sentence by sentence, each after the same prompt. `failed` in the receipt says why a
+    sound cannot be the text. LauraError for a text that holds nothing to say."""
     options = replace(options, loop=SPEECH_LOOP)
     utterances = [
         each for item, (text, lang, voice) in enumerate(zip(texts, langs, voices)) for each in utterances_of(item, text, lang, voice)
@@ -88,8 +89,8 @@ def speak_verified(
     tries: int,
     progress: Progress | None = None,
 ) -> list[AudioResult]:
-    """`speak`, transcribed by the model itself: where the transcript is not the text, it is spoken again with the next seed, `tries` times at
-    most, and the best is kept. The receipt says what was recognised and how much of it agreed."""
+    """`speak`, transcribed by the model itself: where the transcript is not the text, it is spoken again with the next seed, `tries`
+    times at most, and the best is kept. The receipt says what was recognised and how much of it agreed."""
     if tries < 1:
         raise LauraError(f"{tries} tries: give 1 or more")
     best: dict[int, AudioResult] = {}
@@ -121,8 +122,9 @@ def check_words(runtime: Runtime, results: list[AudioResult]) -> None:
 
 
 def speak_stream(runtime: Runtime, text: str, lang: str, voice: Voice | None, options: Options) -> Iterator[np.ndarray]:
-    """A text's sound in pieces (n,), while it is still being written; together what `speak` gives, unless the guard ended it, which cannot take
-    back what was sent. LauraError, before the first piece, for a text that holds nothing to say; LauraWarning behind a sentence that failed."""
+    """A text's sound in pieces (n,), while it is still being written; together what `speak` gives, unless the guard ended it, which
+    cannot take back what was sent. LauraError, before the first piece, for a text that holds nothing to say; LauraWarning behind a
+    sentence that failed."""
     return _stream(runtime, utterances_of(0, text, lang, voice), replace(options, loop=SPEECH_LOOP))
 
 

@@ -28,8 +28,8 @@ ROOM = 64  # slots: a cache has a multiple of it
 def open_torch(
     folder: Path, device: str | None, config: dict, compile: bool = False, threads: int | None = None
 ) -> "TorchBackend":
-    """A folder's model on a device. `threads`: of a computation on the CPU, which is torch's setting for the whole process. LauraError when it is
-    damaged, foreign, or was trained on the tokens of another codec."""
+    """A folder's model on a device. `threads`: of a computation on the CPU, which is torch's setting for the whole process. LauraError
+    when it is damaged, foreign, or was trained on the tokens of another codec."""
     if threads is not None:
         torch.set_num_threads(threads)
     torch_device = pick_device(device)
@@ -58,10 +58,11 @@ def pick_device(device: str | None) -> torch.device:
 
 
 class Cache:
-    """Keys and values (B, heads, slots, width) of every layer. It grows by half and in steps of ROOM slots, so that shapes seldom change."""
+    """Keys and values (B, heads, slots, width) of every layer. It grows by half, in steps of ROOM slots, so that shapes seldom change."""
 
     def __init__(self, config: GPTConfig):
-        self.config, self.slots, self.layers = config, 0, []
+        self.config, self.slots = config, 0
+        self.layers: list[tuple[Tensor, ...]] = []
 
     def reach(self, positions: Tensor, like: Tensor) -> None:
         slots = int(positions.max()) + 1
@@ -71,7 +72,7 @@ class Cache:
         if not self.layers:
             empty = like.new_zeros(len(like), self.config.kv_heads, 0, self.config.head_width)
             self.layers = [(empty, empty)] * self.config.layers
-        self.layers = [tuple(torch.nn.functional.pad(kept, (0, 0, 0, more)) for kept in layer) for layer in self.layers]
+        self.layers = [tuple(torch.nn.functional.pad(each, (0, 0, 0, more)) for each in layer) for layer in self.layers]
         self.slots += more
 
     def select(self, rows: Tensor) -> None:
@@ -83,7 +84,8 @@ class TorchSession:
 
     def __init__(self, model: LauraModel, rows: list[tuple[Tensor, list[int], float]], aligners: list[CtcAligner] | None):
         """rows: a row's frames (T, D), its ids, the pace of what it speaks."""
-        vocabulary, self.model, self.cache, self.aligners, device = model.vocabulary, model, Cache(model.config.gpt), aligners, rows[0][0].device
+        self.model, self.cache, self.aligners = model, Cache(model.config.gpt), aligners
+        vocabulary, device = model.vocabulary, rows[0][0].device
         embeddings = [torch.cat([frames, model.gpt.embed(torch.tensor(ids, device=device))]) for frames, ids, _ in rows]
         times = [torch.tensor([*range(len(frames)), *vocabulary.times(ids, len(frames), pace)]) for frames, ids, pace in rows]
         self._lengths = self._begun = torch.tensor([len(row) for row in embeddings], device=device)
@@ -118,10 +120,10 @@ class TorchSession:
 
     @torch.inference_mode()
     def select(self, rows: list[int]) -> None:
-        kept = torch.tensor(rows, device=self._lengths.device)
-        self.cache.select(kept)
-        self._lengths, self.logits = self._lengths[kept], self.logits[rows]
-        self._audio, self._other, self._begun = self._audio[kept], self._other[kept], self._begun[kept]
+        index = torch.tensor(rows, device=self._lengths.device)
+        self.cache.select(index)
+        self._lengths, self.logits = self._lengths[index], self.logits[rows]
+        self._audio, self._other, self._begun = self._audio[index], self._other[index], self._begun[index]
         self.aligners = select_aligners(self.aligners, rows)
 
 
@@ -147,7 +149,11 @@ class TorchBackend:
 
     @torch.inference_mode()
     def open(
-        self, encoded: EncoderOutput | None, ids: list[list[int]], paces: list[float] | None = None, aligners: list[CtcAligner] | None = None
+        self,
+        encoded: EncoderOutput | None,
+        ids: list[list[int]],
+        paces: list[float] | None = None,
+        aligners: list[CtcAligner] | None = None,
     ) -> TorchSession:
         if encoded is None:
             frames = [torch.zeros(0, self.model.config.gpt.width, device=self.device)] * len(ids)

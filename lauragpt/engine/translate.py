@@ -1,8 +1,9 @@
 """Translation of texts and of recordings.
 
-A text is translated sentence by sentence: `[source text, <mt>, <lang>, text, <eos>]`. A recording is translated directly, `[frames, <s2tt>, <lang>,
-text, <eos>]`, or as a cascade, transcript first, where the checkpoint does that better (`cascade` in its config.json); both steps are the GPT's.
-What is in the target language already is left as it is, with a `LauraWarning` and `untranslated` in the receipt.
+A text is translated sentence by sentence: `[source text, <mt>, <lang>, text, <eos>]`. A recording is translated directly, `[frames,
+<s2tt>, <lang>, text, <eos>]`, or as a cascade, transcript first, where the checkpoint does that better (`cascade` in its config.json);
+both steps are the GPT's. What is in the target language already is left as it is, with a `LauraWarning` and `untranslated` in the
+receipt.
 """
 
 import warnings
@@ -33,7 +34,9 @@ from lauragpt.tasks import TASKS
 
 BATCH_TOKENS = 2048  # padded tokens of a batch of sentences
 TOKENS_PER_TOKEN, EXTRA_TOKENS = 2, 24  # of the source that a translation may have, and on top
-SAME_LANGUAGE = 0.1  # probability of the target language behind `<mt>` under which the text is in it already: on dev none of 658 errs, 9 % are missed
+# Probability of the target language behind `<mt>` under which the text is in it already: of 658 on dev none is refused wrongly, 9 %
+# are missed.
+SAME_LANGUAGE = 0.1
 TRANSCRIPT_SHARE = 0.75  # of the time of a cascade that its transcripts take, about
 
 
@@ -44,8 +47,8 @@ def translate_texts(
     langs = langs or [None] * len(texts)
     same = [lang == to for lang in langs]
     unknown = [index for index, lang in enumerate(langs) if lang is None and texts[index].strip()]
-    for index, found in zip(unknown, in_language(runtime, [texts[index] for index in unknown], to)):
-        same[index] = found
+    for index, decision in zip(unknown, in_language(runtime, [texts[index] for index in unknown], to)):
+        same[index] = decision
     foreign = [index for index in range(len(texts)) if not same[index]]
     written = dict(zip(foreign, translate_sentences(runtime, [texts[index] for index in foreign], to, progress)))
     return [
@@ -78,12 +81,12 @@ def in_language(runtime: Runtime, texts: list[str], to: str) -> list[bool]:
     tokens = [vocabulary.lang(lang) for lang in langs]
 
     def probabilities(task: str, letters: bool) -> list[float]:
-        found: list[float] = []
+        shares: list[float] = []
         for start in range(0, len(texts), 16):
             ids = [[*runtime.tokenizer.encode(text.strip()[:300], letters), vocabulary.task(task)] for text in texts[start : start + 16]]
             log_probs = log_softmax(runtime.backend.open(None, ids).logits[:, tokens])
-            found += np.exp(log_probs[:, langs.index(to)]).tolist()
-        return found
+            shares += np.exp(log_probs[:, langs.index(to)]).tolist()
+        return shares
 
     same = [share < SAME_LANGUAGE for share in probabilities("mt", TASKS["mt"].letters)]
     if len(langs) > 2:  # there are several languages to translate into: the one that is spoken behind `<tts>` decides as well
@@ -110,10 +113,15 @@ def text_of(runtime: Runtime, sentences: list[Decoded], lang: str) -> str:
 
 
 def translate_recordings(
-    runtime: Runtime, waves: list[np.ndarray], to: str, lang: str | None = None, min_confidence: float = 0.0, progress: Progress | None = None
+    runtime: Runtime,
+    waves: list[np.ndarray],
+    to: str,
+    lang: str | None = None,
+    min_confidence: float = 0.0,
+    progress: Progress | None = None,
 ) -> list[TextResult]:
-    """Each wave (N,) in the language `to`; a recording in that language is answered with its transcript. lang: of the recordings; None: the GPT
-    tells. LauraError for a confidence outside 0 to 1."""
+    """Each wave (N,) in the language `to`; a recording in that language is answered with its transcript. lang: of the recordings; None:
+    the GPT tells. LauraError for a confidence outside 0 to 1."""
     check_confidence(min_confidence)
     if "s2tt" in runtime.info.cascade:
         return _cascade(runtime, waves, to, lang, min_confidence, progress)
@@ -157,7 +165,7 @@ def _cascade(
     transcripts = recognise(runtime, "asr", cut_all(waves, PAUSE), lang, progress=share_of(progress, 0.0, TRANSCRIPT_SHARE))
     groups = by_item(transcripts, len(waves))
     langs = [longest_language(group) for group in groups]
-    # No times of words: they will no longer be there.
+    # Without the times of words, which translation replaces.
     results = [replace(result, confidence=answer_confidence(runtime, "asr", [result]), ctc_log_probs=None) for result in transcripts]
     foreign = [index for index, result in enumerate(results) if result.text and langs[result.chunk.item] != to]
     seconds = sum(map(len, waves)) / SAMPLE_RATE

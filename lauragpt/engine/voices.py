@@ -1,4 +1,4 @@
-"""Voices to speak in: those a checkpoint ships and any recording. A voice is a prompt: what was said, and its audio tokens.
+"""Voices to speak in: those a checkpoint ships and any recording. A voice is a prompt: a transcript and its audio tokens.
 
 In: `voices/NAME.json` (name, lang, text, licence, source, and `default` for one of each language) beside `NAME.wav`, or a wave (N,).
 Out: `Voice`.

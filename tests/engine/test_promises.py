@@ -89,7 +89,8 @@ def test_speech_is_the_gpts_tokens_under_the_text_and_the_voice(laura):
     condition = {"text": [TextCondition(letters, len(voice.codes) / len("a tone "))], "prompt": [voice.wave]}
     [by_hand] = backend.vocode([codes], **condition)
     assert np.array_equal(result.audio, by_hand)
-    for name, other in (("text", [TextCondition(letters[::-1], condition["text"][0].pace)]), ("text", None), ("prompt", [sound(1.2, 5)]), ("prompt", None)):
+    backwards = [TextCondition(letters[::-1], condition["text"][0].pace)]
+    for name, other in (("text", backwards), ("text", None), ("prompt", [sound(1.2, 5)]), ("prompt", None)):
         [without] = backend.vocode([codes], **condition | {name: other})
         assert np.abs(without - by_hand).max() > 1e-4 * np.abs(by_hand).max(), name
 
@@ -108,7 +109,7 @@ def test_cleaned_sound_is_the_gpts_tokens_under_the_noisy_recording(laura):
 
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
 def test_the_vocoder_that_ships_uses_all_of_its_condition(mini, backend):
-    """Other text, another voice, another noisy recording, and other tokens: each changes the sound by a hundredth of its loudness at least."""
+    """Other text, another voice, another noisy recording, and other tokens: each changes the sound by .01 of its loudness at least."""
     computed = (mini if backend == "onnx" else Laura.load("mini", backend="torch")).runtime.backend
     codes, prompt, noisy = np.arange(7, 57), sound(1.0), sound(2.0, 1)
     letters, others = (mini.runtime.tokenizer.encode(text, letters=True) for text in ("good morning everyone", "we are at the station"))
