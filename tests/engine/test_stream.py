@@ -151,10 +151,11 @@ def test_samples_come_whole_from_any_stream():
 
 
 COMMAND = [sys.executable, "-m", "lauragpt", "transcribe", "--stream", "-", "--format", "json", "--lang", "en"]
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
 def test_lines_come_before_the_stream_ends(debug_checkpoint):
-    with subprocess.Popen([*COMMAND, "--model", str(debug_checkpoint)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([*COMMAND, "--model", str(debug_checkpoint)], **PIPES) as process:
         process.stdin.write((wave()[: 3 * SAMPLE_RATE] * 32767).astype("<i2").tobytes())
         process.stdin.flush()
         assert b'"final": false' in process.stdout.readline()  # stdin is still open
@@ -165,7 +166,7 @@ def test_lines_come_before_the_stream_ends(debug_checkpoint):
 
 
 def test_ctrl_c_ends_the_sound_and_not_the_answer(debug_checkpoint):
-    with subprocess.Popen([*COMMAND, "--model", str(debug_checkpoint)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([*COMMAND, "--model", str(debug_checkpoint)], **PIPES) as process:
         process.stdin.write((wave()[: 4 * SAMPLE_RATE] * 32767).astype("<i2").tobytes())
         process.stdin.flush()
         assert b'"final": false' in process.stdout.readline()
