@@ -44,7 +44,7 @@ class Step:
 
 def parse_chain(line: str, kind: str = "audio") -> list[Step]:
     """The steps. `kind`: of the input. LauraError naming the step that does not exist, lacks a language or cannot take what comes to it."""
-    steps = []
+    steps: list[Step] = []
     for part in line.split("|"):
         verb, colon, lang = map(str.strip, part.partition(":"))
         if verb not in VERBS:

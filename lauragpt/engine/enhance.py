@@ -94,7 +94,7 @@ def _clean_batch(
     rows = [Row(maximum=count, minimum=count, key=each.chunk.number) for count, each in zip(counts, batch)]
     decoded = decode(session, rows, runtime.audio_mask, runtime.vocabulary.eos, options)
     sounds = runtime.backend.vocode([runtime.codes(each.ids) for each in decoded], noisy=waves)
-    results = [CleanChunk(each.chunk, *pair) for each, *pair in zip(batch, langs, decoded)]
+    results = [CleanChunk(each.chunk, chosen, tokens) for each, chosen, tokens in zip(batch, langs, decoded)]
     sounds = [sound[: len(wave)] for sound, wave in zip(sounds, waves)]
     if not verify:
         return list(zip(results, sounds))

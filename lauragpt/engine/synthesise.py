@@ -94,11 +94,12 @@ def speak_verified(
     if tries < 1:
         raise LauraError(f"{tries} tries: give 1 or more")
     best: dict[int, AudioResult] = {}
+    sentences = float(sum(len(sentences_of(text, lang)) for text, lang in zip(texts, langs)))
     for number in range(tries):
         open_items = [i for i in range(len(texts)) if i not in best or best[i].receipt["verify"]["agreement"] < 1]
-        inputs = ([values[i] for i in open_items] for values in (texts, langs, voices))
-        share = share_of(progress, number / tries, (number + 1) / tries)
-        results = speak(runtime, *inputs, replace(options, seed=options.seed + number), share) if open_items else []
+        open_texts, open_langs, open_voices = [texts[i] for i in open_items], [langs[i] for i in open_items], [voices[i] for i in open_items]
+        share = share_of(progress, number / tries, (number + 1) / tries, sentences)
+        results = speak(runtime, open_texts, open_langs, open_voices, replace(options, seed=options.seed + number), share)
         for i, result in zip(open_items, results):
             transcript = listen(runtime, "asr", [result.audio], langs[i])[0].text if len(result.audio) else ""
             agreed = agreement(" ".join(sentences_of(texts[i], langs[i])), transcript)
@@ -110,6 +111,8 @@ def speak_verified(
             best[i].receipt["verify"]["tries"] = number + 1
     for result in best.values():
         result.receipt["verify"]["agreement"] = round(result.receipt["verify"]["agreement"], 3)
+    if progress is not None:
+        progress(sentences, sentences)  # fewer tries may have been enough
     return [best[i] for i in range(len(texts))]
 
 
@@ -227,7 +230,8 @@ def _codes(runtime: Runtime, decoded: Decoded, writing: Iterator) -> Iterator[np
 
 
 def _result(runtime: Runtime, speeches: list[Speech], options: Options) -> AudioResult:
-    parts, segments, at = [], [], 0
+    parts: list[np.ndarray] = []
+    segments, at = [], 0
     for speech in speeches:
         if parts:
             parts.append(np.zeros(PAUSE, dtype=np.float32))

@@ -75,7 +75,11 @@ def test_progress_goes_up_chunk_by_chunk_to_all_seconds(laura, verb, monkeypatch
 
 
 def test_progress_of_texts_counts_sentences(laura):
-    for ask in (laura.speak, lambda text, progress: laura.translate(text=text, to="de", lang="en", progress=progress)):
+    for ask in (
+        laura.speak,
+        lambda text, progress: laura.speak(text, verify=2, progress=progress),
+        lambda text, progress: laura.translate(text=text, to="de", lang="en", progress=progress),
+    ):
         calls = []
         ask("Hello there. How are you? I am well.", progress=lambda done, total, calls=calls: calls.append((done, total)))
         assert calls[-1] == (3, 3) and all(total == 3 for _, total in calls)
