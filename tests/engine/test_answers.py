@@ -185,6 +185,7 @@ GERMAN = ["Ein Mann reitet ein Pferd.", "Wo ist der Bahnhof?", "Wir lieben Musik
 def test_a_text_in_the_target_language_is_left_as_it_is(mini):
     assert in_language(mini.runtime, [*ENGLISH, *GERMAN], "de") == [False] * 4 + [True] * 4
     assert in_language(mini.runtime, [*ENGLISH, *GERMAN], "en") == [True] * 4 + [False] * 4
+    assert in_language(mini.runtime, ["Danke.", "Hallo", "Yes."], "en") == [False] * 3  # one word tells no language
     with pytest.warns(LauraWarning, match="'Wo ist der Bahnhof.' is in 'de' already"):
         translated, left = mini.translate(text=[ENGLISH[1], GERMAN[1]], to="de")
     assert left.text == GERMAN[1] and "is in 'de' already" in left.receipt["untranslated"]
