@@ -97,7 +97,8 @@ def speak_verified(
     sentences = float(sum(len(sentences_of(text, lang)) for text, lang in zip(texts, langs)))
     for number in range(tries):
         open_items = [i for i in range(len(texts)) if i not in best or best[i].receipt["verify"]["agreement"] < 1]
-        open_texts, open_langs, open_voices = [texts[i] for i in open_items], [langs[i] for i in open_items], [voices[i] for i in open_items]
+        open_texts, open_langs = [texts[i] for i in open_items], [langs[i] for i in open_items]
+        open_voices = [voices[i] for i in open_items]
         share = share_of(progress, number / tries, (number + 1) / tries, sentences)
         results = speak(runtime, open_texts, open_langs, open_voices, replace(options, seed=options.seed + number), share)
         for i, result in zip(open_items, results):
