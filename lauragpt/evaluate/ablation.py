@@ -5,12 +5,11 @@ first (untouched) and the last (the codec with all its quantizers). A vocoder th
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from lauragpt.engine.api import Laura
+from lauragpt.engine.backend import Backend
 
 NOISY, SHUFFLED, MINE, TRUE, CEILING = (
     "noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"
@@ -18,10 +17,10 @@ NOISY, SHUFFLED, MINE, TRUE, CEILING = (
 COMPARED = (NOISY, SHUFFLED, TRUE, CEILING)  # what the GPT's own is set beside
 
 
-class Overheard:
-    """A backend that notes what it is asked to vocode, so that the tokens measured are those that `enhance` really used."""
+class RecordingBackend:
+    """A backend that records what it is asked to vocode, so that the tokens measured are those that `enhance` really used."""
 
-    def __init__(self, backend):
+    def __init__(self, backend: Backend):
         self.backend = backend
         self.calls: list[dict] = []
 
@@ -33,24 +32,14 @@ class Overheard:
         return self.backend.vocode(codes, text=text, prompt=prompt, noisy=noisy)
 
 
-@contextmanager
-def overhear(laura: Laura) -> Iterator[Overheard]:
-    backend = laura.runtime.backend
-    laura.runtime.backend = heard = Overheard(backend)
-    try:
-        yield heard
-    finally:
-        laura.runtime.backend = backend
-
-
 def ablation(laura: Laura, clean: np.ndarray, noisy: np.ndarray, seed: int = 0) -> tuple[dict[str, np.ndarray], float]:
     """The rungs, lowest first, and the seconds that `enhance` took."""
     backend = laura.runtime.backend
-    with overhear(laura) as heard:
-        began = time.perf_counter()
-        result = laura.enhance(noisy)
-        seconds = time.perf_counter() - began
-    codes = [np.asarray(row) for call in heard.calls for row in call["codes"]]
+    recorder = RecordingBackend(backend)
+    began = time.perf_counter()
+    result = laura.with_backend(recorder).enhance(noisy)
+    seconds = time.perf_counter() - began
+    codes = [np.asarray(row) for call in recorder.calls for row in call["codes"]]
     mine = np.concatenate(codes) if codes else np.zeros(0, dtype=np.int64)
     full = backend.codec_encode([clean])[0]  # (K, T)
     rungs = {NOISY: noisy}

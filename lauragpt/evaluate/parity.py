@@ -219,7 +219,7 @@ def parity(
     examples, groups = chosen(data, split, tasks, limit)
     laura, result, noisy = Laura.load(folder, backend="onnx", beams=1), Parity(), noise_of(examples, seed=0)
     shadowed = Shadowed(laura.runtime.backend, Laura.load(folder, "cpu", backend="torch").runtime.backend)
-    laura.runtime.backend = shadowed
+    laura = laura.with_backend(shadowed)
     with progress_bar(show) as bar:
         total = bar.add_task("", total=sum(len(group.examples) for group in groups))
         for group in groups:

@@ -18,7 +18,7 @@ from lauragpt.data.manifest import Example, write_manifest
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import systems
-from lauragpt.evaluate.ablation import Overheard, ablation, overhear
+from lauragpt.evaluate.ablation import RecordingBackend, ablation
 from lauragpt.evaluate.answers import Answer, key_of
 from lauragpt.evaluate.judges import in_processes, pocketsphinx_hears
 from lauragpt.evaluate.metrics import MissingPackage
@@ -197,13 +197,13 @@ def test_the_ladder_measures_the_tokens_that_enhance_used(laura):
     noisy = clean + 0.02 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
     rungs, seconds = ablation(laura, clean, noisy)
     backend = laura.runtime.backend
-    assert not isinstance(backend, Overheard) and seconds > 0
+    assert not isinstance(backend, RecordingBackend) and seconds > 0
     assert list(rungs) == ["noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"]
     assert all(len(wave) == len(clean) for wave in rungs.values())
     np.testing.assert_array_equal(rungs["the GPT's tokens"], laura.enhance(noisy).audio)
-    with overhear(laura) as heard:
-        laura.enhance(noisy)
-    [codes] = heard.calls[0]["codes"]
+    recorder = RecordingBackend(backend)
+    laura.with_backend(recorder).enhance(noisy)
+    [codes] = recorder.calls[0]["codes"]
     shuffled = backend.vocode([np.random.default_rng(0).permutation(codes)], noisy=[noisy])[0]
     np.testing.assert_allclose(rungs["the GPT's tokens, shuffled"], shuffled[: len(clean)], atol=1e-5)
 
