@@ -1,0 +1,273 @@
+"""The one runner: a `Request` -> answers on stdout or in files, one line a failure on stderr, the exit status.
+
+Recordings and texts are read here and nowhere else on the command line, some at a time; each group is answered together and written
+in the order given. An input that cannot be read never keeps the others from being answered, and what is answered is kept when
+the program is interrupted.
+"""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lauragpt.cli.io import (
+    NO_SOUND,
+    OutputError,
+    Progress,
+    Terminated,
+    Unread,
+    failure,
+    line_writer,
+    load,
+    one_line,
+    print_line,
+    read_stdin,
+    say,
+    usage,
+)
+from lauragpt.cli.request import Request, answer_suffix, check_text, checked, targets
+from lauragpt.errors import LauraError
+from lauragpt.files import replacing
+from lauragpt.result import Result
+from lauragpt.subtitles import CueLayout
+
+if TYPE_CHECKING:
+    from lauragpt.audio import Recording
+    from lauragpt.engine.api import Laura
+
+MOST = 16  # inputs that are held in memory and answered together
+SAMPLES = 600 * 16_000  # of their sound, unless one recording is longer
+
+
+def run(request: Request) -> None:
+    """Exit status 2 for a wrong request, told before the model is loaded; 1 when an input failed; 0 when all are done."""
+    try:
+        request = checked(request)
+    except LauraError as error:
+        usage(str(error))
+    with one_line():
+        if request.stream:
+            from lauragpt.cli import stream
+
+            failed = (stream.speak if request.sound_output else stream.transcribe)(request)
+        elif request.verb in ("codec", "replay"):
+            from lauragpt.cli import tools
+
+            failed = getattr(tools, request.verb)(request)
+        else:
+            failed = answer(request)
+        if failed:
+            raise typer.Exit(1)
+
+
+def load_for(request: Request) -> "Laura":
+    began = time.perf_counter()
+    laura = load(request.model, request.device, request.threads, beams=request.beams)
+    if request.verbose:
+        backend = laura.runtime.backend
+        took = time.perf_counter() - began
+        say(f"{laura.name} on {backend.name}, {backend.device}, {backend.threads} threads, loaded in {took:.1f} s")
+    return laura
+
+
+def options_for(laura: "Laura", request: Request) -> dict:
+    """The options of the verb's method; a voice is found once for all texts."""
+    options = dict(request.options)
+    if options.get("voice") is not None:
+        options["voice"] = laura.find_voice(options["voice"], options["voice_text"], options["lang"])
+    return options
+
+
+@dataclass
+class Input:
+    """One that was read, or why it could not be."""
+
+    index: int
+    name: str | None  # of a recording; None of a text
+    value: "Recording | str | None" = None
+    error: LauraError | None = None
+
+
+def answer(request: Request) -> int:
+    """-> how many inputs failed"""
+    laura, began, done, interrupted = load_for(request), time.perf_counter(), 0, None
+    options, writer = options_for(laura, request), Writer(request)
+    with line_writer(writer.shared) as write, Progress(len(request.inputs), request.verbose) as progress:
+        try:
+            for group in groups(request):
+                for each, result in answers(laura, request, options, group, progress):
+                    writer.write(each, result, write)
+                    progress.advance()
+                    done += 1
+        except Unread:
+            pass
+        except KeyboardInterrupt as stop:
+            interrupted = stop  # what is written so far is kept: the block ends as usual
+    if interrupted is not None:
+        say(f"interrupted: {done} of {len(request.inputs)} answers are finished")
+        raise typer.Exit(interrupted.status if isinstance(interrupted, Terminated) else 130)
+    if request.verbose:
+        say(f"{done} answers in {time.perf_counter() - began:.1f} s")
+    return writer.failed
+
+
+def groups(request: Request) -> Iterator[list[Input]]:
+    group: list[Input] = []
+    for index, name in enumerate(request.inputs):
+        one = read(request, index, name)
+        if group and (len(group) == MOST or sum(_size(each) for each in (*group, one)) > SAMPLES):
+            yield group
+            group = []
+        group.append(one)
+    yield group
+
+
+def _size(one: Input) -> int:
+    return 0 if one.value is None or isinstance(one.value, str) else len(one.value.wave)
+
+
+def read(request: Request, index: int, name: str) -> Input:
+    """A recording, or a text."""
+    try:
+        if request.text_input:
+            text = check_text(read_stdin() if name == "-" else name)
+            if not text.strip():
+                raise LauraError("the text is empty: give some words")
+            return Input(index, None, text)
+        from lauragpt.audio import read_recording
+        from lauragpt.engine.chunking import is_silent
+
+        recording = read_recording(Path(name), strict=request.strict)
+        if is_silent(recording.wave):
+            say(f"{name}: {NO_SOUND}")
+        return Input(index, name, recording)
+    except LauraError as error:
+        return Input(index, None if request.text_input else name, error=error)
+
+
+def answers(
+    laura: "Laura", request: Request, options: dict, group: list[Input], progress: Progress
+) -> Iterator[tuple[Input, Result | LauraError]]:
+    """Of a group, in order. When it fails as a whole, each input is tried alone, so that one does not spoil the rest."""
+    good = [each for each in group if each.error is None]
+    method = getattr(laura, request.verb)
+
+    def ask(inputs: list[Input]) -> list[Result]:
+        more = options
+        if "progress" in inspect.signature(method).parameters:
+            more = options | {"progress": progress.part([each.name or _quoted(each.value) for each in inputs])}
+        return method(**{"text" if request.text_input else "audio": [each.value for each in inputs]}, **more)
+
+    found: dict[int, Result | LauraError] = {each.index: each.error for each in group if each.error is not None}
+    try:
+        found |= zip([each.index for each in good], ask(good) if good else [])
+    except LauraError as error:
+        for each in good:
+            try:
+                found[each.index] = error if len(good) == 1 else ask([each])[0]
+            except LauraError as own:
+                found[each.index] = own
+    return ((each, found[each.index]) for each in group)
+
+
+class Writer:
+    """Writes the answers, each where it belongs, and what there is to be told about it on stderr."""
+
+    def __init__(self, request: Request):
+        self.request, self.failed = request, 0
+        self.several = len(request.inputs) > 1
+        self.layout = request.layout or CueLayout()
+        own_files = request.out is not None and (request.folder or request.sound_output or request.format in ("srt", "vtt", "tsv"))
+        self.shared = None if own_files else request.out  # a file that all answers go into
+        self.targets = None
+        if own_files:
+            self.targets = targets(request.inputs, Path(request.out), request.folder, answer_suffix(request), request.text_input)
+        self.printing = True  # False where stdout cannot be written any more, but the files can
+
+    def write(self, one: Input, result: Result | LauraError, write: Callable[[str], None]) -> None:
+        target = self.targets[one.index] if self.targets else None
+        try:
+            if isinstance(result, LauraError):
+                raise result
+            if target is not None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._save(one, result, target)
+            self._tell(one, result)
+            if target is None or self.request.sound_output:
+                self._print(self._line(one, result), write, target is not None)
+        except OutputError:
+            raise
+        except LauraError as error:
+            say(failure(one.name or (_quoted(one.value) if self.several and one.value else None), error))
+            self.failed += 1
+        except OSError as error:
+            say(f"{target} cannot be written: {error.strerror}")
+            self.failed += 1
+
+    def _save(self, one: Input, result: Result, target: Path) -> None:
+        if not self.request.sound_output:
+            with replacing(target, "w", encoding="utf-8", errors="laura") as file:
+                file.write(self._text(one, result).rstrip("\n") + "\n")
+            return
+        from lauragpt.audio import save_audio
+
+        if not len(result.audio):
+            raise LauraError("nothing was said, so there is no sound to write")
+        result.audio_path = str(save_audio(target, result.audio, result.sample_rate))
+
+    def _print(self, line: str, write: Callable[[str], None], saved: bool) -> None:
+        """Of an answer that has its own file, the line is an extra: without stdout the files are written all the same."""
+        if not self.printing:
+            return
+        try:
+            write(line)
+        except (OutputError, Unread) as error:
+            if not saved:
+                raise
+            self.printing = False
+            if isinstance(error, OutputError):
+                say(str(error))
+                self.failed += 1
+
+    def _line(self, one: Input, result: Result) -> str:
+        text = self._text(one, result).rstrip("\n")
+        named = self.several and one.name and self.targets is None and self.request.format == "text"
+        return f"{one.name}: {text}" if named else text
+
+    def _text(self, one: Input, result: Result) -> str:
+        format = self.request.format
+        if format == "json":
+            return result.to_json(file=one.name)
+        if format in ("srt", "vtt"):
+            return getattr(result, f"to_{format}")(self.layout)
+        return getattr(result, f"to_{format}")()
+
+    def _tell(self, one: Input, result: Result) -> None:
+        """What a person should know who sees the answer alone."""
+        name, receipt = one.name or _quoted(one.value), result.receipt
+        verified = receipt.get("verify") or {}
+        for step in receipt.get("steps", []):
+            text = step.get("text")
+            say(f"{name}: {step['step']}: " + (f"{step['seconds_given']:.1f} s of sound" if text is None else text or "nothing"))
+        if verified.get("kept_input"):
+            chunks = len(verified["agreement"])
+            say(f"{name}: the words changed in {verified['kept_input']} of {chunks} chunks, which were left as they were")
+        if "heard" in verified:
+            say(f"{name}: {verified['agreement']:.0%} of the words were recognised after {verified['tries']} tries: {verified['heard']}")
+        if self.request.verbose:
+            guards = ", ".join(receipt.get("guards", [])) or "none"
+            say(f"{name}: {receipt['seconds_given']:.1f} s in {receipt['chunks']} chunks, finish {receipt['finish']}, guards {guards}")
+        if receipt.get("failed"):
+            kept = f" (it was written to {result.audio_path} all the same)" if result.audio_path else ""
+            say(f"{name}: {receipt['failed']}{kept}")
+            self.failed += 1
+
+
+def _quoted(text: object) -> str:
+    """The beginning of a text, to name it by."""
+    text = " ".join(str(text).split())
+    return f"'{text if len(text) <= 30 else text[:29] + '…'}'"
