@@ -241,34 +241,46 @@ def enhance(
 
 @app.command(cls=Command)
 @with_settings
-def caption(files: Files, min_confidence: MinConfidence = 0.0, format: Formats = None, out: Out = None, strict: Strict = False, strict=strict, **settings):
+def caption(
+    files: Files, min_confidence: MinConfidence = 0.0, format: Formats = None, out: Out = None, strict: Strict = False, **settings
+):
     """Describe the sounds of a recording in a sentence.
 
     laura caption street.ogg
     """
-    _request("caption", files, out, format, formats=SUBTITLE_FORMATS, options={"min_confidence": min_confidence}, **settings)
+    _request("caption", files, out, format, formats=SUBTITLE_FORMATS, options={"min_confidence": min_confidence}, strict=strict, **settings)
 
 
 @app.command(cls=Command)
 @with_settings
-def emotion(files: Files, min_confidence: MinConfidence = 0.0, format: PlainFormats = None, out: Out = None, strict: Strict = False, strict=strict, **settings):
+def emotion(
+    files: Files, min_confidence: MinConfidence = 0.0, format: PlainFormats = None, out: Out = None, strict: Strict = False, **settings
+):
     """Name the emotion of a voice.
 
     With --format json the answer has a score for each emotion.
 
     laura emotion voice.wav --format json
     """
-    _request("emotion", files, out, format, options={"min_confidence": min_confidence}, **settings)
+    _request("emotion", files, out, format, options={"min_confidence": min_confidence}, strict=strict, **settings)
 
 
 @app.command(cls=Command)
 @with_settings
-def understand(files: Files, lang: Lang = None, min_confidence: MinConfidence = 0.0, format: PlainFormats = None, out: Out = None, strict: Strict = False, strict=strict, **settings):
+def understand(
+    files: Files,
+    lang: Lang = None,
+    min_confidence: MinConfidence = 0.0,
+    format: PlainFormats = None,
+    out: Out = None,
+    strict: Strict = False,
+    **settings,
+):
     """Turn a spoken request into an intent and its slots.
 
     laura understand order.wav --format json
     """
-    _request("understand", files, out, format, options={"lang": lang, "min_confidence": min_confidence}, **settings)
+    _request("understand", files, out, format, options={"lang": lang, "min_confidence": min_confidence}, strict=strict, **settings)
 
 
 @app.command(cls=Command)

@@ -170,15 +170,20 @@ def line_writer(out: str | None) -> Iterator[Callable[[str], None]]:
 
     def write(line: str) -> None:
         nonlocal file
-        if file is None:  # only now: where there is no answer the file is left as it was
-            file = stack.enter_context(replacing(out, "w", encoding="utf-8", errors="laura"))
-        write_line(line, file)
+        with named():
+            if file is None:  # only now: where there is no answer the file is left as it was
+                file = stack.enter_context(replacing(out, "w", encoding="utf-8", errors="laura"))
+            write_line(line, file)
 
-    try:
-        with contextlib.ExitStack() as stack:
-            yield write
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror}") from None
+    @contextlib.contextmanager
+    def named() -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{out} cannot be written: {error.strerror}") from None
+
+    with named(), contextlib.ExitStack() as stack:
+        yield write
 
 
 def print_line(line: str) -> None:
@@ -187,13 +192,19 @@ def print_line(line: str) -> None:
 
 
 def write_line(line: str, file: TextIO) -> None:
-    """A line of JSON stays JSON in an encoding that lacks its letters."""
-    try:
-        line.encode(file.encoding or "utf-8")
-    except UnicodeEncodeError:
-        with contextlib.suppress(ValueError):
-            line = json.dumps(json.loads(line)) if line.startswith("{") else line
+    """JSON is UTF-8 or has its letters escaped, whatever the encoding of the file."""
+    if line.startswith("{") and not _is_utf8(line, file.encoding):
+        with contextlib.suppress(ValueError):  # it was no JSON
+            line = json.dumps(json.loads(line))
     print(line, file=file, flush=True)
+
+
+def _is_utf8(line: str, encoding: str | None) -> bool:
+    """Whether a line is written as UTF-8. A name that is no text is not."""
+    try:
+        return line.isascii() or codecs.lookup(encoding or "utf-8").name == "utf-8" and bool(line.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 class Progress:

@@ -24,10 +24,10 @@ from lauragpt.cli.io import (
     line_writer,
     load,
     one_line,
-    print_line,
     read_stdin,
     say,
     usage,
+    write_line,
 )
 from lauragpt.cli.request import Request, answer_suffix, check_text, checked, targets
 from lauragpt.errors import LauraError
@@ -116,18 +116,21 @@ def answer(request: Request) -> int:
 
 
 def groups(request: Request) -> Iterator[list[Input]]:
-    group: list[Input] = []
+    """Inputs that are answered together, each group as soon as it is full."""
+    group, samples = [], 0
     for index, name in enumerate(request.inputs):
         one = read(request, index, name)
-        if group and (len(group) == MOST or sum(_size(each) for each in (*group, one)) > SAMPLES):
+        size = 0 if one.value is None or isinstance(one.value, str) else len(one.value.wave)
+        if group and samples + size > SAMPLES:
             yield group
-            group = []
+            group, samples = [], 0
         group.append(one)
-    yield group
-
-
-def _size(one: Input) -> int:
-    return 0 if one.value is None or isinstance(one.value, str) else len(one.value.wave)
+        samples += size
+        if len(group) == MOST:
+            yield group
+            group, samples = [], 0
+    if group:
+        yield group
 
 
 def read(request: Request, index: int, name: str) -> Input:
@@ -211,7 +214,7 @@ class Writer:
     def _save(self, one: Input, result: Result, target: Path) -> None:
         if not self.request.sound_output:
             with replacing(target, "w", encoding="utf-8", errors="laura") as file:
-                file.write(self._text(one, result).rstrip("\n") + "\n")
+                write_line(self._text(one, result).rstrip("\n"), file)
             return
         from lauragpt.audio import save_audio
 
