@@ -37,6 +37,7 @@ from lauragpt.cli.options import (
     Temperature,
     To,
     TopK,
+    WordConfidence,
     WordsPerLine,
     voices,
     with_settings,
@@ -107,7 +108,7 @@ def _usage(message: str) -> None:
 def transcribe(
     files: Files,
     lang: Lang = None,
-    min_confidence: MinConfidence = 0.0,
+    min_confidence: WordConfidence = 0.0,
     beams: Beams = BEAMS,
     stream: Annotated[bool, typer.Option("--stream", help="Answer while the sound comes in: a recording, or - for raw 16-bit mono samples on stdin.")] = False,
     rate: Annotated[int, typer.Option(help="Sample rate in Hz of the raw samples that --stream - reads.", min=1000, max=768_000)] = 16_000,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # package -> the extra that brings it
 EXTRAS = {"torch": "train", "accelerate": "train", "tensorboard": "train", "onnx": "train", "onnxscript": "train"}
+_PROCESS = os.getpid()
 NO_SOUND = "no sound in it (all of it is under -70 dBFS), so the answer is empty"
 
 
@@ -51,7 +52,11 @@ def prepare_process() -> None:
                 signal.signal(number, _terminate)
 
 
-def _terminate(*_: object) -> NoReturn:
+def _terminate(number: int, _: object) -> None:
+    if os.getpid() != _PROCESS:  # a worker of this process, which inherited the handler, ends at once
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
     raise Terminated
 
 
@@ -96,6 +101,7 @@ def one_line() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show
+            warnings.simplefilter("always", LauraWarning)  # also of the second file
             yield
     except LauraError as error:
         say(str(error))
@@ -222,18 +228,17 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def part(self, names: list[str]) -> Callable[[float, float], None]:
-        """For inputs that are answered together: what is to be told how many of how many seconds are done."""
+    def part(self, names: list[str], unit: str = "s") -> Callable[[float, float], None]:
+        """The callback for inputs that are answered together: how much is done, of how much, both in `unit`."""
+        label = names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
-        def tell(done: float, of: float) -> None:
-            if of <= 0:
-                return
-            if self.watched:
-                self._show(self.done + len(names) * min(done / of, 1.0))
-            elif self.verbose:
-                say(f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {done:.0f} of {of:.0f} s")
+        def show(done: float, total: float) -> None:
+            if self.watched and total > 0:
+                self._show(self.done + len(names) * min(done / total, 1.0))
+            elif self.verbose and total > 0:
+                say(f"{label}: {done:.0f} of {total:.0f} {unit}")
 
-        return tell
+        return show
 
     def advance(self) -> None:
         self.done += 1

@@ -73,7 +73,8 @@ Force = Annotated[bool, typer.Option("--force", help="Allow the output to overwr
 Seed = Annotated[int, typer.Option(help="Seed of the random draws. The same seed gives the same speech.", min=0)]
 Temperature = Annotated[float, typer.Option(help="0 always takes the most likely token; 1 draws from the model's own distribution.", min=0)]
 TopK = Annotated[int, typer.Option(help="Draw from the k most likely tokens; 0 draws from all.", min=0)]
-MinConfidence = Annotated[float, typer.Option(help="Leave out words with a lower confidence than this; of other answers, the answer.", min=0, max=1)]
+WordConfidence = Annotated[float, typer.Option("--min-confidence", help="Leave out words with a lower confidence.", min=0, max=1)]
+MinConfidence = Annotated[float, typer.Option(help="Leave the answer empty where its confidence is lower.", min=0, max=1)]
 Beams = Annotated[int, typer.Option("--beams", "--beam-size", help="Beam size of the search. 1 is about twice as fast and makes more mistakes.", min=1, max=64)]
 Formats = Annotated[Format | None, typer.Option(
     "--format", "-f", "--output-format", show_default=False,

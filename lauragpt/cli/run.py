@@ -157,12 +157,12 @@ def answers(
 ) -> Iterator[tuple[Input, Result | LauraError]]:
     """Of a group, in order. When it fails as a whole, each input is tried alone, so that one does not spoil the rest."""
     good = [each for each in group if each.error is None]
-    method = getattr(laura, request.verb)
+    method, unit = getattr(laura, request.verb), "sentences" if request.text_input else "s"
 
     def ask(inputs: list[Input]) -> list[Result]:
         more = options
         if "progress" in inspect.signature(method).parameters:
-            more = options | {"progress": progress.part([each.name or _quoted(each.value) for each in inputs])}
+            more = options | {"progress": progress.part([each.name or _quoted(each.value) for each in inputs], unit)}
         return method(**{"text" if request.text_input else "audio": [each.value for each in inputs]}, **more)
 
     found: dict[int, Result | LauraError] = {each.index: each.error for each in group if each.error is not None}
@@ -258,9 +258,9 @@ class Writer:
             say(f"{name}: {step['step']}: " + (f"{step['seconds_given']:.1f} s of sound" if text is None else text or "nothing"))
         if verified.get("kept_input"):
             chunks = len(verified["agreement"])
-            say(f"{name}: the words changed in {verified['kept_input']} of {chunks} chunks, which were left as they were")
+            say(f"{name}: the words changed in {verified['kept_input']} of {chunks} chunks, so the input was kept there")
         if "heard" in verified:
-            say(f"{name}: {verified['agreement']:.0%} of the words were recognised after {verified['tries']} tries: {verified['heard']}")
+            say(f"{name}: {verified['agreement']:.0%} of it is recognised after {verified['tries']} tries: {verified['heard']}")
         if self.request.verbose:
             guards = ", ".join(receipt.get("guards", [])) or "none"
             say(f"{name}: {receipt['seconds_given']:.1f} s in {receipt['chunks']} chunks, finish {receipt['finish']}, guards {guards}")
