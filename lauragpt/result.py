@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from lauragpt import subtitles
-from lauragpt.subtitles import Cue, CueLayout
+from lauragpt.subtitles import STANDARD, Cue, CueLayout
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Word:
 
 @dataclass
 class Segment:
-    """A stretch of the input and what was said of it. `words`: of a transcript, each with its time as the CTC head has it and its confidence.
+    """A stretch of the input and the answer to it. `words`: of a transcript, with the times that the CTC head gives them.
 
     Confidences, 0 to 1, are the GPT's own probabilities: of a word how likely all of its letters are, of a transcript the mean over its
     words, which is the share of them that it expects to be right; of a caption, an emotion or an order how likely all of it is; of what
@@ -56,7 +56,7 @@ class Result:
     audio_path: str | None = None  # where the audio was written, once it was
 
     def to_row(self, file: str | None = None) -> dict:
-        """The answer as plain data: always file, task, lang, segments, receipt; `text` or `audio`; scores, intent, slots where they exist."""
+        """The answer as plain data: file, task, lang, segments, receipt, and `text` or `audio`; scores, intent, slots where they exist."""
         row: dict = {"file": file, "task": self.task, "lang": self.lang}
         if self.text is not None:
             row["text"] = self.text
@@ -76,11 +76,11 @@ class Result:
     def to_text(self) -> str:
         return self.text if self.text is not None else (self.audio_path or "")
 
-    def to_srt(self, layout: CueLayout = CueLayout()) -> str:
+    def to_srt(self, layout: CueLayout = STANDARD) -> str:
         """SubRip subtitles (subtitles.py). Segments without text are left out."""
         return subtitles.to_srt(self._cues(layout))
 
-    def to_vtt(self, layout: CueLayout = CueLayout()) -> str:
+    def to_vtt(self, layout: CueLayout = STANDARD) -> str:
         """WebVTT subtitles."""
         return subtitles.to_vtt(self._cues(layout))
 

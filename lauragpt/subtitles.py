@@ -32,6 +32,9 @@ class CueLayout:
                 raise LauraError(f"{name} is {value}: give {least} or more")
 
 
+STANDARD = CueLayout()
+
+
 @dataclass(frozen=True)
 class Cue:
     start: int  # milliseconds
@@ -49,7 +52,7 @@ class _Token:
     glued: bool = False  # to what stands before it, without a space
 
 
-def cues(segments: Iterable["Segment"], layout: CueLayout = CueLayout(), spaced: bool = True) -> list[Cue]:
+def cues(segments: Iterable["Segment"], layout: CueLayout = STANDARD, spaced: bool = True) -> list[Cue]:
     """The cues of segments in order of time; together they hold every word. A segment without word times has its time shared among
     its letters. `spaced`: words are parted by spaces, as they are not in Chinese."""
     found: list[Cue] = []
@@ -68,7 +71,8 @@ def cues(segments: Iterable["Segment"], layout: CueLayout = CueLayout(), spaced:
 def to_srt(cues: Iterable[Cue]) -> str:
     """SubRip: numbered blocks, a comma before the milliseconds."""
     return "\n".join(
-        f"{number}\n{clock(cue.start, ',')} --> {clock(cue.end, ',')}\n" + "\n".join(cue.lines) + "\n" for number, cue in enumerate(cues, start=1)
+        f"{number}\n{clock(cue.start, ',')} --> {clock(cue.end, ',')}\n" + "\n".join(cue.lines) + "\n"
+        for number, cue in enumerate(cues, start=1)
     )
 
 

@@ -38,7 +38,9 @@ def good(tmp_path):
 
 def tone(seconds, rate=16000):
     rng = np.random.default_rng(0)
-    return (0.1 * np.sin(np.arange(int(seconds * rate)) * 440 * 2 * np.pi / rate) + 0.02 * rng.normal(size=int(seconds * rate))).astype(np.float32)
+    return (0.1 * np.sin(np.arange(int(seconds * rate)) * 440 * 2 * np.pi / rate) + 0.02 * rng.normal(size=int(seconds * rate))).astype(
+        np.float32
+    )
 
 
 def _missing(folder):
@@ -178,7 +180,18 @@ def test_speak_translate_text_and_chain(run, good, tmp_path):
     chained = run("chain", "enhance | transcribe | translate:de | speak", good, "-o", tmp_path / "chained.wav", "--format", "json")
     assert chained.exit_code in (0, 1)  # random weights may hear nothing, and then nothing can be said
     assert (chained.exit_code == 0) == (tmp_path / "chained.wav").exists()
-    assert json.loads(run("chain", "enhance | emotion", good, "--format", "json").stdout)["receipt"]["chain"] == "enhance | emotion"
+    steps = run("chain", "enhance | emotion", good, "--format", "json")
+    assert json.loads(steps.stdout)["receipt"]["chain"] == "enhance | emotion" and steps.stderr == f"laura: {good}: enhance: 1.0 s of sound\n"
+    steps = run("chain", "transcribe | translate:de", good)
+    assert steps.stderr == f"laura: {good}: transcribe: {run('transcribe', good).stdout.strip() or 'nothing'}\n" and steps.stdout.count("\n") == 1
+
+
+def test_what_verifying_found_is_told(run, good, tmp_path):
+    done = run("enhance", good, "-o", tmp_path / "clean.wav", "--verify", "--format", "json")
+    assert json.loads(done.stdout)["receipt"]["verify"]["kept_input"] == 1  # random weights change every word
+    assert done.stderr == f"laura: {good}: the words changed in 1 of 1 chunks, so the input was kept there\n"
+    done = run("speak", "Good morning.", "--lang", "en", "-o", tmp_path / "speech.wav", "--verify", 2, "--format", "json")
+    assert "'Good morning.': 0% of it is recognised after 2 tries" in done.stderr
 
 
 USAGE = [
@@ -201,7 +214,7 @@ USAGE = [
     (("transcribe", "GOOD", "-o", "OUT/a.srt", "--format", "json"), "--format json contradicts"),
     (("transcribe", "GOOD", "GOOD", "-o", "OUT/a.json"), "name the file a.jsonl"),
     (("transcribe", "GOOD", "-o", "OUT/a.txt", "--output-dir", "OUT"), "leave one of them out"),
-    (("transcribe", "GOOD", "--max_line_width", "30"), "add --format srt or vtt"),
+    (("transcribe", "GOOD", "--max_line_width", "30"), "is for subtitles: add --format srt or vtt"),
     (("enhance", "GOOD", "-o", "OUT/missing/a.wav"), "does not exist"),
     (("enhance", "GOOD", "-o", "/proc/a.wav"), "cannot be written"),
     (("enhance", "GOOD", "GOOD", "-o", "GOOD"), "need a folder"),
@@ -318,7 +331,20 @@ def test_options_of_whisper_are_here_or_have_a_reason(run, good, tmp_path):
         assert done.exit_code == 2 and done.stderr == f"laura: {whisper.reason(option)}\n" and option not in shown
     page = (Path(__file__).parents[1] / "docs" / "coming-from-whisper.md").read_text(encoding="utf-8")
     assert all(table in page for table in whisper.tables().split("\n\n"))
-    given = ["--language", "en", "--beam_size", 1, "--threads", 1, "--output_dir", tmp_path / "out", "--output_format", "vtt", "--max_line_width", 20]
+    given = [
+        "--language",
+        "en",
+        "--beam_size",
+        1,
+        "--threads",
+        1,
+        "--output_dir",
+        tmp_path / "out",
+        "--output_format",
+        "vtt",
+        "--max_line_width",
+        20,
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "")  # which --threads sets
         assert run("transcribe", good, *given).exit_code == 0
@@ -330,7 +356,9 @@ def test_the_suffix_of_the_output_is_its_format(run, good, tmp_path):
         done = run("transcribe", good, "-o", tmp_path / name)
         assert done.exit_code == 0 and done.stdout == "" and (tmp_path / name).read_text().startswith(start)
     answer = json.loads((tmp_path / "a.json").read_text())
-    assert (tmp_path / "a.txt").read_text() == answer["text"] + "\n" and (tmp_path / "a.jsonl").read_text() == (tmp_path / "a.json").read_text()
+    assert (tmp_path / "a.txt").read_text() == answer["text"] + "\n" and (tmp_path / "a.jsonl").read_text() == (
+        tmp_path / "a.json"
+    ).read_text()
     assert run("transcribe", good, good, "-o", f"{tmp_path}/each/", "--format", "json").exit_code == 0
     assert sorted(path.name for path in (tmp_path / "each").iterdir()) == ["good-2.json", "good.json"]
 
@@ -350,7 +378,12 @@ def test_codec_shows_keeps_and_decodes(run, good, tmp_path):
     assert soundfile.info(tmp_path / "after.wav").frames == 16000
     again = run("codec", tmp_path / "good.safetensors", "-n", 1, "-o", tmp_path / "first.wav", "--format", "json")
     row = json.loads(again.stdout)
-    assert row["quantizers"] == 1 and row["bits_a_second"] == 250 and len(row["codes"][0]) == 25 and row["audio"] == str(tmp_path / "first.wav")
+    assert (
+        row["quantizers"] == 1
+        and row["bits_a_second"] == 250
+        and len(row["codes"][0]) == 25
+        and row["audio"] == str(tmp_path / "first.wav")
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["after.wav", "first.wav", "good.safetensors", "good.wav"]
 
 
@@ -393,7 +426,10 @@ def test_speech_on_stdout_is_that_of_the_file(run, debug_checkpoint, tmp_path):
 def test_answers_are_made_again_from_their_receipts(run, good, tmp_path):
     answers, noisy = tmp_path / "answers.jsonl", tmp_path / "clean.wav"
     lines = [run(verb, good, "--format", "json").stdout for verb in ("transcribe", "emotion", "caption", "understand")]
-    lines += [run("enhance", good, "-o", noisy, "--format", "json").stdout, run("translate", "--text", "A dog.", "--to", "de", "--format", "json").stdout]
+    lines += [
+        run("enhance", good, "-o", noisy, "--format", "json").stdout,
+        run("translate", "--text", "A dog.", "--to", "de", "--format", "json").stdout,
+    ]
     lines += [run("speak", "Good morning. A dog.", "--lang", "en", "-o", tmp_path / "said.wav", "--seed", 5, "--format", "json").stdout]
     answers.write_text("".join(lines))
     done = run("replay", answers)
@@ -406,6 +442,10 @@ def test_answers_are_made_again_from_their_receipts(run, good, tmp_path):
     done = run("replay", answers)
     assert done.exit_code == 1 and done.stdout.count("the same") == 2
     assert "it was 'something else'" in done.stdout and "sound: " in done.stdout
-    assert "gone.wav: the recording" in done.stderr and "with weights another" in done.stderr and "does not say how it came about (KeyError: 'text')" in done.stderr
+    assert (
+        "gone.wav: the recording" in done.stderr
+        and "with weights another" in done.stderr
+        and "does not say how it came about (KeyError: 'text')" in done.stderr
+    )
     answers.write_text("[]")
     assert run("replay", answers).exit_code == 1 and run("replay", tmp_path / "none.jsonl").exit_code == 1

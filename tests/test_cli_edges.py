@@ -29,14 +29,19 @@ def four(tmp_path):
 
 def laura(*words, status=0, more="", **environment) -> subprocess.CompletedProcess:
     """Runs it with bytes as they are; `more` is what a shell puts behind a command."""
-    command = b" ".join([shlex.join(LAURA).encode(), *(shlex.quote(os.fsdecode(word)).encode(errors="surrogateescape") for word in words), more.encode()])
+    command = b" ".join(
+        [shlex.join(LAURA).encode(), *(shlex.quote(os.fsdecode(word)).encode(errors="surrogateescape") for word in words), more.encode()]
+    )
     done = subprocess.run(command, shell=True, executable="/bin/bash", env=os.environ | environment, capture_output=True, check=False)
     assert b"Traceback" not in done.stderr and b"Exception" not in done.stderr, done.stderr.decode(errors="replace")
     assert done.returncode == status, done.stderr.decode(errors="replace")
     return done
 
 
-@pytest.mark.parametrize("environment", [{}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+)
 def test_a_name_that_is_no_text_in_any_encoding(tmp_path, environment):
     names = [bytes(tmp_path) + b"/caf\xe9.opus", bytes(tmp_path) + "/ähm.opus".encode()]
     for name in names:

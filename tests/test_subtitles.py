@@ -1,6 +1,7 @@
 """Cues: that they fit the screen, keep the words' times, lose no word, and are read by another parser as they were meant."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_a_cue_is_as_full_as_it_may_be():
     """The first word of a cue would not have fitted into the one before it, as counted by hand."""
     for segment in speech(3, timed=True):
         found = cues([segment])
-        for before, cue in zip(found, found[1:]):
+        for before, cue in itertools.pairwise(found):
             word = cue.lines[0].split()[0]
             full = len(before.lines) == 2 and len(before.lines[1]) + 1 + len(word) > 42
             late = cue.end - before.start > MAX_SECONDS * 1000 - 900

@@ -11,37 +11,9 @@ from typing import Annotated
 import typer
 
 from lauragpt import __version__
+from lauragpt.cli import options as opt
 from lauragpt.cli import training
 from lauragpt.cli.commands import CONTEXT, Command, Group
-from lauragpt.cli.options import (
-    DEFAULT_MODEL,
-    AudioOut,
-    Beams,
-    Device,
-    Files,
-    Force,
-    Format,
-    Formats,
-    Lang,
-    LineCount,
-    LineWidth,
-    MinConfidence,
-    Model,
-    Out,
-    OutputDir,
-    PlainFormat,
-    PlainFormats,
-    Seed,
-    SpokenOut,
-    Strict,
-    Temperature,
-    To,
-    TopK,
-    WordConfidence,
-    WordsPerLine,
-    voices,
-    with_settings,
-)
 from lauragpt.errors import LauraError
 from lauragpt.tasks import BEAMS
 
@@ -53,11 +25,10 @@ app = typer.Typer(
     context_settings=CONTEXT,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="One model that listens, understands, translates, speaks and cleans sound. Offline, no GPU needed.\n\n"
-    "Start with: laura demo",
+    help="One model that listens, understands, translates, speaks and cleans sound. Offline, no GPU needed.\n\nStart with: laura demo",
 )
 
-SUBTITLE_FORMATS = tuple(each.value for each in Format)
+SUBTITLE_FORMATS = tuple(each.value for each in opt.Format)
 
 
 def _version(wanted: bool) -> None:
@@ -73,28 +44,12 @@ def laura(version: Annotated[bool, typer.Option("--version", help="Show the vers
     prepare_process()
 
 
-def _request(verb: str, inputs: list, out: str | None = None, format: Format | PlainFormat | None = None, **more: object) -> None:
+def _request(verb: str, inputs: list, out: str | None = None, format: opt.Format | opt.PlainFormat | None = None, **more: object) -> None:
     """Hands a request to the runner."""
     from lauragpt.cli.request import Request
     from lauragpt.cli.run import run
 
     run(Request(verb, tuple(map(str, inputs)), out=out, format=format.value if format else None, **more))
-
-
-def _written(out: str | None, output_dir: Path | None) -> dict[str, object]:
-    """Where text goes: into a file, or into a folder by either of two names."""
-    if out is not None and output_dir is not None:
-        _usage("-o and --output-dir both say where to write: leave one of them out")
-    return {"out": out if output_dir is None else str(output_dir), "folder": output_dir is not None}
-
-
-def _layout(width: int | None, count: int | None, words: int | None) -> dict[str, object]:
-    """Of subtitles, where a person asked for one."""
-    from lauragpt.subtitles import CueLayout
-
-    given = {"max_line_width": width, "max_line_count": count, "max_words_per_line": words}
-    given = {name: value for name, value in given.items() if value is not None}
-    return {"layout": CueLayout(**given) if given else None}
 
 
 def _usage(message: str) -> None:
@@ -104,21 +59,21 @@ def _usage(message: str) -> None:
 
 
 @app.command(cls=Command)
-@with_settings
+@opt.with_settings
 def transcribe(
-    files: Files,
-    lang: Lang = None,
-    min_confidence: WordConfidence = 0.0,
-    beams: Beams = BEAMS,
-    stream: Annotated[bool, typer.Option("--stream", help="Answer while the sound comes in: a recording, or - for raw 16-bit mono samples on stdin.")] = False,
-    rate: Annotated[int, typer.Option(help="Sample rate in Hz of the raw samples that --stream - reads.", min=1000, max=768_000)] = 16_000,
-    format: Formats = None,
-    out: Out = None,
-    output_dir: OutputDir = None,
-    max_line_width: LineWidth = None,
-    max_line_count: LineCount = None,
-    max_words_per_line: WordsPerLine = None,
-    strict: Strict = False,
+    files: opt.Files,
+    lang: opt.Lang = None,
+    min_confidence: opt.WordConfidence = 0.0,
+    beams: opt.Beams = BEAMS,
+    stream: opt.Stream = False,
+    rate: opt.Rate = 16_000,
+    format: opt.Formats = None,
+    out: opt.Out = None,
+    output_dir: opt.OutputDir = None,
+    max_line_width: opt.LineWidth = None,
+    max_line_count: opt.LineCount = None,
+    max_words_per_line: opt.WordsPerLine = None,
+    strict: opt.Strict = False,
     **settings,
 ):
     """Transcribe speech.
@@ -133,33 +88,32 @@ def transcribe(
 
     arecord -q -f S16_LE -r 16000 | laura transcribe --stream -
     """
-    options = {"lang": lang, "min_confidence": min_confidence}
-    written, layout = _written(out, output_dir), _layout(max_line_width, max_line_count, max_words_per_line)
+    options: dict = {"lang": lang, "min_confidence": min_confidence}
+    limits = {"max_line_width": max_line_width, "max_line_count": max_line_count, "max_words_per_line": max_words_per_line}
     if rate != 16_000 and not (stream and str(files[0]) == "-"):
         _usage("--rate is for the raw samples that --stream - reads: a file has its own")
     if stream:
-        if len(files) != 1 or written["out"] is not None or format not in (None, Format.text, Format.json) or layout["layout"]:
-            _usage("--stream takes one recording, or -, and writes text or json to stdout as it comes: leave -o and other formats out")
         options["rate"] = rate
     elif Path("-") in files:
         _usage("- is read as raw samples with --stream: laura transcribe --stream -")
-    _request("transcribe", files, format=format, formats=SUBTITLE_FORMATS, options=options, stream=stream, beams=beams, **written, **layout, strict=strict, **settings)
+    written = {"output_dir": output_dir, "formats": SUBTITLE_FORMATS, "limits": limits}
+    _request("transcribe", files, out, format, options=options, stream=stream, beams=beams, strict=strict, **written, **settings)
 
 
 @app.command(cls=Command)
-@with_settings
+@opt.with_settings
 def translate(
-    files: Annotated[list[Path] | None, typer.Argument(help="Recordings to translate.", show_default=False)] = None,
-    to: To = "de",
-    text: Annotated[list[str] | None, typer.Option(help="Translate this text instead of a recording; - reads stdin. May be given again.", show_default=False)] = None,
-    beams: Beams = BEAMS,
-    format: Formats = None,
-    out: Out = None,
-    output_dir: OutputDir = None,
-    max_line_width: LineWidth = None,
-    max_line_count: LineCount = None,
-    max_words_per_line: WordsPerLine = None,
-    strict: Strict = False,
+    files: opt.SomeFiles = None,
+    to: opt.To = "de",
+    text: opt.SomeTexts = None,
+    beams: opt.Beams = BEAMS,
+    format: opt.Formats = None,
+    out: opt.Out = None,
+    output_dir: opt.OutputDir = None,
+    max_line_width: opt.LineWidth = None,
+    max_line_count: opt.LineCount = None,
+    max_words_per_line: opt.WordsPerLine = None,
+    strict: opt.Strict = False,
     **settings,
 ):
     """Translate a recording or a text, as text.
@@ -170,28 +124,28 @@ def translate(
     """
     if bool(files) == bool(text):
         _usage('give either recordings or --text, as in: laura translate --text "Good morning." --to de')
-    formats = ("text", "json") if text else SUBTITLE_FORMATS
-    more = _written(out, output_dir) | _layout(max_line_width, max_line_count, max_words_per_line)
-    _request("translate", text or files, text_input=bool(text), format=format, formats=formats, options={"to": to}, beams=beams, **more, strict=strict, **settings)
-
-
-VOICES = ", ".join(voices(DEFAULT_MODEL))
+    limits = {"max_line_width": max_line_width, "max_line_count": max_line_count, "max_words_per_line": max_words_per_line}
+    written = {"output_dir": output_dir, "formats": ("text", "json") if text else SUBTITLE_FORMATS, "limits": limits}
+    options, is_text = {"to": to}, bool(text)
+    _request(
+        "translate", text or files, out, format, options=options, text_input=is_text, beams=beams, strict=strict, **written, **settings
+    )
 
 
 @app.command(cls=Command)
-@with_settings
+@opt.with_settings
 def speak(
-    text: Annotated[list[str], typer.Argument(help="What to say; - reads stdin.", show_default=False)],
-    out: SpokenOut = None,
-    lang: Lang = None,
-    voice: Annotated[str | None, typer.Option(help=f"A voice by name, or any recording to imitate. {DEFAULT_MODEL} has {VOICES or 'no voices'}.", show_default=False)] = None,
-    voice_text: Annotated[str | None, typer.Option(help="What the --voice recording says. Default: it is transcribed.", show_default=False)] = None,
-    seed: Seed = 0,
-    temperature: Temperature = 0.3,
-    top_k: TopK = 25,
-    verify: Annotated[int, typer.Option(help="Transcribe the speech and try again, up to this often, while words are missing. The best try is kept.", min=0)] = 0,
-    format: PlainFormats = None,
-    force: Force = False,
+    text: opt.Texts,
+    out: opt.SpokenOut = None,
+    lang: opt.Lang = None,
+    voice: opt.VoiceName = None,
+    voice_text: opt.VoiceText = None,
+    seed: opt.Seed = 0,
+    temperature: opt.Temperature = 0.3,
+    top_k: opt.TopK = 25,
+    verify: opt.Tries = 0,
+    format: opt.PlainFormats = None,
+    force: opt.Force = False,
     **settings,
 ):
     """Say a text.
@@ -210,7 +164,7 @@ def speak(
         _usage("--voice-text is what the --voice recording says: give --voice too")
     options = {"lang": lang, "voice": voice, "voice_text": voice_text, "seed": seed, "temperature": temperature, "top_k": top_k}
     if out == "-":
-        if verify or format not in (None, PlainFormat.text):
+        if verify or format not in (None, opt.PlainFormat.text):
             _usage("-o - writes nothing but samples, at once: --verify and --format json need a file")
         _request("speak", text, text_input=True, sound_output=True, stream=True, options=options, **settings)
         return
@@ -219,14 +173,14 @@ def speak(
 
 
 @app.command(cls=Command)
-@with_settings
+@opt.with_settings
 def enhance(
-    files: Files,
-    out: AudioOut = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Transcribe before and after, and keep the input where the words changed.")] = False,
-    format: PlainFormats = None,
-    force: Force = False,
-    strict: Strict = False,
+    files: opt.Files,
+    out: opt.AudioOut = None,
+    verify: opt.Verify = False,
+    format: opt.PlainFormats = None,
+    force: opt.Force = False,
+    strict: opt.Strict = False,
     **settings,
 ):
     """Clean a noisy recording of speech. The answer is exactly as long as the input.
@@ -237,13 +191,20 @@ def enhance(
     """
     if out is None:
         _usage("say where to write the sound, as in: laura enhance noisy.wav -o clean.wav")
-    _request("enhance", files, out=out, format=format, sound_output=True, force=force, options={"verify": verify}, strict=strict, **settings)
+    _request(
+        "enhance", files, out=out, format=format, sound_output=True, force=force, options={"verify": verify}, strict=strict, **settings
+    )
 
 
 @app.command(cls=Command)
-@with_settings
+@opt.with_settings
 def caption(
-    files: Files, min_confidence: MinConfidence = 0.0, format: Formats = None, out: Out = None, strict: Strict = False, **settings
+    files: opt.Files,
+    min_confidence: opt.MinConfidence = 0.0,
+    format: opt.Formats = None,
+    out: opt.Out = None,
+    strict: opt.Strict = False,
+    **settings,
 ):
     """Describe the sounds of a recording in a sentence.
 
@@ -253,9 +214,14 @@ def caption(
 
 
 @app.command(cls=Command)
-@with_settings
+@opt.with_settings
 def emotion(
-    files: Files, min_confidence: MinConfidence = 0.0, format: PlainFormats = None, out: Out = None, strict: Strict = False, **settings
+    files: opt.Files,
+    min_confidence: opt.MinConfidence = 0.0,
+    format: opt.PlainFormats = None,
+    out: opt.Out = None,
+    strict: opt.Strict = False,
+    **settings,
 ):
     """Name the emotion of a voice.
 
@@ -267,14 +233,14 @@ def emotion(
 
 
 @app.command(cls=Command)
-@with_settings
+@opt.with_settings
 def understand(
-    files: Files,
-    lang: Lang = None,
-    min_confidence: MinConfidence = 0.0,
-    format: PlainFormats = None,
-    out: Out = None,
-    strict: Strict = False,
+    files: opt.Files,
+    lang: opt.Lang = None,
+    min_confidence: opt.MinConfidence = 0.0,
+    format: opt.PlainFormats = None,
+    out: opt.Out = None,
+    strict: opt.Strict = False,
     **settings,
 ):
     """Turn a spoken request into an intent and its slots.
@@ -285,17 +251,17 @@ def understand(
 
 
 @app.command(cls=Command)
-@with_settings
+@opt.with_settings
 def chain(
-    steps: Annotated[str, typer.Argument(help='Verbs joined by |, as in "enhance | transcribe | translate:de | speak".', show_default=False)],
-    files: Files,
-    out: AudioOut = None,
-    seed: Seed = 0,
-    temperature: Temperature = 0.3,
-    top_k: TopK = 25,
-    format: PlainFormats = None,
-    force: Force = False,
-    strict: Strict = False,
+    steps: opt.Steps,
+    files: opt.Files,
+    out: opt.AudioOut = None,
+    seed: opt.Seed = 0,
+    temperature: opt.Temperature = 0.3,
+    top_k: opt.TopK = 25,
+    format: opt.PlainFormats = None,
+    force: opt.Force = False,
+    strict: opt.Strict = False,
     **settings,
 ):
     """Run several verbs one after the other.
@@ -324,15 +290,15 @@ def chain(
 
 
 @app.command(cls=Command)
-@with_settings
+@opt.with_settings
 def codec(
-    files: Annotated[list[Path], typer.Argument(help="Recordings, or codes (.safetensors) that --codes wrote.", show_default=False)],
-    quantizers: Annotated[int | None, typer.Option("-n", "--quantizers", help="Use the first n quantizers only. Default: all.", min=1, show_default=False)] = None,
-    out: AudioOut = None,
-    codes: Annotated[str | None, typer.Option(help="Write the codes: a .safetensors file, or a folder.", show_default=False)] = None,
-    format: PlainFormats = None,
-    force: Force = False,
-    strict: Strict = False,
+    files: opt.FilesOrCodes,
+    quantizers: opt.Quantizers = None,
+    out: opt.AudioOut = None,
+    codes: opt.Codes = None,
+    format: opt.PlainFormats = None,
+    force: opt.Force = False,
+    strict: opt.Strict = False,
     **settings,
 ):
     """Turn sound into the codec's tokens and back.
@@ -350,8 +316,8 @@ def codec(
 
 
 @app.command(cls=Command)
-@with_settings
-def replay(answers: Annotated[Path, typer.Argument(help="Lines of JSON that --format json wrote.", show_default=False)], **settings):
+@opt.with_settings
+def replay(answers: opt.Answers, **settings):
     """Repeat answers from their receipts and compare.
 
     Exit status 1 where any answer differs.
@@ -364,8 +330,8 @@ def replay(answers: Annotated[Path, typer.Argument(help="Lines of JSON that --fo
 @app.command(cls=Command)
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the sounds and the page.")] = Path("laura-demo"),
-    model: Model = DEFAULT_MODEL,
-    device: Device = None,
+    model: opt.Model = opt.DEFAULT_MODEL,
+    device: opt.Device = None,
 ):
     """Run every verb on recordings that ship.
 

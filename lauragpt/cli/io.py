@@ -208,7 +208,7 @@ def write_line(line: str, file: TextIO) -> None:
 def _is_utf8(line: str, encoding: str | None) -> bool:
     """Whether a line is written as UTF-8. A name that is no text is not."""
     try:
-        return line.isascii() or codecs.lookup(encoding or "utf-8").name == "utf-8" and bool(line.encode())
+        return line.isascii() or (codecs.lookup(encoding or "utf-8").name == "utf-8" and bool(line.encode()))
     except UnicodeEncodeError:
         return False
 

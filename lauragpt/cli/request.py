@@ -13,7 +13,7 @@ from types import MappingProxyType
 from lauragpt.cli.options import DEFAULT_MODEL, languages
 from lauragpt.errors import LauraError
 from lauragpt.files import is_written_into
-from lauragpt.subtitles import CueLayout
+from lauragpt.subtitles import STANDARD, CueLayout
 from lauragpt.tasks import BEAMS
 
 SUBTITLES = ("srt", "vtt", "tsv")
@@ -32,11 +32,15 @@ class Request:
     sound_output: bool = False  # the answer is sound
     stream: bool = False  # answered while it is still coming, or still being generated
     out: str | None = None
+    output_dir: str | None = None  # another way to name a folder as `out`
     folder: bool = False
     force: bool = False  # the output may take the place of an input
     format: str | None = None  # None: by the suffix of `out`
     formats: tuple[str, ...] = ("text", "json")  # that the verb has
-    layout: CueLayout | None = None  # of subtitles; None: the usual one
+    limits: Mapping[str, int | None] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # of subtitles: CueLayout's, None where not given
+    layout: CueLayout = STANDARD
     model: str = DEFAULT_MODEL
     device: str | None = None
     threads: int | None = None
@@ -52,9 +56,19 @@ def checked(request: Request) -> Request:
             check_language(str(lang), request.model)
     if (voice := request.options.get("voice_text")) is not None:
         check_text(str(voice), "--voice-text")
+    if request.output_dir is not None:
+        if request.out is not None:
+            raise LauraError("-o and --output-dir both say where to write: leave one of them out")
+        request = replace(request, out=request.output_dir, folder=True)
     request = replace(request, format=request.format or "text") if request.sound_output else _with_format(request)
-    if request.layout is not None and request.format not in ("srt", "vtt"):
-        raise LauraError("--max-line-width, --max-line-count and --max-words-per-line shape subtitles: add --format srt or vtt")
+    if limits := {name: limit for name, limit in request.limits.items() if limit is not None}:
+        if request.format not in ("srt", "vtt"):
+            raise LauraError(f"--{next(iter(limits)).replace('_', '-')} is for subtitles: add --format srt or vtt")
+        request = replace(request, layout=CueLayout(**limits))
+    if request.stream and not request.sound_output and (len(request.inputs) != 1 or request.out is not None or request.format in SUBTITLES):
+        raise LauraError(
+            "--stream takes one recording, or -, and writes text or json to stdout as it comes: leave -o and other formats out"
+        )
     if (codes := request.options.get("codes")) is not None:
         _check_codes(str(codes), len(request.inputs))
     if request.out is None:
@@ -118,7 +132,7 @@ def _with_format(request: Request) -> Request:
 def _with_output(request: Request) -> Request:
     out, several = Path(request.out), len(request.inputs) > 1
     named_folder = request.folder or request.out.endswith(os.sep) or out.is_dir()
-    folder = named_folder or several and (request.sound_output or request.format in SUBTITLES)
+    folder = named_folder or (several and (request.sound_output or request.format in SUBTITLES))
     if not folder and request.sound_output and out.suffix.lower() not in SOUNDS:
         raise LauraError(f"{out}: sound is written as {', '.join(SOUNDS)}, not {out.suffix or 'without a suffix'!r}")
     if folder:

@@ -33,7 +33,6 @@ from lauragpt.cli.request import Request, answer_suffix, check_text, checked, ta
 from lauragpt.errors import LauraError
 from lauragpt.files import replacing
 from lauragpt.result import Result
-from lauragpt.subtitles import CueLayout
 
 if TYPE_CHECKING:
     from lauragpt.audio import Recording
@@ -183,7 +182,6 @@ class Writer:
     def __init__(self, request: Request):
         self.request, self.failed = request, 0
         self.several = len(request.inputs) > 1
-        self.layout = request.layout or CueLayout()
         own_files = request.out is not None and (request.folder or request.sound_output or request.format in ("srt", "vtt", "tsv"))
         self.shared = None if own_files else request.out  # a file that all answers go into
         self.targets = None
@@ -246,7 +244,7 @@ class Writer:
         if format == "json":
             return result.to_json(file=one.name)
         if format in ("srt", "vtt"):
-            return getattr(result, f"to_{format}")(self.layout)
+            return getattr(result, f"to_{format}")(self.request.layout)
         return getattr(result, f"to_{format}")()
 
     def _tell(self, one: Input, result: Result) -> None:

@@ -1,4 +1,4 @@
-"""`laura transcribe --stream`: sound that is still coming in, its transcript line by line. `laura speak -o -`: speech while it is generated.
+"""What is answered while it goes on: `laura transcribe --stream`, a transcript line by line, and `laura speak -o -`, speech.
 
 In: a recording, or raw 16-bit samples on stdin. Out on stdout: a line a finished stretch of speech, which never changes; with json also the
 stretches so far, `"final": false`. In a terminal the stretch so far is shown on the last line, and written over.
@@ -45,8 +45,9 @@ class Stop:
 
 
 class Samples:
-    """Raw little-endian 16-bit samples of one channel at `rate` Hz -> pieces (n,) at 16 kHz, until the stream ends or is stopped. LauraError
-    when it is a file of audio, which tells its own rate, or holds nothing."""
+    """Raw little-endian 16-bit samples of one channel at `rate` Hz -> pieces (n,) at 16 kHz, until the stream ends or is stopped.
+
+    LauraError when it is a file of audio, which has its own rate, or holds nothing."""
 
     def __init__(self, stream: BinaryIO, rate: int = SAMPLE_RATE, stop: Stop | None = None):
         self.stream, self.rate, self.stop = stream, rate, stop or Stop()
@@ -61,7 +62,9 @@ class Samples:
             if read == 0 and len(kept) < 4 and not ended:
                 continue
             if read == 0 and kept[:4] in (b"RIFF", b"fLaC", b"OggS"):
-                raise LauraError("stdin holds an audio file, not raw samples: name the file, or pipe it through ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -")
+                raise LauraError(
+                    "stdin holds an audio file, not raw samples: name the file, or pipe it through ffmpeg -i - -f s16le -ac 1 -ar 16000 -"
+                )
             whole = len(kept) // 2 * 2
             wave, kept, read = np.frombuffer(kept[:whole], "<i2").astype(np.float32) / 32768, kept[whole:], read + whole
             if resampler is not None:

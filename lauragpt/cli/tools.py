@@ -23,7 +23,11 @@ def codec(request: Request) -> int:
     with Progress(len(request.inputs)) as progress:
         for name, sound, keep in zip(request.inputs, sounds, kept):
             try:
-                codes = Codes.load(name).first(quantizers) if name.endswith(".safetensors") else laura.encode(stream_audio(name, strict=request.strict), quantizers)
+                codes = (
+                    Codes.load(name).first(quantizers)
+                    if name.endswith(".safetensors")
+                    else laura.encode(stream_audio(name, strict=request.strict), quantizers)
+                )
                 for target in filter(None, (sound, keep)):
                     target.parent.mkdir(parents=True, exist_ok=True)
                 if keep:
