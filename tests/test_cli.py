@@ -210,6 +210,7 @@ USAGE = [
     (("enhance", "GOOD"), "where to write"),
     (("enhance", "GOOD", "-o", "OUT"), "is an input and would be overwritten: name another file, or give --force"),
     (("enhance", "GOOD", "-o", "GOOD"), "is an input and would be overwritten"),
+    (("codec", "GOOD", "--codes", "OUT", "-o", "OUT"), "is an input and would be overwritten"),
     (("transcribe", "GOOD", "-o", "GOOD"), "names a sound, but transcribe writes text"),
     (("transcribe", "GOOD", "-o", "OUT/a.srt", "--format", "json"), "--format json contradicts"),
     (("transcribe", "GOOD", "GOOD", "-o", "OUT/a.json"), "name the file a.jsonl"),

@@ -76,7 +76,7 @@ def _byte_of(letter: str) -> bytes | None:
 def say(message: str) -> None:
     """One line on stderr."""
     with contextlib.suppress(OSError):  # nobody is left to be told
-        print("laura: " + " ".join(message.split()), file=sys.stderr, flush=True)
+        print("laura: " + " ".join(message.splitlines()), file=sys.stderr, flush=True)
 
 
 def usage(message: str) -> NoReturn:
@@ -247,6 +247,8 @@ class Progress:
 
     def _show(self, done: float) -> None:
         if self._bar is None:
+            if done >= self.total:  # it was too quick for a bar
+                return
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

@@ -70,7 +70,7 @@ def checked(request: Request) -> Request:
             "--stream takes one recording, or -, and writes text or json to stdout as it comes: leave -o and other formats out"
         )
     if (codes := request.options.get("codes")) is not None:
-        _check_codes(str(codes), len(request.inputs))
+        _check_codes(request, str(codes))
     if request.out is None:
         if request.format in SUBTITLES and len(request.inputs) > 1:
             raise LauraError(f"--format {request.format} with several recordings makes several files: name a folder with -o")
@@ -177,13 +177,22 @@ def check_file(out: Path) -> None:
     _try_to_write(out, place)
 
 
-def _check_codes(codes: str, count: int) -> None:
-    if count > 1 or codes.endswith(os.sep) or os.path.isdir(codes):
+def codes_targets(request: Request, codes: str) -> list[Path]:
+    """The files of codes that `laura codec` writes."""
+    folder = len(request.inputs) > 1 or codes.endswith(os.sep) or os.path.isdir(codes)
+    return targets(request.inputs, Path(codes), folder, ".safetensors")
+
+
+def _check_codes(request: Request, codes: str) -> None:
+    files = codes_targets(request, codes)
+    if files != [Path(codes)]:
         check_folder(Path(codes))
     elif not codes.endswith(".safetensors"):
         raise LauraError(f"{codes}: codes are written as .safetensors")
     else:
         check_file(Path(codes))
+    if not request.force:
+        check_inputs_kept(request, files)
 
 
 def _try_to_write(out: Path, place: Path) -> None:

@@ -1,11 +1,10 @@
 """What the command line does with a checkpoint beside asking it: the codec by itself, and answers made again from their receipts."""
 
 import json
-import os
 from pathlib import Path
 
 from lauragpt.cli.io import OutputError, Progress, Unread, failure, print_line, say
-from lauragpt.cli.request import Request, targets
+from lauragpt.cli.request import Request, codes_targets, targets
 from lauragpt.cli.run import load_for
 from lauragpt.errors import LauraError
 
@@ -18,7 +17,7 @@ def codec(request: Request) -> int:
     quantizers, codes_out, failed = request.options["quantizers"], request.options["codes"], 0
     nowhere = [None] * len(request.inputs)
     sounds = targets(request.inputs, Path(request.out), request.folder, ".wav") if request.out else nowhere
-    kept = targets(request.inputs, Path(codes_out), len(nowhere) > 1 or os.path.isdir(codes_out), ".safetensors") if codes_out else nowhere
+    kept = codes_targets(request, codes_out) if codes_out else nowhere
     laura = load_for(request)
     with Progress(len(request.inputs)) as progress:
         for name, sound, keep in zip(request.inputs, sounds, kept):
