@@ -69,8 +69,8 @@ def test_a_full_device(four, tmp_path):
             f"laura: {'stdout' if more else '/dev/full'} cannot be written: No space left on device"
         ]
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
-    done = laura("speak", "Yes.", "No.", "--lang", "en", "-o", f"{tmp_path}/out/", more="> /dev/full", status=1)
-    assert len(done.stderr.splitlines()) == 1 and sorted(os.listdir(tmp_path / "out")) == ["1.wav", "2.wav"]
+    done = laura("codec", four, four, "-o", f"{tmp_path}/out/", more="> /dev/full", status=1)
+    assert len(done.stderr.splitlines()) == 1 and sorted(os.listdir(tmp_path / "out")) == ["four-2.wav", "four.wav"]
 
 
 def test_stdin_that_is_not_utf8(tmp_path):

@@ -197,6 +197,24 @@ def print_line(line: str) -> None:
         write_line(line, sys.stdout)
 
 
+class Notes:
+    """Lines on stdout about files, which are written all the same where stdout cannot be. `failed`: 1 then, unless nobody reads."""
+
+    def __init__(self):
+        self.failed, self._lost = 0, False
+
+    def print(self, line: str) -> None:
+        if self._lost:
+            return
+        try:
+            print_line(line)
+        except Unread:
+            self._lost = True
+        except OutputError as error:
+            say(str(error))
+            self.failed, self._lost = 1, True
+
+
 def write_line(line: str, file: TextIO) -> None:
     """JSON is UTF-8 or has its letters escaped, whatever the encoding of the file."""
     if line.startswith("{") and not _is_utf8(line, file.encoding):

@@ -16,6 +16,7 @@ import typer
 
 from lauragpt.cli.io import (
     NO_SOUND,
+    Notes,
     OutputError,
     Progress,
     Terminated,
@@ -111,7 +112,7 @@ def answer(request: Request) -> int:
         raise typer.Exit(interrupted.status if isinstance(interrupted, Terminated) else 130)
     if request.verbose:
         say(f"{done} answers in {time.perf_counter() - began:.1f} s")
-    return writer.failed
+    return writer.failed + writer.notes.failed
 
 
 def groups(request: Request) -> Iterator[list[Input]]:
@@ -187,7 +188,7 @@ class Writer:
         self.targets = None
         if own_files:
             self.targets = targets(request.inputs, Path(request.out), request.folder, answer_suffix(request), request.text_input)
-        self.printing = True  # False where stdout cannot be written any more, but the files can
+        self.notes = Notes()
 
     def write(self, one: Input, result: Result | LauraError, write: Callable[[str], None]) -> None:
         target = self.targets[one.index] if self.targets else None
@@ -198,8 +199,10 @@ class Writer:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._save(one, result, target)
             self._tell(one, result)
-            if target is None or self.request.sound_output:
-                self._print(self._line(one, result), write, target is not None)
+            if target is None:
+                write(self._line(one, result))
+            elif self.request.sound_output:
+                self.notes.print(self._line(one, result))
         except OutputError:
             raise
         except LauraError as error:
@@ -219,20 +222,6 @@ class Writer:
         if not len(result.audio):
             raise LauraError("nothing was said, so there is no sound to write")
         result.audio_path = str(save_audio(target, result.audio, result.sample_rate))
-
-    def _print(self, line: str, write: Callable[[str], None], saved: bool) -> None:
-        """Of an answer that has its own file, the line is an extra: without stdout the files are written all the same."""
-        if not self.printing:
-            return
-        try:
-            write(line)
-        except (OutputError, Unread) as error:
-            if not saved:
-                raise
-            self.printing = False
-            if isinstance(error, OutputError):
-                say(str(error))
-                self.failed += 1
 
     def _line(self, one: Input, result: Result) -> str:
         text = self._text(one, result).rstrip("\n")

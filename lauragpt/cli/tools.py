@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lauragpt.cli.io import OutputError, Progress, Unread, failure, print_line, say
+from lauragpt.cli.io import Notes, OutputError, Progress, Unread, failure, print_line, say
 from lauragpt.cli.request import Request, codes_targets, targets
 from lauragpt.cli.run import load_for
 from lauragpt.errors import LauraError
@@ -18,7 +18,7 @@ def codec(request: Request) -> int:
     nowhere = [None] * len(request.inputs)
     sounds = targets(request.inputs, Path(request.out), request.folder, ".wav") if request.out else nowhere
     kept = codes_targets(request, codes_out) if codes_out else nowhere
-    laura = load_for(request)
+    laura, notes = load_for(request), Notes()
     with Progress(len(request.inputs)) as progress:
         for name, sound, keep in zip(request.inputs, sounds, kept):
             try:
@@ -34,7 +34,8 @@ def codec(request: Request) -> int:
                 if sound:
                     decode_to(laura.runtime.backend, codes, sound)
                 row = {"file": name, **codes.to_row(), "audio": sound and str(sound)}
-                print_line(json.dumps(row) if request.format == "json" else codes.to_text(name))
+                line = json.dumps(row) if request.format == "json" else codes.to_text(name)
+                (notes.print if sound or keep else print_line)(line)
             except OutputError:
                 raise
             except Unread:
@@ -46,7 +47,7 @@ def codec(request: Request) -> int:
                 say(f"{error.filename} cannot be made: {error.strerror}")
                 failed += 1
             progress.advance()
-    return failed
+    return failed + notes.failed
 
 
 def replay(request: Request) -> int:
