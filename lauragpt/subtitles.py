@@ -55,17 +55,17 @@ class _Token:
 def cues(segments: Iterable["Segment"], layout: CueLayout = STANDARD, spaced: bool = True) -> list[Cue]:
     """The cues of segments in order of time; together they hold every word. A segment without word times has its time shared among
     its letters. `spaced`: words are parted by spaces, as they are not in Chinese."""
-    found: list[Cue] = []
+    result: list[Cue] = []
     for segment in segments:
-        open_: list[_Token] = []
+        tokens: list[_Token] = []
         for token in _tokens(segment, layout.max_line_width, spaced):
-            if open_ and not _fits([*open_, token], layout):
-                found.append(_cue(open_, layout, found))
-                open_ = []
-            open_.append(token)
-        if open_:
-            found.append(_cue(open_, layout, found))
-    return found
+            if tokens and not _fits([*tokens, token], layout):
+                result.append(_cue(tokens, layout, result))
+                tokens = []
+            tokens.append(token)
+        if tokens:
+            result.append(_cue(tokens, layout, result))
+    return result
 
 
 def to_srt(cues: Iterable[Cue]) -> str:

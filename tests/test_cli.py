@@ -180,10 +180,18 @@ def test_speak_translate_text_and_chain(run, good, tmp_path):
     chained = run("chain", "enhance | transcribe | translate:de | speak", good, "-o", tmp_path / "chained.wav", "--format", "json")
     assert chained.exit_code in (0, 1)  # random weights may hear nothing, and then nothing can be said
     assert (chained.exit_code == 0) == (tmp_path / "chained.wav").exists()
-    steps = run("chain", "enhance | emotion", good, "--format", "json")
-    assert json.loads(steps.stdout)["receipt"]["chain"] == "enhance | emotion" and steps.stderr == f"laura: {good}: enhance: 1.0 s of sound\n"
-    steps = run("chain", "transcribe | translate:de", good)
-    assert steps.stderr == f"laura: {good}: transcribe: {run('transcribe', good).stdout.strip() or 'nothing'}\n" and steps.stdout.count("\n") == 1
+    done = run("chain", "enhance | emotion", good, "--format", "json")
+    assert json.loads(done.stdout)["receipt"]["chain"] == "enhance | emotion"
+    assert done.stderr == f"laura: {good}: enhance: 1.0 s of sound\n"
+    transcript = run("transcribe", good).stdout.strip() or "nothing"
+    done = run("chain", "transcribe | translate:de", good)
+    assert done.stderr == f"laura: {good}: transcribe: {transcript}\n" and done.stdout.count("\n") == 1
+
+
+def test_a_text_with_nothing_to_say_does_not_spoil_the_others(run, tmp_path):
+    done = run("speak", "Yes.", "...", " ", "No.", "--lang", "en", "-o", tmp_path)
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 2 and "'...' holds nothing to say" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.wav", "4.wav"]
 
 
 def test_what_verifying_found_is_told(run, good, tmp_path):
@@ -367,7 +375,7 @@ def test_the_suffix_of_the_output_is_its_format(run, good, tmp_path):
 def test_progress_and_timings_are_shown_when_asked_for(run, good):
     done = run("transcribe", good, "--verbose")
     lines = done.stderr.splitlines()
-    assert "debug on torch, cpu" in lines[0] and f"{good}: 1.0 s in 1 chunks, finish " in done.stderr and "1 answers in" in lines[-1]
+    assert "debug on torch, cpu" in lines[0] and f"{good}: 1.0 s in 1 chunk, finish " in done.stderr and "1 answer in" in lines[-1]
     assert run("transcribe", good).stderr == ""
 
 

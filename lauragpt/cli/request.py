@@ -37,9 +37,8 @@ class Request:
     force: bool = False  # the output may take the place of an input
     format: str | None = None  # None: by the suffix of `out`
     formats: tuple[str, ...] = ("text", "json")  # that the verb has
-    limits: Mapping[str, int | None] = field(
-        default_factory=lambda: MappingProxyType({})
-    )  # of subtitles: CueLayout's, None where not given
+    # of subtitles, CueLayout's: None where a person gave none
+    limits: Mapping[str, int | None] = field(default_factory=lambda: MappingProxyType({}))
     layout: CueLayout = STANDARD
     model: str = DEFAULT_MODEL
     device: str | None = None
@@ -79,8 +78,8 @@ def checked(request: Request) -> Request:
 
 
 def check_language(lang: str, model: str) -> None:
-    if lang not in (known := languages(model)):
-        raise LauraError(f"unknown language {lang!r}: {Path(model).name} knows {', '.join(known)}")
+    if lang not in (langs := languages(model)):
+        raise LauraError(f"unknown language {lang!r}: {Path(model).name} knows {', '.join(langs)}")
 
 
 def check_text(text: str, name: str = "the text") -> str:
@@ -97,13 +96,13 @@ def targets(inputs: tuple[str, ...], out: Path, folder: bool, suffix: str, texts
     """The file of each answer: `out`, or files in it that are named after the inputs, texts by number, numbered where names meet."""
     if not folder:
         return [out] * len(inputs)
-    found: list[Path] = []
+    files: list[Path] = []
     for number, name in enumerate(inputs, start=1):
         stem, copy = str(number) if texts else Path(name).stem, 1
-        while (path := out / f"{stem}{f'-{copy}' if copy > 1 else ''}{suffix}") in found:
+        while (path := out / f"{stem}{f'-{copy}' if copy > 1 else ''}{suffix}") in files:
             copy += 1
-        found.append(path)
-    return found
+        files.append(path)
+    return files
 
 
 def answer_suffix(request: Request) -> str:
@@ -148,9 +147,9 @@ def _with_output(request: Request) -> Request:
 def check_inputs_kept(request: Request, files: list[Path]) -> None:
     """LauraError where an answer would take the place of a recording that is read."""
     voice = request.options.get("voice")
-    read = [*(() if request.text_input else request.inputs), *([voice] if isinstance(voice, str) else [])]
+    inputs = [*(() if request.text_input else request.inputs), *([voice] if isinstance(voice, str) else [])]
     for path in files:
-        if os.path.isfile(path) and any(os.path.isfile(name) and os.path.samefile(name, path) for name in read):
+        if os.path.isfile(path) and any(os.path.isfile(name) and os.path.samefile(name, path) for name in inputs):
             way = ", or give --force" if request.sound_output else ""
             raise LauraError(f"{path} is an input and would be overwritten: name another file{way}")
 

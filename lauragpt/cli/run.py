@@ -84,7 +84,7 @@ def options_for(laura: "Laura", request: Request) -> dict:
 
 @dataclass
 class Input:
-    """One that was read, or why it could not be."""
+    """A recording or a text that was read, or why it could not be."""
 
     index: int
     name: str | None  # of a recording; None of a text
@@ -99,8 +99,8 @@ def answer(request: Request) -> int:
     with line_writer(writer.shared) as write, Progress(len(request.inputs), request.verbose) as progress:
         try:
             for group in groups(request):
-                for each, result in answers(laura, request, options, group, progress):
-                    writer.write(each, result, write)
+                for item, result in answers(laura, request, options, group, progress):
+                    writer.write(item, result, write)
                     progress.advance()
                     done += 1
         except Unread:
@@ -108,10 +108,10 @@ def answer(request: Request) -> int:
         except KeyboardInterrupt as stop:
             interrupted = stop  # what is written so far is kept: the block ends as usual
     if interrupted is not None:
-        say(f"interrupted: {done} of {len(request.inputs)} answers are finished")
+        say(f"interrupted: {done} of {counted(len(request.inputs), 'answer')} finished")
         raise typer.Exit(interrupted.status if isinstance(interrupted, Terminated) else 130)
     if request.verbose:
-        say(f"{done} answers in {time.perf_counter() - began:.1f} s")
+        say(f"{counted(done, 'answer')} in {time.perf_counter() - began:.1f} s")
     return writer.failed + writer.notes.failed
 
 
@@ -119,12 +119,12 @@ def groups(request: Request) -> Iterator[list[Input]]:
     """Inputs that are answered together, each group as soon as it is full."""
     group, samples = [], 0
     for index, name in enumerate(request.inputs):
-        one = read(request, index, name)
-        size = 0 if one.value is None or isinstance(one.value, str) else len(one.value.wave)
+        item = read(request, index, name)
+        size = 0 if item.value is None or isinstance(item.value, str) else len(item.value.wave)
         if group and samples + size > SAMPLES:
             yield group
             group, samples = [], 0
-        group.append(one)
+        group.append(item)
         samples += size
         if len(group) == MOST:
             yield group
@@ -156,25 +156,25 @@ def answers(
     laura: "Laura", request: Request, options: dict, group: list[Input], progress: Progress
 ) -> Iterator[tuple[Input, Result | LauraError]]:
     """Of a group, in order. When it fails as a whole, each input is tried alone, so that one does not spoil the rest."""
-    good = [each for each in group if each.error is None]
+    readable = [item for item in group if item.error is None]
     method, unit = getattr(laura, request.verb), "sentences" if request.text_input else "s"
 
     def ask(inputs: list[Input]) -> list[Result]:
         more = options
         if "progress" in inspect.signature(method).parameters:
-            more = options | {"progress": progress.part([each.name or _quoted(each.value) for each in inputs], unit)}
-        return method(**{"text" if request.text_input else "audio": [each.value for each in inputs]}, **more)
+            more = options | {"progress": progress.part([item.name or _quoted(item.value) for item in inputs], unit)}
+        return method(**{"text" if request.text_input else "audio": [item.value for item in inputs]}, **more)
 
-    found: dict[int, Result | LauraError] = {each.index: each.error for each in group if each.error is not None}
+    results: dict[int, Result | LauraError] = {item.index: item.error for item in group if item.error is not None}
     try:
-        found |= zip([each.index for each in good], ask(good) if good else [])
+        results |= zip([item.index for item in readable], ask(readable) if readable else [])
     except LauraError as error:
-        for each in good:
+        for item in readable:
             try:
-                found[each.index] = error if len(good) == 1 else ask([each])[0]
-            except LauraError as own:
-                found[each.index] = own
-    return ((each, found[each.index]) for each in group)
+                results[item.index] = error if len(readable) == 1 else ask([item])[0]
+            except LauraError as reason:
+                results[item.index] = reason
+    return ((item, results[item.index]) for item in group)
 
 
 class Writer:
@@ -183,39 +183,40 @@ class Writer:
     def __init__(self, request: Request):
         self.request, self.failed = request, 0
         self.several = len(request.inputs) > 1
-        own_files = request.out is not None and (request.folder or request.sound_output or request.format in ("srt", "vtt", "tsv"))
-        self.shared = None if own_files else request.out  # a file that all answers go into
+        separate = request.out is not None and (request.folder or request.sound_output or request.format in ("srt", "vtt", "tsv"))
+        self.shared = None if separate else request.out  # a file that all answers go into
         self.targets = None
-        if own_files:
+        if separate:
             self.targets = targets(request.inputs, Path(request.out), request.folder, answer_suffix(request), request.text_input)
         self.notes = Notes()
 
-    def write(self, one: Input, result: Result | LauraError, write: Callable[[str], None]) -> None:
-        target = self.targets[one.index] if self.targets else None
+    def write(self, item: Input, result: Result | LauraError, write: Callable[[str], None]) -> None:
+        target = self.targets[item.index] if self.targets else None
         try:
             if isinstance(result, LauraError):
                 raise result
+            self._tell_steps(item, result)
             if target is not None:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._save(one, result, target)
-            self._tell(one, result)
+                self._save(item, result, target)
+            self._tell(item, result)
             if target is None:
-                write(self._line(one, result))
+                write(self._line(item, result))
             elif self.request.sound_output:
-                self.notes.print(self._line(one, result))
+                self.notes.print(self._line(item, result))
         except OutputError:
             raise
         except LauraError as error:
-            say(failure(one.name or (_quoted(one.value) if self.several and one.value else None), error))
+            say(failure(item.name or (_quoted(item.value) if self.several and item.value else None), error))
             self.failed += 1
         except OSError as error:
             say(f"{target} cannot be written: {error.strerror}")
             self.failed += 1
 
-    def _save(self, one: Input, result: Result, target: Path) -> None:
+    def _save(self, item: Input, result: Result, target: Path) -> None:
         if not self.request.sound_output:
             with replacing(target, "w", encoding="utf-8", errors="laura") as file:
-                write_line(self._text(one, result).rstrip("\n"), file)
+                write_line(self._text(item, result).rstrip("\n"), file)
             return
         from lauragpt.audio import save_audio
 
@@ -223,37 +224,40 @@ class Writer:
             raise LauraError("nothing was said, so there is no sound to write")
         result.audio_path = str(save_audio(target, result.audio, result.sample_rate))
 
-    def _line(self, one: Input, result: Result) -> str:
-        text = self._text(one, result).rstrip("\n")
-        named = self.several and one.name and self.targets is None and self.request.format == "text"
-        return f"{one.name}: {text}" if named else text
+    def _line(self, item: Input, result: Result) -> str:
+        text = self._text(item, result).rstrip("\n")
+        named = self.several and item.name and self.targets is None and self.request.format == "text"
+        return f"{item.name}: {text}" if named else text
 
-    def _text(self, one: Input, result: Result) -> str:
+    def _text(self, item: Input, result: Result) -> str:
         format = self.request.format
         if format == "json":
-            return result.to_json(file=one.name)
+            return result.to_json(file=item.name)
         if format in ("srt", "vtt"):
             return getattr(result, f"to_{format}")(self.request.layout)
         return getattr(result, f"to_{format}")()
 
-    def _tell(self, one: Input, result: Result) -> None:
-        """What a person should know who sees the answer alone."""
-        name, receipt = one.name or _quoted(one.value), result.receipt
-        verified = receipt.get("verify") or {}
-        for step in receipt.get("steps", []):
+    def _tell_steps(self, item: Input, result: Result) -> None:
+        """The answers of a chain's steps before the last."""
+        for step in result.receipt.get("steps", []):
             text = step.get("text")
-            say(f"{name}: {step['step']}: " + (f"{step['seconds_given']:.1f} s of sound" if text is None else text or "nothing"))
+            say(f"{item.name}: {step['step']}: " + (f"{step['seconds_given']:.1f} s of sound" if text is None else text or "nothing"))
+
+    def _tell(self, item: Input, result: Result) -> None:
+        """What a person should know who sees the answer alone."""
+        name, receipt = item.name or _quoted(item.value), result.receipt
+        verified = receipt.get("verify") or {}
         if verified.get("kept_input"):
             chunks = len(verified["agreement"])
             say(f"{name}: the words changed in {verified['kept_input']} of {chunks} chunks, so the input was kept there")
         if "heard" in verified:
             say(f"{name}: {verified['agreement']:.0%} of it is recognised after {verified['tries']} tries: {verified['heard']}")
         if self.request.verbose:
-            guards = ", ".join(receipt.get("guards", [])) or "none"
-            say(f"{name}: {receipt['seconds_given']:.1f} s in {receipt['chunks']} chunks, finish {receipt['finish']}, guards {guards}")
+            seconds, guards = receipt.get("seconds_given"), ", ".join(receipt.get("guards", [])) or "none"
+            length = f"{seconds:.1f} s in " if seconds else ""
+            say(f"{name}: {length}{counted(receipt.get('chunks', 0), 'chunk')}, finish {receipt.get('finish')}, guards {guards}")
         if receipt.get("failed"):
-            kept = f" (it was written to {result.audio_path} all the same)" if result.audio_path else ""
-            say(f"{name}: {receipt['failed']}{kept}")
+            say(f"{name}: failed: {receipt['failed']}" + (f"; what there is of it is in {result.audio_path}" if result.audio_path else ""))
             self.failed += 1
 
 
@@ -261,3 +265,7 @@ def _quoted(text: object) -> str:
     """The beginning of a text, to name it by."""
     text = " ".join(str(text).split())
     return f"'{text if len(text) <= 30 else text[:29] + '…'}'"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

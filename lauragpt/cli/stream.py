@@ -126,11 +126,11 @@ def speak(request: Request) -> int:
     laura, failed = load_for(request), 0
     options = options_for(laura, request)
     for index, text in enumerate(request.inputs):
-        one = read(request, index, text)
+        item = read(request, index, text)
         try:
-            if one.error is not None:
-                raise one.error
-            for piece in laura.speak_stream(one.value, **options):
+            if item.error is not None:
+                raise item.error
+            for piece in laura.speak_stream(item.value, **options):
                 with stdout_written():
                     sys.stdout.buffer.write((piece.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
                     sys.stdout.buffer.flush()

@@ -16,26 +16,26 @@ def codec(request: Request) -> int:
 
     quantizers, codes_out, failed = request.options["quantizers"], request.options["codes"], 0
     nowhere = [None] * len(request.inputs)
-    sounds = targets(request.inputs, Path(request.out), request.folder, ".wav") if request.out else nowhere
-    kept = codes_targets(request, codes_out) if codes_out else nowhere
+    sound_files = targets(request.inputs, Path(request.out), request.folder, ".wav") if request.out else nowhere
+    codes_files = codes_targets(request, codes_out) if codes_out else nowhere
     laura, notes = load_for(request), Notes()
     with Progress(len(request.inputs)) as progress:
-        for name, sound, keep in zip(request.inputs, sounds, kept):
+        for name, sound_file, codes_file in zip(request.inputs, sound_files, codes_files):
             try:
                 codes = (
                     Codes.load(name).first(quantizers)
                     if name.endswith(".safetensors")
                     else laura.encode(stream_audio(name, strict=request.strict), quantizers)
                 )
-                for target in filter(None, (sound, keep)):
+                for target in filter(None, (sound_file, codes_file)):
                     target.parent.mkdir(parents=True, exist_ok=True)
-                if keep:
-                    codes.save(keep)
-                if sound:
-                    decode_to(laura.runtime.backend, codes, sound)
-                row = {"file": name, **codes.to_row(), "audio": sound and str(sound)}
+                if codes_file:
+                    codes.save(codes_file)
+                if sound_file:
+                    decode_to(laura.runtime.backend, codes, sound_file)
+                row = {"file": name, **codes.to_row(), "audio": sound_file and str(sound_file)}
                 line = json.dumps(row) if request.format == "json" else codes.to_text(name)
-                (notes.print if sound or keep else print_line)(line)
+                (notes.print if sound_file or codes_file else print_line)(line)
             except OutputError:
                 raise
             except Unread:
@@ -59,9 +59,9 @@ def replay(request: Request) -> int:
     for number, row in enumerate(rows, start=1):
         name = row.get("file") or f"line {number}"
         try:
-            found = differences(laura, row)
-            print_line(f"{name}: {'; '.join(found) or 'the same'}")
-            failed += bool(found)
+            changes = differences(laura, row)
+            print_line(f"{name}: {'; '.join(changes) or 'the same'}")
+            failed += bool(changes)
         except OutputError:
             raise
         except Unread:
