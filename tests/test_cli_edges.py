@@ -16,6 +16,7 @@ import threading
 
 import pytest
 
+from lauragpt.audio import load_audio, save_audio
 from lauragpt.cli.demo import RECORDINGS
 
 LAURA = [sys.executable, "-m", "lauragpt"]
@@ -38,21 +39,24 @@ def laura(*words, status=0, more="", **environment) -> subprocess.CompletedProce
     return done
 
 
+ASCII, C = {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
 @pytest.mark.parametrize(
-    "environment",
-    [{}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    "environment, format", [({}, "json"), (ASCII, "text"), (ASCII, "json"), ({"PYTHONIOENCODING": "latin-1"}, "json"), (C, "text")]
 )
-def test_a_name_that_is_no_text_in_any_encoding(tmp_path, environment):
+def test_a_name_that_is_no_text_in_any_encoding(tmp_path, environment, format):
     names = [bytes(tmp_path) + b"/caf\xe9.opus", bytes(tmp_path) + "/ähm.opus".encode()]
     for name in names:
         shutil.copy(CLIP, name)
     missing = bytes(tmp_path) + b"/\xff.opus"
-    done = laura("transcribe", *names, missing, status=1, **environment)
-    first, second = done.stdout.splitlines()
-    assert first == names[0] + b": four" and second.endswith(b"hm.opus: four")
+    done = laura("transcribe", *names, missing, "--format", format, status=1, **environment)
     assert done.stderr == b"laura: " + missing + b": no such file\n"
-    rows = [json.loads(line) for line in laura("transcribe", *names, "--format", "json", **environment).stdout.splitlines()]
-    assert [os.fsencode(row["file"]) for row in rows] == names or "PYTHONUTF8" in environment
+    first, second = done.stdout.splitlines()
+    if format == "json":
+        assert [os.fsencode(json.loads(line)["file"]) for line in (first, second)] == names
+    else:
+        assert first == names[0] + b": four" and second in (names[1] + b": four", bytes(tmp_path) + b"/\\xe4hm.opus: four")
 
 
 def test_an_undecodable_name_in_files(tmp_path):
@@ -92,11 +96,10 @@ def test_closed_streams(four, tmp_path):
     assert b"stdout is closed" in laura("transcribe", four, more=">&-", status=1).stderr
     laura("transcribe", four, "-o", tmp_path / "a.txt", more=">&-")
     assert (tmp_path / "a.txt").read_text() == "four\n"
-    done = laura("transcribe", four, tmp_path / "missing.wav", more="2>&-", status=1)
+    done = laura("transcribe", four, tmp_path / "missing.wav", more="<&- 2>&-", status=1)
     assert done.stdout == f"{four}: four\n".encode()
     assert b"stdin is closed" in laura("speak", "-", "-o", tmp_path / "a.wav", more="<&-", status=1).stderr
     assert b"stdin is closed" in laura("transcribe", "--stream", "-", more="<&-", status=1).stderr
-    assert laura("transcribe", four, more="<&- 2>&-").stdout == b"four\n"
     assert laura("transcribe", four, four, more="| true").stderr == b""
 
 
@@ -131,7 +134,7 @@ def test_modes_and_the_umask_are_kept(four, tmp_path):
 
 def test_an_input_is_replaced_only_by_force(tmp_path):
     own = tmp_path / "own.wav"
-    laura("speak", "Yes.", "--lang", "en", "-o", own)
+    save_audio(own, load_audio(CLIP))
     before = own.read_bytes()
     laura("enhance", own, "-o", tmp_path, status=2)
     assert own.read_bytes() == before
