@@ -130,19 +130,6 @@ def load(model: str, device: str | None = None, threads: int | None = None, **mo
     return Laura.load(model, device, **more)
 
 
-def read_stdin() -> str:
-    """All of stdin as text. LauraError where it is closed or holds no text."""
-    if sys.stdin is None:
-        raise LauraError("stdin is closed: pipe a text into it")
-    encoding = "utf-8" if (sys.stdin.encoding or "ascii").lower() in ("ascii", "us-ascii", "utf-8") else sys.stdin.encoding
-    try:
-        return sys.stdin.buffer.read().decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise LauraError(f"stdin is not {error.encoding} (byte {error.start}): convert it, as with iconv -f latin1 -t utf-8") from None
-    except OSError as error:
-        raise LauraError(f"stdin cannot be read: {error.strerror}") from None
-
-
 class Unread(Exception):
     """Whoever read stdout has stopped reading, as `head` does: what is left is not wanted."""
 

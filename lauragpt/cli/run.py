@@ -1,21 +1,19 @@
 """The one runner: a `Request` -> answers on stdout or in files, one line a failure on stderr, the exit status.
 
-Recordings and texts are read here and nowhere else on the command line, some at a time; each group is answered together and written
-in the order given. An input that cannot be read never keeps the others from being answered, and what is answered is kept when
-the program is interrupted.
+Inputs are answered in groups and written in the order given. An input that cannot be read never keeps the others from being answered,
+and what is answered is kept when the program is interrupted.
 """
 
 import inspect
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from lauragpt.cli.inputs import Input, groups
 from lauragpt.cli.io import (
-    NO_SOUND,
     Notes,
     OutputError,
     Progress,
@@ -25,22 +23,17 @@ from lauragpt.cli.io import (
     line_writer,
     load,
     one_line,
-    read_stdin,
     say,
     usage,
     write_line,
 )
-from lauragpt.cli.request import Request, answer_suffix, check_text, checked, targets
+from lauragpt.cli.request import Request, answer_suffix, checked, targets
 from lauragpt.errors import LauraError
 from lauragpt.files import replacing
 from lauragpt.result import Result
 
 if TYPE_CHECKING:
-    from lauragpt.audio import Recording
     from lauragpt.engine.api import Laura
-
-MOST = 16  # inputs that are held in memory and answered together
-SAMPLES = 600 * 16_000  # of their sound, unless one recording is longer
 
 
 def run(request: Request) -> None:
@@ -82,16 +75,6 @@ def options_for(laura: "Laura", request: Request) -> dict:
     return options
 
 
-@dataclass
-class Input:
-    """A recording or a text that was read, or why it could not be."""
-
-    index: int
-    name: str | None  # of a recording; None of a text
-    value: "Recording | str | None" = None
-    error: LauraError | None = None
-
-
 def answer(request: Request) -> int:
     """-> how many inputs failed"""
     laura, began, done, interrupted = load_for(request), time.perf_counter(), 0, None
@@ -113,43 +96,6 @@ def answer(request: Request) -> int:
     if request.verbose:
         say(f"{counted(done, 'answer')} in {time.perf_counter() - began:.1f} s")
     return writer.failed + writer.notes.failed
-
-
-def groups(request: Request) -> Iterator[list[Input]]:
-    """Inputs that are answered together, each group as soon as it is full."""
-    group, samples = [], 0
-    for index, name in enumerate(request.inputs):
-        item = read(request, index, name)
-        size = 0 if item.value is None or isinstance(item.value, str) else len(item.value.wave)
-        if group and samples + size > SAMPLES:
-            yield group
-            group, samples = [], 0
-        group.append(item)
-        samples += size
-        if len(group) == MOST:
-            yield group
-            group, samples = [], 0
-    if group:
-        yield group
-
-
-def read(request: Request, index: int, name: str) -> Input:
-    """A recording, or a text."""
-    try:
-        if request.text_input:
-            text = check_text(read_stdin() if name == "-" else name)
-            if not text.strip():
-                raise LauraError("the text is empty: give some words")
-            return Input(index, None, text)
-        from lauragpt.audio import read_recording
-        from lauragpt.engine.chunking import is_silent
-
-        recording = read_recording(Path(name), strict=request.strict)
-        if is_silent(recording.wave):
-            say(f"{name}: {NO_SOUND}")
-        return Input(index, name, recording)
-    except LauraError as error:
-        return Input(index, None if request.text_input else name, error=error)
 
 
 def answers(

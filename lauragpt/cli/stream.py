@@ -15,10 +15,11 @@ from typing import BinaryIO
 import numpy as np
 import soxr
 
-from lauragpt.audio import SAMPLE_RATE, stream_audio
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.cli.inputs import read, sound_stream
 from lauragpt.cli.io import NO_SOUND, OutputError, Terminated, Unread, print_line, say, stdout_written
 from lauragpt.cli.request import Request
-from lauragpt.cli.run import load_for, options_for, read
+from lauragpt.cli.run import load_for, options_for
 from lauragpt.errors import LauraError
 
 PIECE = 0.25  # seconds read at a time, at most
@@ -97,7 +98,7 @@ def transcribe(request: Request) -> int:
         raise LauraError("stdin is closed: pipe 16-bit samples of one channel into it")
     with Stop() as stop:
         raw = Samples(sys.stdin.buffer, request.options["rate"], stop) if name == "-" else None
-        source = raw or stream_audio(name, PIECE, request.strict)
+        source = raw or sound_stream(request, name, PIECE)
         pieces = raw or takewhile(lambda _: not stop.asked, source)
         laura = load_for(request)
         options = {key: request.options[key] for key in ("lang", "min_confidence")}

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from lauragpt.cli.inputs import sound_stream
 from lauragpt.cli.io import Notes, OutputError, Progress, Unread, failure, print_line, say
 from lauragpt.cli.request import Request, codes_targets, targets
 from lauragpt.cli.run import load_for
@@ -11,7 +12,6 @@ from lauragpt.errors import LauraError
 
 def codec(request: Request) -> int:
     """Each recording, or file of codes, through the codec -> how many failed."""
-    from lauragpt.audio import stream_audio
     from lauragpt.engine.codec_io import Codes, decode_to
 
     quantizers, codes_out, failed = request.options["quantizers"], request.options["codes"], 0
@@ -25,7 +25,7 @@ def codec(request: Request) -> int:
                 codes = (
                     Codes.load(name).first(quantizers)
                     if name.endswith(".safetensors")
-                    else laura.encode(stream_audio(name, strict=request.strict), quantizers)
+                    else laura.encode(sound_stream(request, name), quantizers)
                 )
                 for target in filter(None, (sound_file, codes_file)):
                     target.parent.mkdir(parents=True, exist_ok=True)
