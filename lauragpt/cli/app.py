@@ -255,7 +255,7 @@ def understand(
 def chain(
     steps: opt.Steps,
     files: opt.Files,
-    out: opt.AudioOut = None,
+    out: opt.ChainOut = None,
     seed: opt.Seed = 0,
     temperature: opt.Temperature = 0.3,
     top_k: opt.TopK = 25,

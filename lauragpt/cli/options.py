@@ -78,6 +78,9 @@ AudioOut = Annotated[str | None, typer.Option("-o", "--out", help="A .wav, .flac
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse files that are cut short or damaged. Default: a warning, and what can be read.")
 ]
+ChainOut = Annotated[
+    str | None, typer.Option("-o", "--out", help="A sound file (.wav, .flac, .ogg), a text file (.txt, .json), or a folder.", show_default=False)
+]
 Force = Annotated[bool, typer.Option("--force", help="Allow the output to overwrite an input.")]
 Seed = Annotated[int, typer.Option(help="Seed of the random draws. The same seed gives the same speech.", min=0)]
 Temperature = Annotated[float, typer.Option(help="0 always takes the most likely token; 1 draws from the model's own distribution.", min=0)]
