@@ -202,6 +202,19 @@ def test_what_verifying_found_is_told(run, good, tmp_path):
     assert "'Good morning.': 0% of it is recognised after 2 tries" in done.stderr
 
 
+def test_speech_that_failed_is_a_failure(run, tmp_path):
+    speech = tmp_path / "speech.wav"
+    done = run("speak", "Good morning.", "--lang", "en", "-o", speech, "--temperature", 0, "--format", "json")  # a loop, with random weights
+    reason = json.loads(done.stdout)["receipt"]["failed"]
+    assert done.exit_code == 1 and reason.startswith("0.04 s of sound for 'good morning'")
+    assert done.stderr == f"laura: 'Good morning.': failed: {reason}; what there is of it is in {speech}\n" and speech.exists()
+
+
+def test_a_translation_into_the_same_language_is_told(run, good):
+    done = run("translate", "--text", "A dog.", "--lang", "en", "--to", "en")
+    assert done.exit_code == 0 and done.stdout == "A dog.\n" and "is in 'en' already" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 USAGE = [
     (("transcribe", "GOOD", "--lang", "xx"), "unknown language 'xx'"),
     (("translate", "GOOD", "--to", "klingon"), "unknown language 'klingon'"),
@@ -354,9 +367,7 @@ def test_options_of_whisper_are_here_or_have_a_reason(run, good, tmp_path):
         "--max_line_width",
         20,
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "")  # which --threads sets
-        assert run("transcribe", good, *given).exit_code == 0
+    assert run("transcribe", good, *given).exit_code == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.vtt"]
 
 
@@ -373,8 +384,9 @@ def test_the_suffix_of_the_output_is_its_format(run, good, tmp_path):
 
 
 def test_progress_and_timings_are_shown_when_asked_for(run, good):
-    done = run("transcribe", good, "--verbose")
+    done = run("transcribe", good, "--verbose", "--threads", 1)
     lines = done.stderr.splitlines()
+    assert "1 threads" in lines[0] and f"laura: {good}: 1 of 1 s" in lines
     assert "debug on torch, cpu" in lines[0] and f"{good}: 1.0 s in 1 chunk, finish " in done.stderr and "1 answer in" in lines[-1]
     assert run("transcribe", good).stderr == ""
 

@@ -105,6 +105,7 @@ def transcribe(
 def translate(
     files: opt.SomeFiles = None,
     to: opt.To = "de",
+    lang: opt.SourceLang = None,
     text: opt.SomeTexts = None,
     beams: opt.Beams = BEAMS,
     format: opt.Formats = None,
@@ -126,7 +127,7 @@ def translate(
         _usage('give either recordings or --text, as in: laura translate --text "Good morning." --to de')
     limits = {"max_line_width": max_line_width, "max_line_count": max_line_count, "max_words_per_line": max_words_per_line}
     written = {"output_dir": output_dir, "formats": ("text", "json") if text else SUBTITLE_FORMATS, "limits": limits}
-    options, is_text = {"to": to}, bool(text)
+    options, is_text = {"to": to, "lang": lang}, bool(text)
     _request(
         "translate", text or files, out, format, options=options, text_input=is_text, beams=beams, strict=strict, **written, **settings
     )

@@ -121,10 +121,7 @@ def one_line() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def load(model: str, device: str | None = None, threads: int | None = None, **more: object) -> "Laura":
-    """The model. `threads` counts for this process, as OMP_NUM_THREADS would."""
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+def load(model: str, device: str | None = None, **more: int | None) -> "Laura":
     from lauragpt.engine.api import Laura
 
     return Laura.load(model, device, **more)

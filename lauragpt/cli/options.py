@@ -63,6 +63,9 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show timings, ch
 Lang = Annotated[
     str | None, typer.Option("--lang", "--language", help=f"Language: {_LANGUAGES}. Default: the model detects it.", show_default=False)
 ]
+SourceLang = Annotated[
+    str | None, typer.Option("--lang", "--language", help="Language of the input. Default: the model detects it.", show_default=False)
+]
 To = Annotated[str, typer.Option(help=f"Target language: {_LANGUAGES}.")]
 Out = Annotated[str | None, typer.Option(
     "-o", "--out", show_default=False,
@@ -79,7 +82,7 @@ Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse files that are cut short or damaged. Default: a warning, and what can be read.")
 ]
 ChainOut = Annotated[
-    str | None, typer.Option("-o", "--out", help="A sound file (.wav, .flac, .ogg), a text file (.txt, .json), or a folder.", show_default=False)
+    str | None, typer.Option("-o", "--out", help="A sound file (.wav, .flac, .ogg), a text (.txt, .json), or a folder.", show_default=False)
 ]
 Force = Annotated[bool, typer.Option("--force", help="Allow the output to overwrite an input.")]
 Seed = Annotated[int, typer.Option(help="Seed of the random draws. The same seed gives the same speech.", min=0)]

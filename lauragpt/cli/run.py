@@ -4,7 +4,6 @@ Inputs are answered in groups and written in the order given. An input that cann
 and what is answered is kept when the program is interrupted.
 """
 
-import inspect
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,7 +58,7 @@ def run(request: Request) -> None:
 
 def load_for(request: Request) -> "Laura":
     began = time.perf_counter()
-    laura = load(request.model, request.device, request.threads, beams=request.beams)
+    laura = load(request.model, request.device, beams=request.beams, threads=request.threads)
     if request.verbose:
         backend = laura.runtime.backend
         took = time.perf_counter() - began
@@ -106,10 +105,8 @@ def answers(
     method, unit = getattr(laura, request.verb), "sentences" if request.text_input else "s"
 
     def ask(inputs: list[Input]) -> list[Result]:
-        more = options
-        if "progress" in inspect.signature(method).parameters:
-            more = options | {"progress": progress.part([item.name or _quoted(item.value) for item in inputs], unit)}
-        return method(**{"text" if request.text_input else "audio": [item.value for item in inputs]}, **more)
+        values = {"text" if request.text_input else "audio": [item.value for item in inputs]}
+        return method(**values, **options, progress=progress.part([item.name or _quoted(item.value) for item in inputs], unit))
 
     results: dict[int, Result | LauraError] = {item.index: item.error for item in group if item.error is not None}
     try:
