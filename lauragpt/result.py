@@ -1,4 +1,4 @@
-"""What every verb returns: text or audio, its segments, how sure the model is, and a receipt that reproduces the answer.
+"""What every verb returns: text or audio, its segments, the model's confidence, and a receipt that reproduces the answer.
 
 In: what the engine decoded. Out: `Result.to_json` (one object on one line), `to_srt`, `to_vtt`, `to_tsv`, `to_text`.
 Times are seconds from the start of the input; audio is float32 (N,) at `sample_rate`.
@@ -9,6 +9,9 @@ import math
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+
+from lauragpt import subtitles
+from lauragpt.subtitles import STANDARD, Cue, CueLayout
 
 
 @dataclass
@@ -21,8 +24,7 @@ class Word:
 
 @dataclass
 class Segment:
-    """A stretch of the input and what was said of it. `words`: of a transcript, each with its time as the CTC head has it and its
-    confidence.
+    """A stretch of the input and the answer to it. `words`: of a transcript, with the times that the CTC head gives them.
 
     Confidences, 0 to 1, are the GPT's own probabilities: of a word how likely all of its letters are, of a transcript the mean over its
     words, which is the share of them that it expects to be right; of a caption, an emotion or an order how likely all of it is; of what
@@ -54,7 +56,7 @@ class Result:
     audio_path: str | None = None  # where the audio was written, once it was
 
     def to_row(self, file: str | None = None) -> dict:
-        """The answer as plain data: file, task, lang, segments, receipt; `text` or `audio`; scores, intent, slots where they exist."""
+        """The answer as plain data: file, task, lang, segments, receipt, and `text` or `audio`; scores, intent, slots where they exist."""
         row: dict = {"file": file, "task": self.task, "lang": self.lang}
         if self.text is not None:
             row["text"] = self.text
@@ -74,19 +76,21 @@ class Result:
     def to_text(self) -> str:
         return self.text if self.text is not None else (self.audio_path or "")
 
-    def to_srt(self) -> str:
-        """SubRip: numbered blocks, comma before the milliseconds. Segments without text are left out."""
-        return "\n".join(
-            f"{number}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{s.text}\n" for number, s in enumerate(self._spoken(), start=1)
-        )
+    def to_srt(self, layout: CueLayout = STANDARD) -> str:
+        """SubRip subtitles (subtitles.py). Segments without text are left out."""
+        return subtitles.to_srt(self._cues(layout))
 
-    def to_vtt(self) -> str:
-        """WebVTT: a header, then blocks with a point before the milliseconds."""
-        return "\n".join(["WEBVTT\n", *(f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{s.text}\n" for s in self._spoken())])
+    def to_vtt(self, layout: CueLayout = STANDARD) -> str:
+        """WebVTT subtitles."""
+        return subtitles.to_vtt(self._cues(layout))
 
     def to_tsv(self) -> str:
         """start, end (milliseconds), text: a header, then a line a segment, as Whisper writes them."""
-        return "\n".join(["start\tend\ttext", *(f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{s.text}" for s in self._spoken())])
+        rows = (f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{' '.join(s.text.split())}" for s in self._spoken())
+        return "\n".join(["start\tend\ttext", *rows])
+
+    def _cues(self, layout: CueLayout) -> list[Cue]:
+        return subtitles.cues(self._spoken(), layout, spaced=self.lang != "zh")
 
     def _spoken(self) -> list[Segment]:
         return [segment for segment in self.segments if segment.text.strip()]
@@ -115,13 +119,6 @@ def _plain(segment: Segment) -> dict:
 def confidence_of(log_probs: list[float]) -> float | None:
     """Geometric mean of token probabilities, None when there are none."""
     return math.exp(sum(log_probs) / len(log_probs)) if log_probs else None
-
-
-def _clock(seconds: float, point: str) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}{point}{milliseconds % 1000:03d}"
 
 
 def _rounded(value):

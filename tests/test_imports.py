@@ -11,7 +11,7 @@ LEVELS = (
     ("errors", "tasks", "files"),
     ("containers", "mixing", "samples"),
     ("decoders",),
-    ("audio", "spoken", "text", "result", "features", "streaming", "sequence", "ctc", "ctc_units", "checkpoint", "__init__"),
+    ("audio", "spoken", "text", "subtitles", "result", "features", "streaming", "sequence", "ctc", "ctc_units", "checkpoint", "__init__"),
     ("codec",),
     ("model",),
     ("engine",),

@@ -7,19 +7,19 @@ import pytest
 
 from lauragpt.result import Result, Segment, confidence_of
 
-SPOKEN = Result(
+ANSWER = Result(
     task="asr", lang="en", text="hello world again",
-    segments=[Segment(0.0, 8.5, "hello world", 0.9), Segment(8.5, 12.0, "", None), Segment(3661.25, 3662.0, "again", 0.5)],
+    segments=[Segment(0.0, 6.5, "hello world", 0.9), Segment(8.5, 12.0, "", None), Segment(3661.25, 3662.0, "again", 0.5)],
     receipt={"seed": np.int64(3), "seconds_given": 12.0},
-)
+)  # fmt: skip
 
 
 def test_json_is_one_line_with_the_promised_keys():
-    line = SPOKEN.to_json(file="a.wav")
+    line = ANSWER.to_json(file="a.wav")
     row = json.loads(line)
     assert "\n" not in line
     assert {"file", "task", "lang", "segments", "receipt", "text"} <= set(row) and "audio" not in row and "scores" not in row
-    assert row["segments"][0] == {"start": 0.0, "end": 8.5, "text": "hello world", "confidence": 0.9}
+    assert row["segments"][0] == {"start": 0.0, "end": 6.5, "text": "hello world", "confidence": 0.9}
     assert row["receipt"]["seed"] == 3
 
 
@@ -41,12 +41,9 @@ def test_json_is_strict():
 
 
 def test_subtitles_leave_out_silence():
-    assert SPOKEN.to_srt() == (
-        "1\n00:00:00,000 --> 00:00:08,500\nhello world\n\n2\n01:01:01,250 --> 01:01:02,000\nagain\n"
-    )
-    assert SPOKEN.to_vtt() == (
-        "WEBVTT\n\n00:00:00.000 --> 00:00:08.500\nhello world\n\n01:01:01.250 --> 01:01:02.000\nagain\n"
-    )
+    assert ANSWER.to_srt() == "1\n00:00:00,000 --> 00:00:06,500\nhello world\n\n2\n01:01:01,250 --> 01:01:02,000\nagain\n"
+    assert ANSWER.to_vtt() == "WEBVTT\n\n00:00:00.000 --> 00:00:06.500\nhello world\n\n01:01:01.250 --> 01:01:02.000\nagain\n"
+    assert ANSWER.to_tsv() == "start\tend\ttext\n0\t6500\thello world\n3661250\t3662000\tagain"
 
 
 def test_confidence_is_the_geometric_mean():

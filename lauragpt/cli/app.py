@@ -1,140 +1,153 @@
 """The command line: `laura VERB`. Answers go to stdout, everything else to stderr.
 
 Exit status: 0 all done; 1 some inputs failed (one line each; the others are done); 2 wrong usage, told before the model is loaded.
-Nothing heavy is imported before a verb needs it, so that `laura --help` answers at once.
+Each verb fills one `Request` (request.py), which one runner answers (run.py). Nothing heavy is imported before a verb needs it, so
+that `laura --help` answers at once.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lauragpt import __version__
+from lauragpt.cli import options as opt
 from lauragpt.cli import training
-from lauragpt.cli.options import (
-    AudioOut,
-    Beams,
-    Device,
-    Files,
-    Format,
-    Formats,
-    Lang,
-    Model,
-    Out,
-    Plain,
-    Plains,
-    Seed,
-    SpokenOut,
-    Strict,
-    Sure,
-    Temperature,
-    To,
-    TopK,
-)
+from lauragpt.cli.commands import CONTEXT, Command, Group
 from lauragpt.errors import LauraError
 from lauragpt.tasks import BEAMS
 
 app = typer.Typer(
     name="laura",
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
+    context_settings=CONTEXT,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="One model that listens, understands, translates, speaks and cleans sound. Offline, no GPU needed.\n\n"
-    "Start with: laura demo",
+    help="One model that listens, understands, translates, speaks and cleans sound. Offline, no GPU needed.\n\nStart with: laura demo",
 )
 
+SUBTITLE_FORMATS = tuple(each.value for each in opt.Format)
 
-@app.command()
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"laura {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def laura(version: Annotated[bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)] = False):
+    from lauragpt.cli.io import prepare_process
+
+    prepare_process()
+
+
+def _request(verb: str, inputs: list, out: str | None = None, format: opt.Format | opt.PlainFormat | None = None, **more: object) -> None:
+    """Hands a request to the runner."""
+    from lauragpt.cli.request import Request
+    from lauragpt.cli.run import run
+
+    run(Request(verb, tuple(map(str, inputs)), out=out, format=format.value if format else None, **more))
+
+
+def _usage(message: str) -> None:
+    from lauragpt.cli.io import usage
+
+    usage(message)
+
+
+@app.command(cls=Command)
+@opt.with_settings
 def transcribe(
-    files: Files,
-    lang: Lang = None,
-    min_confidence: Sure = 0.0,
-    beams: Beams = BEAMS,
-    stream: Annotated[bool, typer.Option("--stream", help="Answer while it comes: a recording, or - for raw 16-bit samples, one channel, on stdin.")] = False,
-    rate: Annotated[int, typer.Option(help="Samples a second of what --stream reads on stdin.", min=1000, max=768_000)] = 16_000,
-    format: Formats = Format.text,
-    out: Out = None,
-    strict: Strict = False,
-    model: Model = "mini",
-    device: Device = None,
+    files: opt.Files,
+    lang: opt.Lang = None,
+    min_confidence: opt.WordConfidence = 0.0,
+    beams: opt.Beams = BEAMS,
+    stream: opt.Stream = False,
+    rate: opt.Rate = 16_000,
+    format: opt.Formats = None,
+    out: opt.Out = None,
+    output_dir: opt.OutputDir = None,
+    max_line_width: opt.LineWidth = None,
+    max_line_count: opt.LineCount = None,
+    max_words_per_line: opt.WordsPerLine = None,
+    strict: opt.Strict = False,
+    **settings,
 ):
-    """Write down what is said.
+    """Transcribe speech.
+
+    The text is in lower case, without punctuation, with numbers in words.
 
     laura transcribe talk.flac
 
     laura transcribe *.wav --format json > answers.jsonl
 
-    laura transcribe lecture.mp3 --lang de --format srt -o lecture.srt
+    laura transcribe lecture.mp3 --lang de -o lecture.srt
 
     arecord -q -f S16_LE -r 16000 | laura transcribe --stream -
     """
-    from lauragpt.cli.io import answer, check, usage
-    from lauragpt.cli.stream import stream_transcript
-
+    options: dict = {"lang": lang, "min_confidence": min_confidence}
+    limits = {"max_line_width": max_line_width, "max_line_count": max_line_count, "max_words_per_line": max_words_per_line}
     if rate != 16_000 and not (stream and str(files[0]) == "-"):
-        usage("--rate is of the samples that --stream - reads: a file says its own")
+        _usage("--rate is for the raw samples that --stream - reads: a file has its own")
     if stream:
-        if len(files) != 1 or out is not None or format not in (Format.text, Format.json):
-            usage("--stream takes one recording, or -, and writes text or json to stdout as it comes: leave -o and the others out")
-        check(lang=lang)
-        stream_transcript(files[0], rate, format.value, model, device, beams, strict, lang=lang, min_confidence=min_confidence)
-        return
-    if Path("-") in files:
-        usage("- is read as raw samples with --stream: laura transcribe --stream -")
-    check(lang=lang, out=out, format=format.value, count=len(files))
-
-    def run(laura, waves):
-        return laura.transcribe(waves, lang=lang, min_confidence=min_confidence)
-
-    answer(files, run, format.value, out, model, device, beams=beams, strict=strict)
+        options["rate"] = rate
+    elif Path("-") in files:
+        _usage("- is read as raw samples with --stream: laura transcribe --stream -")
+    written = {"output_dir": output_dir, "formats": SUBTITLE_FORMATS, "limits": limits}
+    _request("transcribe", files, out, format, options=options, stream=stream, beams=beams, strict=strict, **written, **settings)
 
 
-@app.command()
+@app.command(cls=Command)
+@opt.with_settings
 def translate(
-    files: Annotated[list[Path] | None, typer.Argument(help="Recordings to translate.", show_default=False)] = None,
-    to: To = "de",
-    text: Annotated[list[str] | None, typer.Option(help="Translate this text instead of a recording; may be given again.", show_default=False)] = None,
-    beams: Beams = BEAMS,
-    format: Formats = Format.text,
-    out: Out = None,
-    strict: Strict = False,
-    model: Model = "mini",
-    device: Device = None,
+    files: opt.SomeFiles = None,
+    to: opt.To = "de",
+    lang: opt.SourceLang = None,
+    text: opt.SomeTexts = None,
+    beams: opt.Beams = BEAMS,
+    format: opt.Formats = None,
+    out: opt.Out = None,
+    output_dir: opt.OutputDir = None,
+    max_line_width: opt.LineWidth = None,
+    max_line_count: opt.LineCount = None,
+    max_words_per_line: opt.WordsPerLine = None,
+    strict: opt.Strict = False,
+    **settings,
 ):
-    """Translate a recording or a text into another language, as text.
+    """Translate a recording or a text, as text.
 
     laura translate talk.flac --to de
 
     laura translate --text "A man rides a horse." --to de
     """
-    from lauragpt.cli.io import answer, answer_texts, check, usage
-
     if bool(files) == bool(text):
-        usage("give either recordings or --text, as in: laura translate --text \"Good morning.\" --to de")
-    if text and format not in (Format.text, Format.json):
-        usage(f"--format {format.value} needs a recording: a text has no times")
-    check(lang=to, out=out, format=format.value, count=len(files or text))
-    if text:
-        answer_texts(text, lambda laura, texts: laura.translate(text=texts, to=to), format.value, out, model, device, beams=beams)
-    else:
-        answer(files, lambda laura, waves: laura.translate(waves, to=to), format.value, out, model, device, beams=beams, strict=strict)
+        _usage('give either recordings or --text, as in: laura translate --text "Good morning." --to de')
+    limits = {"max_line_width": max_line_width, "max_line_count": max_line_count, "max_words_per_line": max_words_per_line}
+    written = {"output_dir": output_dir, "formats": ("text", "json") if text else SUBTITLE_FORMATS, "limits": limits}
+    options, is_text = {"to": to, "lang": lang}, bool(text)
+    _request(
+        "translate", text or files, out, format, options=options, text_input=is_text, beams=beams, strict=strict, **written, **settings
+    )
 
 
-@app.command()
+@app.command(cls=Command)
+@opt.with_settings
 def speak(
-    text: Annotated[list[str], typer.Argument(help="What to say; - reads stdin.", show_default=False)],
-    out: SpokenOut = None,
-    lang: Lang = None,
-    voice: Annotated[str | None, typer.Option(help="The name of a voice that ships, or any recording to speak like.", show_default=False)] = None,
-    voice_text: Annotated[str | None, typer.Option(help="What the --voice recording says; left out, it is transcribed.", show_default=False)] = None,
-    seed: Seed = 0,
-    temperature: Temperature = 0.3,
-    top_k: TopK = 25,
-    verify: Annotated[int, typer.Option(help="Listen to it, and try again so often where the words are not heard; the best is kept.", min=0)] = 0,
-    format: Plains = Plain.text,
-    model: Model = "mini",
-    device: Device = None,
+    text: opt.Texts,
+    out: opt.SpokenOut = None,
+    lang: opt.Lang = None,
+    voice: opt.VoiceName = None,
+    voice_text: opt.VoiceText = None,
+    seed: opt.Seed = 0,
+    temperature: opt.Temperature = 0.3,
+    top_k: opt.TopK = 25,
+    verify: opt.Tries = 0,
+    format: opt.PlainFormats = None,
+    force: opt.Force = False,
+    **settings,
 ):
     """Say a text.
 
@@ -144,44 +157,32 @@ def speak(
 
     laura speak "I sound like you." --voice you.wav --voice-text "what you say in it" -o me.wav
 
-    laura speak "Heard while it is being made." -o - | aplay -q -f S16_LE -r 16000
+    laura speak "Played while it is generated." -o - | aplay -q -f S16_LE -r 16000
     """
-    from lauragpt.cli.io import answer_texts, check, stream_speech, usage
-
     if out is None:
-        usage("say where to write the sound, as in: laura speak \"Hello.\" -o hello.wav")
-    texts = [sys.stdin.read() if each == "-" else each for each in text]
+        _usage('say where to write the sound, as in: laura speak "Hello." -o hello.wav')
     if voice_text and not voice:
-        usage("--voice-text says what the --voice recording says: give --voice too")
-    if str(out) == "-":
-        if verify or format is not Plain.text:
-            usage("-o - writes nothing but samples, at once: --verify and --format json need a file")
-        check(lang=lang)
-        stream_speech(texts, model, device, lang=lang, voice=voice, voice_text=voice_text, seed=seed, temperature=temperature, top_k=top_k)
+        _usage("--voice-text is what the --voice recording says: give --voice too")
+    options = {"lang": lang, "voice": voice, "voice_text": voice_text, "seed": seed, "temperature": temperature, "top_k": top_k}
+    if out == "-":
+        if verify or format not in (None, opt.PlainFormat.text):
+            _usage("-o - writes nothing but samples, at once: --verify and --format json need a file")
+        _request("speak", text, text_input=True, sound_output=True, stream=True, options=options, **settings)
         return
-    check(lang=lang, out=out, audio=True, count=len(texts))
-
-    def say(laura, texts):
-        results = laura.speak(
-            texts, lang=lang, voice=voice, voice_text=voice_text, seed=seed, temperature=temperature, top_k=top_k, verify=verify
-        )
-        for result in results if verify else []:
-            checked = result.receipt["verify"]
-            print(f"heard {checked['agreement']:.0%} of it after {checked['tries']} tries: {checked['heard']}", file=sys.stderr)
-        return results
-
-    answer_texts(texts, say, format.value, out, model, device, audio=True)
+    options["verify"] = verify
+    _request("speak", text, out=out, format=format, text_input=True, sound_output=True, force=force, options=options, **settings)
 
 
-@app.command()
+@app.command(cls=Command)
+@opt.with_settings
 def enhance(
-    files: Files,
-    out: AudioOut = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Listen before and after, and keep the input where the words changed.")] = False,
-    format: Plains = Plain.text,
-    strict: Strict = False,
-    model: Model = "mini",
-    device: Device = None,
+    files: opt.Files,
+    out: opt.AudioOut = None,
+    verify: opt.Verify = False,
+    format: opt.PlainFormats = None,
+    force: opt.Force = False,
+    strict: opt.Strict = False,
+    **settings,
 ):
     """Clean a noisy recording of speech. The answer is exactly as long as the input.
 
@@ -189,166 +190,154 @@ def enhance(
 
     laura enhance *.wav -o cleaned/
     """
-    from lauragpt.cli.io import answer, check, usage
-
     if out is None:
-        usage("say where to write the sound, as in: laura enhance noisy.wav -o clean.wav")
-    check(out=out, audio=True, count=len(files))
-    answer(files, lambda laura, waves: laura.enhance(waves, verify=verify), format.value, out, model, device, audio=True, strict=strict)
+        _usage("say where to write the sound, as in: laura enhance noisy.wav -o clean.wav")
+    _request(
+        "enhance", files, out=out, format=format, sound_output=True, force=force, options={"verify": verify}, strict=strict, **settings
+    )
 
 
-@app.command()
+@app.command(cls=Command)
+@opt.with_settings
 def caption(
-    files: Files,
-    min_confidence: Sure = 0.0,
-    format: Formats = Format.text,
-    out: Out = None,
-    strict: Strict = False,
-    model: Model = "mini",
-    device: Device = None,
+    files: opt.Files,
+    min_confidence: opt.MinConfidence = 0.0,
+    format: opt.Formats = None,
+    out: opt.Out = None,
+    strict: opt.Strict = False,
+    **settings,
 ):
     """Describe the sounds of a recording in a sentence.
 
     laura caption street.ogg
     """
-    from lauragpt.cli.io import answer, check
-
-    check(out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.caption(waves, min_confidence), format.value, out, model, device, strict=strict)
+    _request("caption", files, out, format, formats=SUBTITLE_FORMATS, options={"min_confidence": min_confidence}, strict=strict, **settings)
 
 
-@app.command()
+@app.command(cls=Command)
+@opt.with_settings
 def emotion(
-    files: Files,
-    min_confidence: Sure = 0.0,
-    format: Plains = Plain.text,
-    out: Out = None,
-    strict: Strict = False,
-    model: Model = "mini",
-    device: Device = None,
+    files: opt.Files,
+    min_confidence: opt.MinConfidence = 0.0,
+    format: opt.PlainFormats = None,
+    out: opt.Out = None,
+    strict: opt.Strict = False,
+    **settings,
 ):
-    """Name the emotion of a voice; --format json adds a score for each.
+    """Name the emotion of a voice.
+
+    With --format json the answer has a score for each emotion.
 
     laura emotion voice.wav --format json
     """
-    from lauragpt.cli.io import answer, check
-
-    check(out=out, format=format.value, count=len(files))
-    answer(files, lambda laura, waves: laura.emotion(waves, min_confidence), format.value, out, model, device, strict=strict)
+    _request("emotion", files, out, format, options={"min_confidence": min_confidence}, strict=strict, **settings)
 
 
-@app.command()
+@app.command(cls=Command)
+@opt.with_settings
 def understand(
-    files: Files,
-    lang: Lang = None,
-    min_confidence: Sure = 0.0,
-    format: Plains = Plain.text,
-    out: Out = None,
-    strict: Strict = False,
-    model: Model = "mini",
-    device: Device = None,
+    files: opt.Files,
+    lang: opt.Lang = None,
+    min_confidence: opt.MinConfidence = 0.0,
+    format: opt.PlainFormats = None,
+    out: opt.Out = None,
+    strict: opt.Strict = False,
+    **settings,
 ):
-    """Read a spoken order as an intent and its slots.
+    """Turn a spoken request into an intent and its slots.
 
     laura understand order.wav --format json
     """
-    from lauragpt.cli.io import answer, check
-
-    check(lang=lang, out=out, format=format.value, count=len(files))
-
-    def run(laura, waves):
-        return laura.understand(waves, lang=lang, min_confidence=min_confidence)
-
-    answer(files, run, format.value, out, model, device, strict=strict)
+    _request("understand", files, out, format, options={"lang": lang, "min_confidence": min_confidence}, strict=strict, **settings)
 
 
-@app.command()
+@app.command(cls=Command)
+@opt.with_settings
 def chain(
-    steps: Annotated[str, typer.Argument(help='Verbs joined by |, as in "enhance | transcribe | translate:de | speak".', show_default=False)],
-    files: Files,
-    out: AudioOut = None,
-    seed: Seed = 0,
-    temperature: Temperature = 0.3,
-    top_k: TopK = 25,
-    format: Plains = Plain.text,
-    strict: Strict = False,
-    model: Model = "mini",
-    device: Device = None,
+    steps: opt.Steps,
+    files: opt.Files,
+    out: opt.ChainOut = None,
+    seed: opt.Seed = 0,
+    temperature: opt.Temperature = 0.3,
+    top_k: opt.TopK = 25,
+    format: opt.PlainFormats = None,
+    force: opt.Force = False,
+    strict: opt.Strict = False,
+    **settings,
 ):
-    """Run verbs one after the other; `speak` goes on in the voice of the recording.
+    """Run several verbs one after the other.
+
+    `speak` keeps the voice of the recording. The answers of all steps but the last are shown on stderr.
 
     laura chain "enhance | transcribe | translate:de | speak" in.wav -o out.wav
 
     laura chain "enhance | transcribe" noisy.wav
     """
-    from lauragpt.cli.io import answer, check, usage
+    from lauragpt.cli.request import check_language
     from lauragpt.engine.chain import VERBS, parse_chain
 
     try:
-        spoken = VERBS[parse_chain(steps)[-1].verb][1] == "audio"
+        parsed = parse_chain(steps)
+        for step in parsed:
+            if step.lang is not None:
+                check_language(step.lang, str(settings["model"]))
     except LauraError as error:
-        usage(str(error))
-    if spoken and out is None:
-        usage('this chain ends in sound: say where to write it, as in: laura chain "enhance" in.wav -o out.wav')
-    check(out=out, audio=spoken, count=len(files))
-
-    def run(laura, waves):
-        return laura.chain(steps, waves, seed=seed, temperature=temperature, top_k=top_k)
-
-    answer(files, run, format.value, out, model, device, audio=spoken, strict=strict)
+        _usage(str(error))
+    sound = VERBS[parsed[-1].verb][1] == "audio"
+    if sound and out is None:
+        _usage('this chain ends in sound: say where to write it, as in: laura chain "enhance" in.wav -o out.wav')
+    options = {"steps": steps, "seed": seed, "temperature": temperature, "top_k": top_k}
+    _request("chain", files, out, format, sound_output=sound, force=force, options=options, strict=strict, **settings)
 
 
-@app.command()
+@app.command(cls=Command)
+@opt.with_settings
 def codec(
-    files: Annotated[list[Path], typer.Argument(help="Recordings, or codes (.safetensors) that --codes wrote.", show_default=False)],
-    quantizers: Annotated[int | None, typer.Option("-n", "--quantizers", help="Only the first n; left out, all.", min=1, show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the sound: a .wav, .flac or .ogg file; with several inputs a folder.", show_default=False)] = None,
-    codes: Annotated[Path | None, typer.Option(help="Write the codes: a .safetensors file; with several inputs a folder.", show_default=False)] = None,
-    format: Plains = Plain.text,
-    strict: Strict = False,
-    model: Model = "mini",
-    device: Device = None,
+    files: opt.FilesOrCodes,
+    quantizers: opt.Quantizers = None,
+    out: opt.AudioOut = None,
+    codes: opt.Codes = None,
+    format: opt.PlainFormats = None,
+    force: opt.Force = False,
+    strict: opt.Strict = False,
+    **settings,
 ):
-    """Turn sound into the codec's tokens and back, without the GPT: bit rate, how the codes are used, what is lost.
+    """Turn sound into the codec's tokens and back.
+
+    Without the GPT. Shows the bit rate and how the codes are used; -o lets you hear what is lost.
 
     laura codec talk.wav -n 8 -o after.wav
 
     laura codec talk.wav --codes talk.safetensors
 
-    laura codec talk.safetensors -n 1 -o tokens-alone.wav
+    laura codec talk.safetensors -n 1 -o first-quantizer.wav
     """
-    from lauragpt.cli.io import check, code_files, usage
-
-    check(out=out, audio=True, count=len(files))
-    if codes is not None:
-        if len(files) == 1 and codes.suffix != ".safetensors":
-            usage(f"{codes}: codes are written as .safetensors")
-        check(out=codes, folder=True, count=len(files))
-    code_files(files, quantizers, out, codes, format.value, model, device, strict)
+    options = {"quantizers": quantizers, "codes": codes}
+    _request("codec", files, out, format, sound_output=True, force=force, options=options, strict=strict, **settings)
 
 
-@app.command()
-def replay(
-    answers: Annotated[Path, typer.Argument(help="Lines of JSON that --format json wrote.", show_default=False)],
-    model: Model = "mini",
-    device: Device = None,
-):
-    """Make answers again from their receipts, and say which are not the same. Exit status 1 where any is not.
+@app.command(cls=Command)
+@opt.with_settings
+def replay(answers: opt.Answers, **settings):
+    """Repeat answers from their receipts and compare.
+
+    Exit status 1 where any answer differs.
 
     laura transcribe talk.flac --format json > answers.jsonl && laura replay answers.jsonl
     """
-    from lauragpt.cli.io import replay_answers
-
-    replay_answers(answers, model, device)
+    _request("replay", [answers], **settings)
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the sounds and the page.")] = Path("laura-demo"),
-    model: Model = "mini",
-    device: Device = None,
+    model: opt.Model = opt.DEFAULT_MODEL,
+    device: opt.Device = None,
 ):
-    """Run every verb on a few real recordings that ship; prints a table, writes the sounds and a page to listen to."""
+    """Run every verb on recordings that ship.
+
+    Prints a table; writes the sounds and a page to listen to.
+    """
     from lauragpt.cli.io import load, one_line
 
     with one_line():
@@ -358,5 +347,5 @@ def demo(
 
 
 for verb in (training.prepare, training.synth, training.train, training.export):
-    app.command()(verb)
-app.command(name="eval")(training.evaluate)
+    app.command(cls=Command)(verb)
+app.command(name="eval", cls=Command)(training.evaluate)

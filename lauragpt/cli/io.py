@@ -1,40 +1,82 @@
-"""What the verbs of the command line share: checking options, feeding files to the model, writing answers.
+"""The edges of a command: stdin, stdout and stderr as they come, signals, one line for a failure, and how far the work is.
 
-In: paths or texts and a function that answers a batch of them. Out: answers on stdout or in files, one line a failure on stderr,
-the exit status. A file that cannot be read never keeps the others from being answered. Files appear whole or not at all.
+Nothing here knows of verbs. Whatever the terminal, the locale or a file's name is made of, a line is written: letters that an encoding
+lacks as escapes, the bytes of an undecodable name as they were.
 """
 
+import codecs
 import contextlib
 import json
 import os
+import signal
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
 from lauragpt.errors import LauraError, LauraWarning
-from lauragpt.result import Result
-from lauragpt.tasks import BEAMS, check_lang
+from lauragpt.files import replacing
 
 if TYPE_CHECKING:
-    from lauragpt.audio import Recording
-
     from lauragpt.engine.api import Laura
 
-GROUP = 16  # inputs held in memory and answered at a time
-EXTRAS = {"torch": "train", "accelerate": "train", "tensorboard": "train", "onnx": "train", "onnxscript": "train"}  # package -> who brings it
-SUBTITLES = ("srt", "vtt", "tsv")
-SOUNDS = (".wav", ".flac", ".ogg")
+# package -> the extra that brings it
+EXTRAS = {"torch": "train", "accelerate": "train", "tensorboard": "train", "onnx": "train", "onnxscript": "train"}
+_PROCESS = os.getpid()
 NO_SOUND = "no sound in it (all of it is under -70 dBFS), so the answer is empty"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: handled as Ctrl-C is."""
+
+    status = 128 + signal.SIGTERM
+
+
+def prepare_process() -> None:
+    """Streams that never raise for a letter, and signals that let `finally` run. Called once, before a verb."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:  # a closed stream's number would go to the next file that is opened
+        os.set_inheritable(opened, True)
+    os.close(opened)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, or print would write errors to stdout
+    codecs.register_error("laura", _encoded)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="laura")
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            with contextlib.suppress(ValueError):  # not the main thread
+                signal.signal(number, _terminate)
+
+
+def _terminate(number: int, _: object) -> None:
+    if os.getpid() != _PROCESS:  # a worker of this process, which inherited the handler, ends at once
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
+    raise Terminated
+
+
+def _encoded(error: UnicodeError) -> tuple[bytes, int]:
+    """What stands in the place of letters that an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return b"".join(_byte_of(letter) or letter.encode("ascii", "backslashreplace") for letter in letters), error.end
+
+
+def _byte_of(letter: str) -> bytes | None:
+    """Of an undecodable name: Python holds its bytes as U+DC80 to U+DCFF."""
+    return bytes([ord(letter) - 0xDC00]) if "\udc80" <= letter <= "\udcff" else None
 
 
 def say(message: str) -> None:
     """One line on stderr."""
-    print("laura: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody is left to be told
+        print("laura: " + " ".join(message.splitlines()), file=sys.stderr, flush=True)
 
 
 def usage(message: str) -> NoReturn:
@@ -42,9 +84,15 @@ def usage(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
+def failure(name: str | None, error: LauraError) -> str:
+    """An error as a line that names the input once."""
+    return str(error) if name is None or name in str(error) else f"{name}: {error}"
+
+
 @contextlib.contextmanager
 def one_line() -> Iterator[None]:
-    """A LauraError becomes its one line and exit status 1; so does a package of an extra that is not installed. A LauraWarning becomes a line."""
+    """A LauraError becomes its one line and exit status 1; so does a package of an extra that is not installed. A LauraWarning becomes a
+    line. An interrupted program says nothing more."""
     shown = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: object) -> None:
@@ -53,10 +101,18 @@ def one_line() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show
+            warnings.simplefilter("always", LauraWarning)  # also of the second file
             yield
     except LauraError as error:
         say(str(error))
         raise typer.Exit(1) from None
+    except MemoryError:
+        say("there is not enough memory: give shorter recordings, or fewer at once")
+        raise typer.Exit(1) from None
+    except Terminated as stop:
+        raise typer.Exit(stop.status) from None
+    except Unread:
+        pass
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
@@ -65,294 +121,141 @@ def one_line() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-@contextlib.contextmanager
-def to_stdout() -> Iterator[None]:
-    """Whoever reads stdout may stop reading: what is left is not written. LauraError where it cannot be written."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it closes stdout
-    except OSError as error:
-        raise LauraError(f"stdout cannot be written: {error.strerror}") from None
-
-
-def check(
-    lang: str | None = None, out: Path | None = None, format: str = "text", audio: bool = False, count: int = 1, folder: bool = False
-) -> None:
-    """Everything about the options that can be wrong before the model is loaded; exit status 2 with one line. `folder`: what is written of
-    several inputs goes into a folder, as sound and subtitles always do."""
-    try:
-        if lang is not None:
-            check_lang(lang)
-        if out is not None:
-            _check_out(out, folder=count > 1 and (folder or audio or format in SUBTITLES), audio=audio)
-        elif format in SUBTITLES and count > 1:
-            raise LauraError(f"--format {format} with several recordings makes several files: name a folder with -o")
-    except LauraError as error:
-        usage(str(error))
-
-
-def _check_out(out: Path, folder: bool, audio: bool) -> None:
-    if folder:
-        if out.exists() and not out.is_dir():
-            raise LauraError(f"{out} is a file: with several inputs -o names a folder")
-        place = out
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        if not place.is_dir():
-            raise LauraError(f"{out} cannot be made: {place} is a file")
-    else:
-        if out.is_dir():
-            raise LauraError(f"{out} is a folder: with one input -o names a file")
-        if audio and out.suffix.lower() not in SOUNDS:
-            raise LauraError(f"{out}: sound is written as {', '.join(SOUNDS)}, not {out.suffix or 'without a suffix'!r}")
-        place = out.parent
-        if not place.is_dir():
-            raise LauraError(f"{out} cannot be written: the folder {place} does not exist")
-    try:
-        # Trying is the only sure test: modes say nothing about read-only file systems, quotas, or root.
-        tempfile.TemporaryFile(dir=place).close()
-    except OSError as error:
-        raise LauraError(f"{out} cannot be written: {error.strerror}") from None
-
-
-def load(model: str, device: str | None, beams: int = BEAMS) -> "Laura":
+def load(model: str, device: str | None = None, **more: int | None) -> "Laura":
     from lauragpt.engine.api import Laura
 
-    return Laura.load(model, device, beams=beams)
+    return Laura.load(model, device, **more)
 
 
-def answer(
-    files: list[Path],
-    run: Callable[["Laura", list["Recording"]], list[Result]],
-    format: str,
-    out: Path | None,
-    model: str,
-    device: str | None,
-    audio: bool = False,
-    beams: int = BEAMS,
-    strict: bool = False,
-) -> None:
-    """Reads each file, runs the good ones in groups, writes in the order given. Exit status 1 when any failed."""
-    from lauragpt.audio import read_recording
-    from lauragpt.engine.chunking import is_silent
-
-    def read(path: Path) -> "Recording":
-        recording = read_recording(path, strict=strict)
-        if is_silent(recording.wave):
-            say(f"{path}: {NO_SOUND}")
-        return recording
-
-    _answer([str(path) for path in files], [lambda path=path: read(path) for path in files], run, format, out, model, device, audio, beams)
+class Unread(Exception):
+    """Whoever read stdout has stopped reading, as `head` does: what is left is not wanted."""
 
 
-def answer_texts(
-    texts: list[str],
-    run: Callable[["Laura", list[str]], list[Result]],
-    format: str,
-    out: Path | None,
-    model: str,
-    device: str | None,
-    audio: bool = False,
-    beams: int = BEAMS,
-) -> None:
-    """The same for texts; an answer's `file` is null."""
-
-    def read(text: str) -> str:
-        if not text.strip():
-            raise LauraError("the text is empty: give some words")
-        return text
-
-    _answer([None] * len(texts), [lambda text=text: read(text) for text in texts], run, format, out, model, device, audio, beams)
-
-
-def stream_speech(texts: list[str], model: str, device: str | None, **options: object) -> None:
-    """Texts one after the other as 16-bit samples on stdout, while they are made. Whoever listens may stop listening."""
-    failed = 0
-    with one_line():
-        laura = load(model, device)
-        with to_stdout():
-            for text in texts:
-                try:
-                    for piece in laura.speak_stream(text, **options):
-                        sys.stdout.buffer.write((piece.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
-                        sys.stdout.buffer.flush()
-                except LauraError as error:  # the other texts are said all the same
-                    say(str(error))
-                    failed += 1
-    if failed:
-        raise typer.Exit(1)
-
-
-def replay_answers(path: Path, model: str, device: str | None) -> None:
-    """Each line's answer made again. Exit status 1 when any differs or cannot be made."""
-    with one_line():
-        try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, ValueError) as error:
-            raise LauraError(f"{path} holds no answers ({str(error).splitlines()[0][:100]}): give the lines that --format json wrote") from None
-        if not rows or not all(isinstance(row, dict) for row in rows):
-            raise LauraError(f"{path} holds no answers: give the lines that --format json wrote")
-        from lauragpt.engine.replay import replay
-
-        laura, failed = load(model, device), 0
-        for number, row in enumerate(rows, start=1):
-            name = row.get("file") or f"line {number}"
-            try:
-                differing = replay(laura, row)
-                print(f"{name}: {'; '.join(differing) or 'the same'}", flush=True)
-            except LauraError as error:
-                differing = [str(error)]
-                say(str(error) if str(name) in str(error) else f"{name}: {error}")
-            failed += bool(differing)
-    if failed:
-        raise typer.Exit(1)
-
-
-def code_files(
-    files: list[Path], quantizers: int | None, out: Path | None, codes_out: Path | None, format: str, model: str, device: str | None, strict: bool = False
-) -> None:
-    """Each recording, or file of codes, through the codec. Exit status 1 when any failed."""
-    failed, names = 0, [str(path) for path in files]
-    sounds = _targets(names, out, ".wav") if out else [None] * len(names)
-    kept = _targets(names, codes_out, ".safetensors") if codes_out else [None] * len(names)
-    with one_line(), _progress(len(names)) as advance:
-        from lauragpt.audio import stream_audio
-        from lauragpt.engine.codec_io import Codes, decode_to
-
-        laura = load(model, device)
-        for path, sound, keep in zip(files, sounds, kept):
-            try:
-                codes = Codes.load(path).first(quantizers) if path.suffix == ".safetensors" else laura.encode(stream_audio(path, strict=strict), quantizers)
-                for target in filter(None, (sound, keep)):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                if keep:
-                    codes.save(keep)
-                if sound:
-                    decode_to(laura.runtime.backend, codes, sound)
-                row = {"file": str(path), **codes.to_row(), "audio": sound and str(sound)}
-                print(json.dumps(row) if format == "json" else codes.to_text(str(path)), flush=True)
-            except LauraError as error:
-                say(str(error) if str(path) in str(error) else f"{path}: {error}")
-                failed += 1
-            advance()
-    if failed:
-        raise typer.Exit(1)
-
-
-def _answer(names, readers, run, format, out, model, device, audio, beams) -> None:
-    failed = 0
-    targets = _targets(names, out, ".wav" if audio else f".{format}") if out and (audio or format in SUBTITLES) else None
-    with one_line(), _sink(None if targets else out) as sink, _progress(len(names)) as advance:
-        laura = load(model, device, beams)
-        for start in range(0, len(names), GROUP):
-            for index, result in _group(laura, range(start, min(start + GROUP, len(names))), names, readers, run):
-                try:
-                    if isinstance(result, LauraError):
-                        raise result
-                    _write(result, names[index], targets[index] if targets else None, format, sink, len(names) > 1)
-                except LauraError as error:
-                    say(str(error))
-                    failed += 1
-                advance()
-    if failed:
-        raise typer.Exit(1)
-
-
-def _group(laura, indices, names, readers, run) -> Iterator[tuple[int, Result | LauraError]]:
-    """Answers of a group in order. When the group fails as a whole, each input is tried alone, so that one does not spoil the rest."""
-    answers: dict[int, Result | LauraError] = {}
-    inputs = {}
-    for index in indices:
-        try:
-            inputs[index] = readers[index]()
-        except LauraError as error:
-            answers[index] = error
-    try:
-        answers |= zip(inputs, run(laura, list(inputs.values())) if inputs else [])
-    except LauraError as error:
-        for index, given in inputs.items():
-            try:
-                answers[index] = error if len(inputs) == 1 else run(laura, [given])[0]
-            except LauraError as own:
-                answers[index] = LauraError(f"{names[index]}: {own}" if names[index] else str(own))
-    return iter(sorted(answers.items()))
-
-
-def _write(result: Result, name: str | None, target: Path | None, format: str, sink, several: bool) -> None:
-    if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if result.audio is None:
-            write_aside(target, getattr(result, f"to_{format}")())
-            return
-        from lauragpt.audio import save_audio
-
-        if not len(result.audio):
-            raise LauraError(f"{name}: nothing was said, so there is no sound to write")
-        result.audio_path = str(save_audio(target, result.audio, result.sample_rate))
-    if format == "json":
-        line = result.to_json(file=name)
-    elif format in SUBTITLES:
-        line = getattr(result, f"to_{format}")().rstrip("\n")
-    else:
-        line = f"{name}: {result.to_text()}" if several and name and target is None else result.to_text()
-    print(line, file=sink, flush=True)
-
-
-def _targets(names: list[str | None], out: Path, suffix: str) -> list[Path]:
-    """One input: `out` itself. Several: a file in the folder `out` for each, named after it, numbered where names meet."""
-    if len(names) == 1:
-        return [out]
-    taken: set[str] = set()
-    targets = []
-    for number, name in enumerate(names, start=1):
-        stem = Path(name).stem if name else str(number)
-        unique, copy = stem, 1
-        while unique in taken:
-            copy += 1
-            unique = f"{stem}-{copy}"
-        taken.add(unique)
-        targets.append(out / f"{unique}{suffix}")
-    return targets
+class OutputError(LauraError):
+    """Where the answers of all inputs go cannot be written."""
 
 
 @contextlib.contextmanager
-def _sink(out: Path | None, empty: bool = False):
-    """Where lines go: stdout, or a file that appears under its name only when all was written, and, unless it may be `empty`,
-    only when something was."""
+def stdout_written() -> Iterator[None]:
+    """Around what writes to stdout. Unread or OutputError where that cannot be written."""
+    if sys.stdout is None:
+        raise OutputError("stdout is closed: leave it open, or name a file with -o")
+    try:
+        yield
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):  # what waits goes nowhere: Python would complain when it closes stdout
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise Unread from None
+        raise OutputError(f"stdout cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def line_writer(out: str | None) -> Iterator[Callable[[str], None]]:
+    """What writes a line: to stdout, or into a file that takes the place of `out` when the block ends."""
     if out is None:
-        yield sys.stdout
+        yield print_line
         return
-    handle, aside = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    file: TextIO | None = None
+
+    def write(line: str) -> None:
+        nonlocal file
+        with named():
+            if file is None:  # only now: where there is no answer the file is left as it was
+                file = stack.enter_context(replacing(out, "w", encoding="utf-8", errors="laura"))
+            write_line(line, file)
+
+    @contextlib.contextmanager
+    def named() -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{out} cannot be written: {error.strerror}") from None
+
+    with named(), contextlib.ExitStack() as stack:
+        yield write
+
+
+def print_line(line: str) -> None:
+    with stdout_written():
+        write_line(line, sys.stdout)
+
+
+class Notes:
+    """Lines on stdout about files, which are written all the same where stdout cannot be. `failed`: 1 then, unless nobody reads."""
+
+    def __init__(self):
+        self.failed, self._lost = 0, False
+
+    def print(self, line: str) -> None:
+        if self._lost:
+            return
+        try:
+            print_line(line)
+        except Unread:
+            self._lost = True
+        except OutputError as error:
+            say(str(error))
+            self.failed, self._lost = 1, True
+
+
+def write_line(line: str, file: TextIO) -> None:
+    """JSON is UTF-8 or has its letters escaped, whatever the encoding of the file."""
+    if line.startswith("{") and not _is_utf8(line, file.encoding):
+        with contextlib.suppress(ValueError):  # it was no JSON
+            line = json.dumps(json.loads(line))
+    print(line, file=file, flush=True)
+
+
+def _is_utf8(line: str, encoding: str | None) -> bool:
+    """Whether a line is written as UTF-8. A name that is no text is not."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yield file
-            written = file.tell() > 0
-        if written or empty:
-            os.chmod(aside, 0o644)
-            os.replace(aside, out)
-        else:
-            os.unlink(aside)
-    except BaseException:
-        os.unlink(aside)
-        raise
+        return line.isascii() or (codecs.lookup(encoding or "utf-8").name == "utf-8" and bool(line.encode()))
+    except UnicodeEncodeError:
+        return False
 
 
-def write_aside(path: Path, text: str) -> None:
-    with _sink(path, empty=True) as file:
-        file.write(text)
+class Progress:
+    """How far `total` inputs are: a bar where a person is watching, with `verbose` else a line a chunk, else nothing."""
 
+    def __init__(self, total: int, verbose: bool = False):
+        self.total, self.done, self.verbose = total, 0, verbose
+        self.watched = sys.stderr.isatty()
+        self._bar = self._task = None
 
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr for many inputs, when a person is watching."""
-    if total < 3 or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    def __enter__(self) -> "Progress":
+        return self
 
-    with Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
 
+    def part(self, names: list[str], unit: str = "s") -> Callable[[float, float], None]:
+        """The callback for inputs that are answered together: how much is done, of how much, both in `unit`."""
+        label = names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+        def show(done: float, total: float) -> None:
+            if self.watched and total > 0:
+                self._show(self.done + len(names) * min(done / total, 1.0))
+            elif self.verbose and total > 0:
+                say(f"{label}: {done:.0f} of {total:.0f} {unit}")
+
+        return show
+
+    def advance(self) -> None:
+        self.done += 1
+        if self.watched and self.total > 1:
+            self._show(self.done)
+
+    def _show(self, done: float) -> None:
+        if self._bar is None:
+            if done >= self.total:  # it was too quick for a bar
+                return
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+            columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("", total=self.total)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, description=f"{self.done} of {self.total}" if self.total > 1 else "")

@@ -1,4 +1,4 @@
-"""`laura transcribe --stream`: sound that is still coming in, its transcript line by line.
+"""What is answered while it goes on: `laura transcribe --stream`, a transcript line by line, and `laura speak -o -`, speech.
 
 In: a recording, or raw 16-bit samples on stdin. Out on stdout: a line a finished stretch of speech, which never changes; with json also the
 stretches so far, `"final": false`. In a terminal the stretch so far is shown on the last line, and written over.
@@ -10,15 +10,16 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from itertools import takewhile
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import soxr
-import typer
 
-from lauragpt.audio import SAMPLE_RATE, stream_audio
-from lauragpt.cli.io import NO_SOUND, load, one_line, say, to_stdout, usage
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.cli.inputs import read, sound_stream
+from lauragpt.cli.io import NO_SOUND, OutputError, Terminated, Unread, print_line, say, stdout_written
+from lauragpt.cli.request import Request
+from lauragpt.cli.run import load_for, options_for
 from lauragpt.errors import LauraError
 
 PIECE = 0.25  # seconds read at a time, at most
@@ -45,8 +46,9 @@ class Stop:
 
 
 class Samples:
-    """Raw little-endian 16-bit samples of one channel at `rate` Hz -> pieces (n,) at 16 kHz, until the stream ends or is stopped. LauraError
-    when it is a file of audio, which tells its own rate, or holds nothing."""
+    """Raw little-endian 16-bit samples of one channel at `rate` Hz -> pieces (n,) at 16 kHz, until the stream ends or is stopped.
+
+    LauraError when it is a file of audio, which has its own rate, or holds nothing."""
 
     def __init__(self, stream: BinaryIO, rate: int = SAMPLE_RATE, stop: Stop | None = None):
         self.stream, self.rate, self.stop = stream, rate, stop or Stop()
@@ -61,7 +63,9 @@ class Samples:
             if read == 0 and len(kept) < 4 and not ended:
                 continue
             if read == 0 and kept[:4] in (b"RIFF", b"fLaC", b"OggS"):
-                raise LauraError("stdin holds an audio file, not raw samples: name the file, or pipe it through ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -")
+                raise LauraError(
+                    "stdin holds an audio file, not raw samples: name the file, or pipe it through ffmpeg -i - -f s16le -ac 1 -ar 16000 -"
+                )
             whole = len(kept) // 2 * 2
             wave, kept, read = np.frombuffer(kept[:whole], "<i2").astype(np.float32) / 32768, kept[whole:], read + whole
             if resampler is not None:
@@ -78,41 +82,67 @@ class Samples:
         self.stop.waiting = True
         try:
             return self.stream.read1(size)
+        except Terminated:
+            raise
         except KeyboardInterrupt:  # no more is to come
             return b""
         finally:
             self.stop.waiting = False
 
 
-def stream_transcript(path: Path, rate: int, format: str, model: str, device: str | None, beams: int, strict: bool = False, **options: object) -> None:
-    """Exit status 1 when the sound cannot be read, or ended in the middle of a sample; what came before is answered all the same."""
-    watched, found = format == "text" and sys.stderr.isatty(), False
-    if str(path) == "-" and sys.stdin is None:
-        usage("stdin is closed: pipe 16-bit samples of one channel into it")
-    with one_line(), Stop() as stop:
-        raw = Samples(sys.stdin.buffer, rate, stop) if str(path) == "-" else None
-        source = raw or stream_audio(path, PIECE, strict)
+def transcribe(request: Request) -> int:
+    """-> 1 when the sound ended in the middle of a sample; what came before is answered all the same. LauraError when it cannot be read."""
+    name, as_json = request.inputs[0], request.format == "json"
+    watched, found = not as_json and sys.stderr.isatty(), False
+    if name == "-" and sys.stdin is None:
+        raise LauraError("stdin is closed: pipe 16-bit samples of one channel into it")
+    with Stop() as stop:
+        raw = Samples(sys.stdin.buffer, request.options["rate"], stop) if name == "-" else None
+        source = raw or sound_stream(request, name, PIECE)
         pieces = raw or takewhile(lambda _: not stop.asked, source)
-        laura = load(model, device, beams)
-        with to_stdout():
-            try:
-                for result in laura.transcribe_stream(pieces, every=1.0 if watched or format == "json" else None, **options):
-                    found = found or bool(result.segments)
-                    result.receipt["truncated"] = raw is None and source.truncated
-                    if watched:
-                        print(f"\r\x1b[K{'' if result.final else _tail(result.text)}", end="", file=sys.stderr, flush=True)
-                    if format == "json":
-                        print(result.to_json(str(path), final=result.final), flush=True)
-                    elif result.final and result.text:
-                        print(result.text, flush=True)
-            finally:
-                if watched:  # or what is told next would stand behind it
-                    print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        laura = load_for(request)
+        options = {key: request.options[key] for key in ("lang", "min_confidence")}
+        try:
+            for result in laura.transcribe_stream(pieces, every=1.0 if watched or as_json else None, **options):
+                found = found or bool(result.segments)
+                result.receipt["truncated"] = raw is None and source.truncated
+                if watched:
+                    print(f"\r\x1b[K{'' if result.final else _tail(result.text)}", end="", file=sys.stderr, flush=True)
+                if as_json:
+                    print_line(result.to_json(name, final=result.final))
+                elif result.final and result.text:
+                    print_line(result.text)
+        finally:
+            if watched:  # or the next message would stand behind it
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if not found:
-        say(f"{path}: {NO_SOUND}")
+        say(f"{name}: {NO_SOUND}")
     if raw is not None and raw.halved:
         say("the stream ended in the middle of a sample, which was left out: are these 16-bit samples?")
-        raise typer.Exit(1)
+    return int(raw is not None and raw.halved)
+
+
+def speak(request: Request) -> int:
+    """Texts one after the other as 16-bit samples on stdout, while they are generated -> how many failed."""
+    laura, failed = load_for(request), 0
+    options = options_for(laura, request)
+    for index, text in enumerate(request.inputs):
+        item = read(request, index, text)
+        try:
+            if item.error is not None:
+                raise item.error
+            for piece in laura.speak_stream(item.value, **options):
+                with stdout_written():
+                    sys.stdout.buffer.write((piece.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
+                    sys.stdout.buffer.flush()
+        except OutputError:
+            raise
+        except Unread:
+            break
+        except LauraError as error:  # the other texts are said all the same
+            say(str(error))
+            failed += 1
+    return failed
 
 
 def _tail(text: str) -> str:
