@@ -31,12 +31,6 @@ from lauragpt.evaluate.systems import Checkpoint, Given, System, checkpoint_key,
 from lauragpt.evaluate.tally import Score
 from lauragpt.tasks import TASKS
 
-SLOW = ("tts", "se", "codec")  # these make sound, and measure or hear it several times over
-ENOUGH = 16  # examples a corpus of them where no limit is given
-EACH = 2.0  # seconds that an example may have on average where a limit is given: what is long is then measured on fewer
-SLOWER = 15  # times as much work a second of what makes sound is: so many times less of it is taken where a limit is given
-# Enhancement's clean recordings get one recorded sound each, nothing else, so that the rungs compare one thing.
-NOISE = NoiseConfig(snr_db=(0.0, 10.0), recorded=1.0, coloured=0.0, babble=0.0, hum=0.0, second=0.0, reverb=0.0, clipped=0.0)
 NOTES = (
     "WER and CER after `spoken.normalize` on both sides: lower case, no punctuation, numbers in words; the language was given to the model.",
     "95 %: percentiles of 1000 bootstrap resamples of the examples; two checkpoints are compared on the same resamples (paired bootstrap).",
@@ -161,61 +155,6 @@ def measure(bench: Bench, system: System, groups: list[Group], report: Report, a
     return rows
 
 
-def check(data: Path, split: str, tasks: Iterable[str] | None, limit: int | None) -> list[str]:
-    """The tasks to measure, in the table's order, once all that was asked for makes sense."""
-    if split not in SPLITS:
-        raise LauraError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    if not data.is_dir():
-        raise LauraError(f"{data} is not a folder: give the folder that `laura prepare` wrote")
-    if limit is not None and limit < 1:
-        raise LauraError(f"limit is {limit}: give 1 or more examples a corpus, or leave it out")
-    asked = list(tasks) if tasks is not None else list(SCORERS)
-    for task in asked:
-        if task not in SCORERS:
-            raise LauraError(f"unknown task {task!r}: choose from {', '.join(SCORERS)}")
-    return [task for task in SCORERS if task in asked]
-
-
-def read_split(data: Path, split: str) -> list[Example]:
-    """Every example of the split: from SPLIT.jsonl, and from the synth*.jsonl beside it, which hold several splits."""
-    own = data / f"{split}.jsonl"
-    found = {e.id: e for path in [*([own] if own.exists() else []), *synth_manifests(data)] for e in read_manifest(path) if e.split == split}
-    if not found:
-        raise LauraError(f"{data} holds no {split} examples: expected {own.name} from `laura prepare`")
-    return list(found.values())
-
-
-def synth_manifests(data: Path) -> list[Path]:
-    return sorted(path for path in data.glob("synth*.jsonl") if path.is_file())
-
-
-def floor_examples(data: Path, tasks: set[str]) -> list[Example]:
-    """Training examples of the tasks whose floor is a constant answer."""
-    asked = tasks - {"asr", "tts", "se", "codec"}
-    paths = [path for path in (data / "train.jsonl", *synth_manifests(data)) if path.exists()] if asked else []
-    return [e for path in paths for e in read_manifest(path) if e.split == "train" and e.task in asked]
-
-
-def make_groups(examples: list[Example], limit: int | None) -> list[Group]:
-    """By task in the table's order, then corpus, then languages. Of each at most `limit` examples, by hash of the id, until they hold
-    `limit` times 2 s; a fifteenth of both of the tasks that make sound."""
-    sorted_out: dict[tuple, list[Example]] = defaultdict(list)
-    for example in examples:
-        pair = f" {example.source_lang}-{example.lang}" if example.source_lang and example.source_lang != example.lang else ""
-        sorted_out[example.task, example.corpus + pair, example.lang].append(example)
-    groups = []
-    for (task, name, lang), members in sorted(sorted_out.items(), key=lambda entry: (list(SCORERS).index(entry[0][0]), entry[0][1:])):
-        share = 1 / SLOWER if task in SLOW else 1.0
-        most = math.ceil(limit * share) if limit else ENOUGH if task in SLOW else len(members)
-        chosen, seconds = set(), 0.0
-        for example in sorted(members, key=lambda e: digest(e.id))[:most]:
-            if limit is None or seconds < limit * EACH * share:
-                chosen.add(example.id)
-            seconds += example.duration
-        groups.append(Group(task, name, lang, [e for e in members if e.id in chosen], len(members)))
-    return groups
-
-
 def score(bench: Bench, group: Group) -> list[Row]:
     """The group's rows; where its metric's package is missing, one row that says how to get it."""
     try:
@@ -228,37 +167,6 @@ def unmeasured(group: Group, error: MissingPackage) -> Row:
     """A row that says how to get what its metric needs."""
     metric = TASKS[group.task].metric if group.task in TASKS else "STOI"  # the codec is no task
     return Row(group.task, group.name, 0, group.available, metric, Score(math.nan), also={"": str(error)})
-
-
-def noise_of(examples: list[Example], seed: int) -> Callable[[Example, np.ndarray], np.ndarray]:
-    """Mixes a sound of the split, where it has any, else coloured noise, into a clean recording. Which one, where and how loud is a function of (seed, id) alone."""
-    sounds = sorted({e.audio for e in examples if e.task == "aac"})
-
-    def noisy(example: Example, clean: np.ndarray) -> np.ndarray:
-        rng = np.random.default_rng(int.from_bytes(digest(f"{seed}/{example.id}")[:8], "big"))
-        if not sounds:  # a split without any: made noise
-            return Noisifier(config=replace(NOISE, recorded=0.0, coloured=1.0)).noisy(clean, rng)
-        return Noisifier([load_audio(sounds[rng.integers(len(sounds))])], config=NOISE).noisy(clean, rng)
-
-    return noisy
-
-
-def prompt_of(examples: list[Example], most: float = 3.0) -> Callable[[Example], np.ndarray | None]:
-    """The first `most` seconds of another recording of an example's speaker, for the vocoder, which is trained with as many. Which one is
-    a function of the ids alone; None where there is no other, or where it cannot be read."""
-    spoken: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
-        if example.task == "tts" and example.speaker:
-            spoken[example.speaker].append(example)
-
-    def prompt(example: Example) -> np.ndarray | None:
-        others = [e for e in spoken.get(example.speaker or "", []) if e.audio != example.audio]
-        try:
-            return load_audio(min(others, key=lambda e: digest(example.id + e.id)).audio)[: int(most * SAMPLE_RATE)] if others else None
-        except LauraError:  # which is told of where it is itself measured
-            return None
-
-    return prompt
 
 
 def progress_bar(show: bool) -> Progress:

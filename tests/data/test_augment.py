@@ -74,7 +74,7 @@ def test_fit_takes_a_piece_or_repeats():
     np.testing.assert_array_equal(np.diff(piece), 1)
     longer = augment.fit(wave, 25, rng())
     assert len(longer) == 25 and set(np.diff(longer)) == {1, -9}
-    with pytest.raises(LauraError, match="no samples"):
+    with pytest.raises(LauraError, match="without samples"):
         augment.fit(wave[:0], 4, rng())
 
 
@@ -104,7 +104,7 @@ def test_clipping_gain_and_speed():
     faster = augment.change_speed(tone, 1.25)
     assert len(faster) == pytest.approx(12800, abs=1)
     assert np.abs(np.fft.rfft(faster)).argmax() * SAMPLE_RATE / len(faster) == pytest.approx(625, abs=2)
-    with pytest.raises(LauraError, match="speed of 0"):
+    with pytest.raises(LauraError, match="a speed of 0 is not supported"):
         augment.change_speed(tone, 0)
 
 
