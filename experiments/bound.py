@@ -22,7 +22,7 @@ from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.loader import Waves
 from lauragpt.data.manifest import Example
 from lauragpt.evaluate.metrics import word_errors
-from lauragpt.evaluate.scorers import digest
+from lauragpt.evaluate.groups import digest
 from lauragpt.model.lauragpt import load_checkpoint
 from lauragpt.spoken import normalize
 from lauragpt.text import CtcUnits

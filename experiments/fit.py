@@ -18,7 +18,7 @@ from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.loader import Waves
 from lauragpt.data.manifest import Example
 from lauragpt.evaluate.metrics import character_errors, word_errors
-from lauragpt.evaluate.scorers import digest
+from lauragpt.evaluate.groups import digest
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.text import CtcUnits
 from lauragpt.train.run import read_data

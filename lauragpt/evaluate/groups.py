@@ -6,7 +6,7 @@ the same examples.
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,9 +14,10 @@ from pathlib import Path
 from lauragpt.data.manifest import SPLITS, Example, read_manifest
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.answers import Answer
-from lauragpt.tasks import BUILT_IN
+from lauragpt.evaluate.report.tables import Row
+from lauragpt.evaluate.tally import Tally
+from lauragpt.tasks import TASKS
 
-TASK_ORDER = (*BUILT_IN, "codec")
 AUDIO_TASKS = ("tts", "se", "codec")  # their answer is sound, which takes long to make and is measured in several variants
 AUDIO_EXAMPLES = 16  # examples a corpus of those tasks if no limit is given
 AUDIO_COST = 15  # work for a second of made sound, relative to a second of listening: a limit takes that many times fewer examples
@@ -39,14 +40,37 @@ class Group:
     def corpus(self) -> str:
         return self.name.split(" ")[0].rstrip(",")
 
-    def variant(self, name: str = "") -> tuple[list[Example], list[Answer]]:
+    def of(self, variant: str = "") -> tuple[list[Example], list[Answer]]:
         """The examples that have an answer of this variant, and the answers."""
-        pairs = [(e, a[name]) for e, a in zip(self.examples, self.answers) if name in a and not a[name].failure]
+        pairs = [(e, a[variant]) for e, a in zip(self.examples, self.answers) if variant in a and not a[variant].failure]
         return [e for e, _ in pairs], [a for _, a in pairs]
 
     def variants(self) -> list[str]:
         """Names of the variants that have at least one answer, in order of appearance."""
         return list(dict.fromkeys(name for answers in self.answers for name, answer in answers.items() if not answer.failure))
+
+    def row(self, metric: str, tally: Tally, bench: "Bench", variant: str = "", name: str | None = None, **fields) -> Row:
+        """A row of the report: the tally's score with its interval, and the answers it was made of."""
+        examples, answers = self.of(variant)
+        seconds, audio = sum(a.seconds for a in answers), sum(a.audio_seconds for a in answers)
+        return Row(
+            self.task, name or self.name, len(tally), self.available, metric, tally.score(bench.seed), tally=tally, seconds=seconds,
+            audio_seconds=audio if seconds else 0.0, examples=examples, answers=answers, **fields,
+        )  # fmt: skip
+
+
+@dataclass
+class Bench:
+    """What scorers need beside a group: training examples for the trivial floors, and the seed of the bootstrap."""
+
+    train: list[Example]  # of the tasks measured; [] if there is no train.jsonl
+    seed: int = 0
+
+    def commonest(self, group: Group) -> tuple[str, str]:
+        """The most frequent answer of the corpus in training, and where it was counted."""
+        examples = [e for e in self.train if e.task == group.task and e.corpus == group.corpus]
+        counts = Counter(e.targets[0] for e in examples or group.examples)
+        return max(counts, key=lambda text: (counts[text], text)), "of train" if examples else "of this split"
 
 
 def check(data: Path, split: str, tasks: Iterable[str] | None, limit: int | None) -> list[str]:
@@ -57,11 +81,16 @@ def check(data: Path, split: str, tasks: Iterable[str] | None, limit: int | None
         raise LauraError(f"{data} is not a folder: give the folder that `laura prepare` wrote")
     if limit is not None and limit < 1:
         raise LauraError(f"limit is {limit}: give 1 or more examples a corpus, or leave it out")
-    tasks = list(tasks) if tasks is not None else list(TASK_ORDER)
+    tasks = list(tasks) if tasks is not None else measurable()
     for task in tasks:
-        if task not in TASK_ORDER:
-            raise LauraError(f"unknown task {task!r}: choose from {', '.join(TASK_ORDER)}")
-    return [task for task in TASK_ORDER if task in tasks]
+        if task not in measurable():
+            raise LauraError(f"unknown task {task!r}: choose from {', '.join(measurable())}")
+    return [task for task in measurable() if task in tasks]
+
+
+def measurable() -> list[str]:
+    """The tasks, in the order of the report; the codec is measured like one."""
+    return [*TASKS, "codec"]
 
 
 def read_split(data: Path, split: str) -> list[Example]:
@@ -93,7 +122,7 @@ def make_groups(examples: list[Example], limit: int | None) -> list[Group]:
         pair = f" {example.source_lang}-{example.lang}" if example.source_lang and example.source_lang != example.lang else ""
         members_of[example.task, example.corpus + pair, example.lang].append(example)
     groups = []
-    for (task, name, lang), members in sorted(members_of.items(), key=lambda entry: (TASK_ORDER.index(entry[0][0]), entry[0][1:])):
+    for (task, name, lang), members in sorted(members_of.items(), key=lambda entry: (measurable().index(entry[0][0]), entry[0][1:])):
         share = 1 / AUDIO_COST if task in AUDIO_TASKS else 1.0
         count = math.ceil(limit * share) if limit else AUDIO_EXAMPLES if task in AUDIO_TASKS else len(members)
         chosen, seconds = set(), 0.0

@@ -13,7 +13,7 @@ from lauragpt.cli.app import app
 from lauragpt.data.manifest import Example, write_manifest
 from lauragpt.engine.api import Laura
 from lauragpt.evaluate import parity as module
-from lauragpt.evaluate.parity import Count, Parity, Shadowed, compare, largest, parity
+from lauragpt.evaluate.parity import ComparingBackend, Count, Parity, compare, largest, parity
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +43,21 @@ def test_what_ships_computes_what_torch_does(data):
 def test_every_token_that_is_written_is_compared():
     """One by one and several at once, through rollback and rows dropped: as many as were read, and one that differs in the last alone is told."""
     laura, other = (Laura.load("mini", backend=name) for name in ("onnx", "torch"))
-    shadowed, start = Shadowed(laura.runtime.backend, other.runtime.backend), laura.runtime.vocabulary.task("mt")
-    session = shadowed.open(None, [[5, 6, start], [7, start]])
+    comparing, start = ComparingBackend(laura.runtime.backend, other.runtime.backend), laura.runtime.vocabulary.task("mt")
+    session = comparing.open(None, [[5, 6, start], [7, start]])
     for token in range(3):
         session.extend(np.array([[token], [9]]))
     session.rollback(session.lengths - 1)
     session.extend(np.array([[4, 5], [6, 7]]))
     session.select([1])
     session.extend(np.array([[8]]))
-    assert shadowed.count.tokens == 2 + 6 + 4  # the last is still to be compared
-    shadowed.settle()
-    assert shadowed.count.tokens == 13 and shadowed.count.other == 0 and shadowed.count.holds
+    assert comparing.count.tokens == 2 + 6 + 4  # the last is still to be compared
+    comparing.flush()
+    assert comparing.count.tokens == 13 and comparing.count.other == 0 and comparing.count.holds
     session.extend(np.array([[8]]))
-    session.behind[-1][1][0, 0, 3] += 50.0
-    shadowed.settle()
-    assert shadowed.count.tokens == 14 and shadowed.count.other == 1
+    session.pending[-1][1][0, 0, 3] += 50.0
+    comparing.flush()
+    assert comparing.count.tokens == 14 and comparing.count.other == 1
 
 
 def test_another_model_is_told(data, monkeypatch, capsys):
