@@ -34,12 +34,13 @@ BYTES = {"ONNX Runtime, 8 bits": 1.125}  # a weight, with its share of a block's
 HEADS = ("GPT", "parameters M", "batch", "runs on", "tokens a second", "times generate", "from", "to", "weights GB/s", "GFLOP/s")
 
 
-def folders(checkpoint: Path, place: Path) -> dict[str, Path]:
-    """Folders of both GPTs, each exported with 32 and with 8 bits: "name/bits" -> folder."""
+def folders(checkpoint: Path, place: Path, quick: bool = False) -> dict[str, Path]:
+    """Folders of both GPTs, each exported with 32 and with 8 bits: "name/bits" -> folder. `quick`: the large one has 2 layers of its 12."""
     made = {}
     model = load_checkpoint(checkpoint)
     torch.manual_seed(0)
-    large = LauraModel(replace(model.config, gpt=GPTConfig(vocabulary=model.config.gpt.vocabulary, **LAURATTS), encoder=replace(model.config.encoder, output=512)))
+    sizes = LAURATTS | ({"layers": 2} if quick else {})
+    large = LauraModel(replace(model.config, gpt=GPTConfig(vocabulary=model.config.gpt.vocabulary, **sizes), encoder=replace(model.config.encoder, output=512)))
     for name, one in ((checkpoint.name, model), ("LauraTTS-sized", large)):
         for bits in (32, 8):
             folder = place / f"{name}-{bits}"
@@ -132,7 +133,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     batches, new, runs = ((1, 2), 8, 1) if quick else ((1, 8, 32), 128, 5)
     folder = find_checkpoint(checkpoint)
     with tempfile.TemporaryDirectory() as place:
-        made = folders(folder, Path(place))
+        made = folders(folder, Path(place), quick)
         laura = Laura.load(next(iter(made.values())))
         torch.set_num_threads(laura.runtime.backend.threads)  # the same for all
         report = {"checkpoint": folder.name, "quick": quick, "new": new, "runs": runs, "machine": machine(laura, PACKAGES), "limits": limits(quick)}
@@ -142,7 +143,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return command.run("decoding", "Measure how quickly the GPT writes, beside transformers' generate.", "a few tokens, one run", benchmark, markdown, arguments)
+    return command.run("decoding", "Measure how quickly the GPT writes, beside transformers' generate.", "a few tokens, one run, 2 layers of the large GPT", benchmark, markdown, arguments)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def ran(debug_checkpoint, tmp_path_factory):
     """The command as a person types it: (process, the folder it wrote)."""
     out = tmp_path_factory.mktemp("speed") / "new" / "folder"
     command = [sys.executable, str(BENCHMARKS / "speed.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(out)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=600), out
+    return subprocess.run(command, check=False, capture_output=True, text=True), out
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def positive(value) -> bool:
     return isinstance(value, float) and math.isfinite(value) and value > 0
 
 
+@pytest.mark.slow
 def test_every_verb_is_measured_alone_and_in_a_batch(report):
     verbs = ["transcribe", "translate speech", "translate text", "speak", "enhance", "caption", "emotion", "understand"]
     assert [(row["verb"], row["batch"]) for row in report["verbs"]] == [(verb, batch) for verb in verbs for batch in (1, 8)]
@@ -58,6 +59,7 @@ def test_every_verb_is_measured_alone_and_in_a_batch(report):
                 assert row["audio_seconds"] == 8  # eight of a second
 
 
+@pytest.mark.slow
 def test_growth_has_every_length_with_memory_and_the_peer(report):
     assert [(row["verb"], row["audio_seconds"]) for row in report["growth"]] == [(v, s) for v in ("transcribe", "enhance") for s in (1, 2)]
     for row in report["growth"]:
@@ -69,6 +71,7 @@ def test_growth_has_every_length_with_memory_and_the_peer(report):
             assert row["peer_seconds"] is None and row["times_peer"] is None
 
 
+@pytest.mark.slow
 def test_the_report_says_where_it_was_measured(report):
     import torch
 
@@ -78,6 +81,7 @@ def test_the_report_says_where_it_was_measured(report):
     assert where["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0] and set(where["packages"]) >= {"lauragpt", "pocketsphinx"}
 
 
+@pytest.mark.slow
 def test_the_table_and_the_plot_hold_what_the_report_holds(ran, report):
     process, out = ran
     assert sorted(path.name for path in out.iterdir()) == ["speed.json", "speed.md", "speed.png"]
@@ -184,9 +188,10 @@ def test_growth_is_fitted_beyond_one_chunk(speed):
     assert speed.growth(rows[:3]) == []
 
 
+@pytest.mark.slow
 def test_recognition_is_measured_beside_others(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "recognition.py"), "--quick", "--out", str(tmp_path)]
-    process = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     report = json.loads((tmp_path / "recognition.json").read_text(encoding="utf-8"))
     missing = [note for note in report["notes"] if "CTranslate2" in note and "pip install ctranslate2" in note]
@@ -198,9 +203,10 @@ def test_recognition_is_measured_beside_others(tmp_path):
     assert "| pocketsphinx |" in (tmp_path / "recognition.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_codec_is_measured_beside_encodec_of_its_size(debug_checkpoint, tmp_path):
     command = [sys.executable, str(BENCHMARKS / "codec.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(tmp_path)]
-    process = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     report = json.loads((tmp_path / "codec.json").read_text(encoding="utf-8"))
     mine, seanet, encodec = report["rows"]
@@ -212,13 +218,14 @@ def test_the_codec_is_measured_beside_encodec_of_its_size(debug_checkpoint, tmp_
     assert "| EncodecModel (transformers) |" in (tmp_path / "codec.md").read_text(encoding="utf-8") and "EncodecModel" in process.stdout
     blocked = tmp_path / "file"
     blocked.write_text("")
-    process = subprocess.run([*command[:-1], str(blocked)], check=False, capture_output=True, text=True, timeout=600)
+    process = subprocess.run([*command[:-1], str(blocked)], check=False, capture_output=True, text=True)
     assert process.returncode == 1 and process.stderr.startswith("codec: ") and process.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_decoding_is_measured_beside_generate(debug_checkpoint, tmp_path):
     command = [sys.executable, str(BENCHMARKS / "decoding.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(tmp_path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "decoding.json").read_text(encoding="utf-8"))
     who = ["ONNX Runtime, 32 bits", "ONNX Runtime, 8 bits", "torch", "transformers generate"]
