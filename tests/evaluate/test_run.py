@@ -166,7 +166,7 @@ def test_a_report_says_its_split_and_holds_no_nan(tmp_path):
     assert saved["rows"][0]["also"]["CER %"] is None and saved["rows"][0]["real_time_factor"] == 0.25
 
 
-def test_the_ladder_measures_the_tokens_that_enhance_used(laura):
+def test_the_ablation_measures_the_tokens_that_enhance_used(laura):
     clean = load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
     noisy = clean + 0.02 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
     rungs, seconds = ablation(laura, clean, noisy)
