@@ -1,4 +1,4 @@
-"""Augmentation of recordings: noise, reverberation, speed and level here; narrow bands, codecs and clipping in channel.py.
+"""Augmentation of recordings: noise, speed and level here; narrow bands, codecs and clipping in channel.py.
 
 In: `clean (N,)` float32 at 16 kHz and a `np.random.Generator`. Out: (N,) float32 of the same length, aligned to the sample, so that
 enhancement can still compare with the clean recording. All randomness comes from the generator: when it is seeded by
@@ -54,20 +54,6 @@ def unclip(wave: Wave, peak: float = 1.0) -> Wave:
     return (wave * (peak / highest)).astype(np.float32) if highest > peak else wave.astype(np.float32)
 
 
-def reverb(clean: Wave, rir: Wave) -> Wave:
-    """clean convolved with a room's impulse response, with the power of `clean`. The direct path (the highest peak of the response) is moved
-    to time 0, so that speech stays where it was. LauraError for a silent or empty response."""
-    if not len(rir) or not np.abs(rir).max():
-        raise LauraError("a room response must not be silent or empty")
-    direct = int(np.abs(rir).argmax())
-    total = len(clean) + len(rir) - 1
-    size = 1 << (total - 1).bit_length()
-    full = np.fft.irfft(np.fft.rfft(clean, size) * np.fft.rfft(rir, size), size)[:total]
-    wet = full[direct : direct + len(clean)]
-    level = rms(wet)
-    return (wet * (rms(clean) / level if level else 1.0)).astype(np.float32)
-
-
 def coloured_noise(length: int, slope: float, rng: np.random.Generator) -> Wave:
     """Noise whose power falls as frequency ** slope: 0 is white, 1 pink, 2 brown. rms 1."""
     spectrum = rng.standard_normal(length // 2 + 1) + 1j * rng.standard_normal(length // 2 + 1)
@@ -87,17 +73,6 @@ def hum(length: int, rng: np.random.Generator) -> Wave:
         for k in range(1, int(rng.integers(3, 12)))
     )
     return (wave / (rms(wave) or 1.0)).astype(np.float32)
-
-
-def babble(speech: Sequence[Wave], length: int, rng: np.random.Generator, voices: int = 5) -> Wave:
-    """Several people speaking at once: `voices` random excerpts at equal loudness. rms 1. LauraError without speech."""
-    if not speech:
-        raise LauraError("babble needs recordings of other speech")
-    total = np.zeros(length)
-    for _ in range(voices):
-        excerpt = fit(speech[int(rng.integers(len(speech)))], length, rng)
-        total += excerpt / (rms(excerpt) or 1.0)
-    return (total / (rms(total) or 1.0)).astype(np.float32)
 
 
 def clip_peaks(wave: Wave, share: float) -> Wave:
@@ -122,33 +97,25 @@ class NoiseConfig:
     """How often and how much. The weights of the kinds of noise need not sum to 1; a kind without recordings is never drawn."""
 
     snr_db: tuple[float, float] = (-2.0, 20.0)  # of the main noise
-    recorded: float = 0.55  # weights of the kinds of main noise, this one and the next three
+    recorded: float = 0.55  # weights of the kinds of main noise, this one and the next two
     coloured: float = 0.25
-    babble: float = 0.15
     hum: float = 0.05
     second: float = 0.25  # probability of another noise, 5 to 15 dB weaker
-    reverb: float = 0.3  # probability
     clipped: float = 0.05  # probability
 
 
 @dataclass
 class Noisifier:
-    """Makes clean speech noisy. `noises` are recordings of noise, `speech` other speakers for babble, `rirs` room impulse responses: each is a
-    list of (N,) waves and may be empty."""
+    """Makes clean speech noisy. `noises` are recordings of noise, a list of (N,) waves that may be empty."""
 
     noises: Sequence[Wave] = ()
-    speech: Sequence[Wave] = ()
-    rirs: Sequence[Wave] = ()
     config: NoiseConfig = NoiseConfig()
 
     def noisy(self, clean: Wave, rng: np.random.Generator) -> Wave:
         """(N,) -> (N,), aligned with `clean`; at most 1 in peak."""
         config, length = self.config, len(clean)
-        wave = clean
-        if self.rirs and rng.random() < config.reverb:
-            wave = reverb(wave, self.rirs[int(rng.integers(len(self.rirs)))])
         snr = rng.uniform(*config.snr_db)
-        wave = mix_at_snr(wave, self.draw_noise(length, rng), snr)
+        wave = mix_at_snr(clean, self.draw_noise(length, rng), snr)
         if rng.random() < config.second:
             wave = mix_at_snr(wave, self.draw_noise(length, rng), snr + rng.uniform(5, 15))
         if rng.random() < config.clipped:
@@ -158,15 +125,9 @@ class Noisifier:
     def draw_noise(self, length: int, rng: np.random.Generator) -> Wave:
         """(length,) of one kind of noise, by the configured weights."""
         config = self.config
-        kinds = {"coloured": config.coloured, "hum": config.hum}
-        if self.noises:
-            kinds["recorded"] = config.recorded
-        if self.speech:
-            kinds["babble"] = config.babble
-        weight = np.array(list(kinds.values()))
-        kind = rng.choice(list(kinds), p=weight / weight.sum())
+        weights = {"coloured": config.coloured, "hum": config.hum} | ({"recorded": config.recorded} if self.noises else {})
+        weight = np.array(list(weights.values()))
+        kind = rng.choice(list(weights), p=weight / weight.sum())
         if kind == "recorded":
             return fit(self.noises[int(rng.integers(len(self.noises)))], length, rng)
-        if kind == "babble":
-            return babble(self.speech, length, rng, voices=int(rng.integers(1, 7)))
         return hum(length, rng) if kind == "hum" else coloured_noise(length, rng.uniform(0, 2), rng)

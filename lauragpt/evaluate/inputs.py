@@ -17,7 +17,7 @@ from lauragpt.errors import LauraError
 from lauragpt.evaluate.groups import digest
 
 # Each clean recording gets one recorded sound and nothing else, so that the variants of enhancement differ in one thing.
-NOISE = NoiseConfig(snr_db=(0.0, 10.0), recorded=1.0, coloured=0.0, babble=0.0, hum=0.0, second=0.0, reverb=0.0, clipped=0.0)
+NOISE = NoiseConfig(snr_db=(0.0, 10.0), recorded=1.0, coloured=0.0, hum=0.0, second=0.0, clipped=0.0)
 PROMPT_SECONDS = 3.0  # the vocoder is trained with prompts of this length
 
 
