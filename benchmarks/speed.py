@@ -27,17 +27,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lauragpt.audio import SAMPLE_RATE
-from lauragpt.cli.demo import SAY, SEED, SNR, TRANSLATE, read_clips
+from lauragpt.cli.demo import SEED, SENTENCES, SNR, TEXT_TRANSLATIONS, read_clips
 from lauragpt.data.augment import fit, mix_at_snr, unclip
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.metrics import MissingPackage, need
 from lauragpt.evaluate.report.tables import number
 
-ITEMS = 8  # inputs a verb is given: one by one, and all in one call
-LONG = 60  # seconds; a longer recording is read once, without a warm-up, which would cost minutes and change nothing
-PEER_LONGEST = 600  # seconds that the baseline is given at most: it takes a quarter of real time
-FITTED = 20  # seconds from which on growth is fitted: less is one chunk
+ITEMS = 8  # inputs of each verb: one by one, then all in one call
+LONG = 60  # seconds; a longer recording is read once, without a warm-up, which would take minutes and change nothing
+PEER_LONGEST = 600  # seconds; the longest recording for the baseline, which takes a quarter of real time
+FITTED = 20  # seconds; growth is fitted from here on, because shorter recordings are one chunk
 PACKAGES = ("lauragpt", "onnxruntime", "torch", "numpy", "pocketsphinx")
 
 
@@ -50,7 +50,7 @@ class Plan:
 
 FULL, QUICK = Plan(5.0, (1, 5, 20, 60, 300, 600, 1800, 3600), 5), Plan(1.0, (1, 2), 1)
 
-# verb -> (kind of its inputs, how it is asked about a list of them)
+# verb -> (kind of its inputs, the call with a list of them)
 VERBS: dict[str, tuple[str, Callable[[Laura, list], list]]] = {
     "transcribe": ("speech", lambda laura, items: laura.transcribe(items, lang="en")),
     "translate speech": ("speech", lambda laura, items: laura.translate(items, to="de")),
@@ -78,21 +78,21 @@ def recordings() -> dict[str, np.ndarray]:
 
 
 def material(kind: str, seconds: float, count: int) -> list:
-    """`count` waves of `seconds` each, one going on where the other ends; or as many sentences."""
+    """`count` waves of `seconds` each, each continuing where the last one ended; or as many sentences."""
     if kind == "text":
-        read = [clip.reference for clip in read_clips() if clip.task == "asr" and clip.lang == "en" and " " in clip.reference]
-        return list(itertools.islice(itertools.cycle([SAY["en"], TRANSLATE[0][2], *read]), count))
+        transcripts = [clip.reference for clip in read_clips() if clip.task == "asr" and clip.lang == "en" and " " in clip.reference]
+        return list(itertools.islice(itertools.cycle([SENTENCES["en"], TEXT_TRANSLATIONS[0][2], *transcripts]), count))
     return list(np.resize(recordings()[kind], (count, int(seconds * SAMPLE_RATE))))
 
 
-def timed(runs: int, warm: bool, call: Callable, *given: object) -> tuple[float, object]:
-    """The median seconds of `runs` calls, after one that is not counted where `warm`; and the last answer."""
-    taken, answer = [], call(*given) if warm else None
+def timed(runs: int, warm: bool, call: Callable, *args: object) -> tuple[float, object]:
+    """The median seconds of `runs` calls, with `warm` after one that does not count; and the last answer."""
+    seconds, answer = [], call(*args) if warm else None
     for _ in range(runs):
-        began = time.perf_counter()
-        answer = call(*given)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken), answer
+        start = time.perf_counter()
+        answer = call(*args)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), answer
 
 
 def measure_verbs(laura: Laura, plan: Plan, tick: Callable[[str], None], notes: list[str]) -> list[dict]:

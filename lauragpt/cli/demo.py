@@ -30,7 +30,7 @@ SNR = 5.0  # dB of the noise in the enhancement example
 SEED = 7
 # Our own sentences and translations.
 SENTENCES = {"en": "The night is calm, and the snow falls on the quiet town.", "de": "Die Nacht ist ruhig, und der Schnee fällt auf die stille Stadt."}
-TRANSLATE = (
+TEXT_TRANSLATIONS = (
     ("en", "de", "A man is riding a bicycle through the snow.", "Ein Mann fährt mit dem Fahrrad durch den Schnee."),
     ("de", "en", "Zwei Kinder spielen am Strand mit einem Hund.", "Two children are playing with a dog on the beach."),
 )
@@ -153,7 +153,7 @@ def plan(laura: Laura, clips: list[Clip]) -> list[Request]:
         clip = speech[corpus]
         ask = lambda c=clip, to=to: laura.translate(c.wave, to=to)
         requests.append(Request("translate", f"{clip.lang} speech to {to}", ask, clip.wave, reference, to, f"{corpus}, {clip.licence}"))
-    for lang, to, text, reference in TRANSLATE:
+    for lang, to, text, reference in TEXT_TRANSLATIONS:
         ask = lambda text=text, to=to: laura.translate(text=text, to=to)
         requests.append(Request("translate", f"{lang} text to {to}", ask, text, reference, to))
     for lang, text in SENTENCES.items():
