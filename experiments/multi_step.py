@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.evaluate import metrics
-from lauragpt.evaluate.sound_metrics import parallel_map, pocketsphinx_text, sound_quality
 from lauragpt.evaluate.inputs import prompt_of
+from lauragpt.evaluate.sound_metrics import parallel_map, pocketsphinx_text, sound_quality
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.spoken import normalize
@@ -150,7 +150,10 @@ def main() -> int:
             rows.append((label, steps, len(chosen), wer, *means, seconds / sum(map(len, clean)) * SAMPLE_RATE))
     real = metrics.wer([[e.source] for e in chosen], parallel_map(pocketsphinx_text, clean), "en").total
     print(f"{asked.minutes:g} minutes of training each; dev recordings, true first tokens; the recordings themselves: WER {real:.1f} %\n")
-    print("| scheme | steps | n | WER % heard by pocketsphinx | STOI | PESQ | seconds a second of sound |\n| --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| scheme | steps | n | WER % heard by pocketsphinx | STOI | PESQ | seconds a second of sound |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |"
+    )
     for row in rows:
         print("| {} | {} | {} | {:.1f} | {:.3f} | {:.2f} | {:.4f} |".format(*row))
     return 0

@@ -78,7 +78,10 @@ def test_the_report_says_where_it_was_measured(report):
     assert report["checkpoint"] == "debug" and report["quick"] is True and report["notes"] == []
     where = report["machine"]
     assert where["cpu"] and where["cores"] >= 1 and where["threads"] >= 1 and where["device"]
-    assert where["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0] and set(where["packages"]) >= {"lauragpt", "pocketsphinx"}
+    assert where["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0] and set(where["packages"]) >= {
+        "lauragpt",
+        "pocketsphinx",
+    }
 
 
 @pytest.mark.slow
@@ -183,7 +186,9 @@ def test_a_process_that_is_killed_is_a_note_and_the_next_verb_is_measured(speed,
 
 
 def test_growth_is_fitted_beyond_one_chunk(speed):
-    rows = [{"verb": "enhance", "audio_seconds": n, "seconds": 0.01 * n**1.5 + 5 * (n < 20), "peak_mib": 100.0 + n} for n in (1, 20, 200, 2000)]
+    rows = [
+        {"verb": "enhance", "audio_seconds": n, "seconds": 0.01 * n**1.5 + 5 * (n < 20), "peak_mib": 100.0 + n} for n in (1, 20, 200, 2000)
+    ]
     assert speed.growth(rows) == ["enhance, 20 to 2000 s: time grows as the length to the power 1.50, memory from 120 to 2100 MiB"]
     assert speed.growth(rows[:3]) == []
 
@@ -195,10 +200,16 @@ def test_recognition_is_measured_beside_others(tmp_path):
     assert process.returncode == 0, process.stderr
     report = json.loads((tmp_path / "recognition.json").read_text(encoding="utf-8"))
     missing = [note for note in report["notes"] if "CTranslate2" in note and "pip install ctranslate2" in note]
-    names = {"mini", "mini, 1 beam", "Whisper tiny, transformers", "pocketsphinx"} | (set() if missing else {"Whisper tiny, CTranslate2, 8 bits"})
+    names = {"mini", "mini, 1 beam", "Whisper tiny, transformers", "pocketsphinx"} | (
+        set() if missing else {"Whisper tiny, CTranslate2, 8 bits"}
+    )
     assert {row["recogniser"] for row in report["rows"]} == names and report["notes"] == missing
     for row in report["rows"]:
-        assert row["real time factor"] == pytest.approx(row["seconds"] / row["recordings"]) and row["recordings"] == 2 and row["from"] <= row["times lauragpt"] <= row["to"]
+        assert (
+            row["real time factor"] == pytest.approx(row["seconds"] / row["recordings"])
+            and row["recordings"] == 2
+            and row["from"] <= row["times lauragpt"] <= row["to"]
+        )
         assert row["times lauragpt"] == 1 or row["recogniser"] != "mini"
     assert "| pocketsphinx |" in (tmp_path / "recognition.md").read_text(encoding="utf-8")
 

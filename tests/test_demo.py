@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -69,7 +70,9 @@ def test_wrong_words_are_marked():
 
 
 def request(verb: str, result: Result | None, reference: str, **fields) -> Request:
-    made = Request(verb, "a title", lambda: result, fields.pop("input", "a text"), reference, fields.pop("lang", "en"), result=result, **fields)
+    made = Request(
+        verb, "a title", lambda: result, fields.pop("input", "a text"), reference, fields.pop("lang", "en"), result=result, **fields
+    )
     made.verdict = verdict(made)
     return made
 
@@ -77,7 +80,8 @@ def request(verb: str, result: Result | None, reference: str, **fields) -> Reque
 @pytest.mark.parametrize(
     "verb, text, reference, expected",
     [
-        ("transcribe", "one two three four five", "One two three four five.", RIGHT), ("transcribe", "one two three or five", "one two three four five", RIGHT),
+        ("transcribe", "one two three four five", "One two three four five.", RIGHT),
+        ("transcribe", "one two three or five", "one two three four five", RIGHT),
         ("transcribe", "one two three", "one two three four five", PARTLY), ("transcribe", "one", "one two three four five", FAILED),
         ("transcribe", "one two and much that nobody said", "one two", FAILED), ("transcribe", "", "one", FAILED),
         ("translate", "Ein Hund rennt", "Eine Katze schläft", FAILED), ("emotion", "sad", "sad", RIGHT), ("emotion", "calm", "sad", FAILED),
@@ -90,13 +94,17 @@ def test_an_answer_is_right_partly_right_or_failed(verb, text, reference, expect
 
 def test_an_order_is_right_with_all_its_details():
     reference = "orderDrink | size = small"
-    for intent, slots, expected in (("orderDrink", {"size": "small"}, RIGHT), ("orderDrink", {"size": "large"}, PARTLY), ("payBill", {"size": "small"}, FAILED)):
+    for intent, slots, expected in (
+        ("orderDrink", {"size": "small"}, RIGHT),
+        ("orderDrink", {"size": "large"}, PARTLY),
+        ("payBill", {"size": "small"}, FAILED),
+    ):
         assert request("understand", Result("slu", "en", "x", intent=intent, slots=slots), reference).verdict == expected
 
 
 def test_speech_is_judged_by_what_is_recognised_and_enhancement_by_what_it_loses():
     sound = Result("tts", "en", audio=np.ones(100, np.float32))
-    heard = lambda text: Recognition(text, "pocketsphinx")
+    heard = partial(Recognition, recogniser="pocketsphinx")
     assert request("speak", sound, "a b c d", recognition=heard("a b c d")).verdict == RIGHT
     assert request("speak", sound, "a b c d", recognition=heard("x")).verdict == FAILED
     assert request("enhance", sound, "a b c d", recognition=heard("a b x"), input_recognition=heard("a x")).verdict == PARTLY
@@ -117,7 +125,9 @@ def test_a_failed_answer_is_marked_and_shows_what_is_heard_in_it():
 
 
 def test_the_summary_counts_every_answer():
-    rows = [request("emotion", Result("ser", "en", text), "sad") for text in ("sad", "calm", "sad")] + [request("caption", None, "dog", error="no")]
+    rows = [request("emotion", Result("ser", "en", text), "sad") for text in ("sad", "calm", "sad")] + [
+        request("caption", None, "dog", error="no")
+    ]
     assert summary(rows) == "Of 4 answers: 2 right, 0 partly right, 2 failed. Right by verb: emotion 2 of 3, caption 0 of 1."
 
 
@@ -151,7 +161,9 @@ def test_every_verb_is_shown_and_answered(shown):
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == len(items) and all("receipt" in row and "error" not in row for row in rows)
     assert len({item.name for item in items}) == len(items)
-    assert all(item.verdict in (RIGHT, PARTLY, FAILED) for item in items) and [row["verdict"] for row in rows] == [item.verdict for item in items]
+    assert all(item.verdict in (RIGHT, PARTLY, FAILED) for item in items) and [row["verdict"] for row in rows] == [
+        item.verdict for item in items
+    ]
     spoken = [item for item in items if item.result.audio is not None]
     assert spoken and all(item.recognition.recogniser == "this model" for item in spoken)
 
@@ -224,7 +236,20 @@ def test_players_hold_the_sound_that_was_made(shown):
 
 def test_a_plain_install_has_all_that_the_demo_needs(tmp_path):
     """It runs without the packages of the extras, torch among them."""
-    lacking = ("torch", "accelerate", "tensorboard", "onnx", "jiwer", "whisper_normalizer", "sacrebleu", "pystoi", "pesq", "pocketsphinx", "matplotlib", "transformers")
+    lacking = (
+        "torch",
+        "accelerate",
+        "tensorboard",
+        "onnx",
+        "jiwer",
+        "whisper_normalizer",
+        "sacrebleu",
+        "pystoi",
+        "pesq",
+        "pocketsphinx",
+        "matplotlib",
+        "transformers",
+    )
     program = f"import sys; sys.modules.update(dict.fromkeys({lacking})); from lauragpt.cli.app import app; app(['demo', '-o', 'made'])"
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

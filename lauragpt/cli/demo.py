@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,10 @@ RECORDINGS = Path(__file__).parents[1] / "assets" / "demo"
 SNR = 5.0  # dB of the noise in the enhancement example
 SEED = 7
 # Our own sentences and translations.
-SENTENCES = {"en": "The night is calm, and the snow falls on the quiet town.", "de": "Die Nacht ist ruhig, und der Schnee fällt auf die stille Stadt."}
+SENTENCES = {
+    "en": "The night is calm, and the snow falls on the quiet town.",
+    "de": "Die Nacht ist ruhig, und der Schnee fällt auf die stille Stadt.",
+}
 TEXT_TRANSLATIONS = (
     ("en", "de", "A man is riding a bicycle through the snow.", "Ein Mann fährt mit dem Fahrrad durch den Schnee."),
     ("de", "en", "Zwei Kinder spielen am Strand mit einem Hund.", "Two children are playing with a dog on the beach."),
@@ -91,8 +95,8 @@ class Request:
 
 
 def run_demo(laura: Laura, out: Path) -> list[Request]:
-    """Runs all requests, writes the files and prints the table. If a request raises an error, the others are still run; then LauraError says
-    how many raised one."""
+    """Runs all requests, writes the files and prints the table. If a request raises an error, the others are still run; then LauraError
+    says how many raised one."""
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -148,24 +152,25 @@ def plan(laura: Laura, clips: list[Clip]) -> list[Request]:
     """The requests, in the order of the page. Recordings are transcribed without giving their language."""
     of = {task: [clip for clip in clips if clip.task == task] for task in ("asr", "ser", "aac", "slu", "noise")}
     speech = {clip.corpus: clip for clip in reversed(of["asr"])}  # the first of each corpus
-    requests = [_on(clip, "transcribe", lambda c=clip: laura.transcribe(c.wave)) for clip in of["asr"]]
+    requests = [_on(clip, "transcribe", partial(laura.transcribe, clip.wave)) for clip in of["asr"]]
     for corpus, (to, reference) in SPEECH_TRANSLATIONS.items():
         clip = speech[corpus]
-        ask = lambda c=clip, to=to: laura.translate(c.wave, to=to)
+        ask = partial(laura.translate, clip.wave, to=to)
         requests.append(Request("translate", f"{clip.lang} speech to {to}", ask, clip.wave, reference, to, f"{corpus}, {clip.licence}"))
     for lang, to, text, reference in TEXT_TRANSLATIONS:
-        ask = lambda text=text, to=to: laura.translate(text=text, to=to)
+        ask = partial(laura.translate, text=text, to=to)
         requests.append(Request("translate", f"{lang} text to {to}", ask, text, reference, to))
     for lang, text in SENTENCES.items():
-        ask = lambda text=text, lang=lang: laura.speak(text, lang=lang, seed=SEED)
+        ask = partial(laura.speak, text, lang=lang, seed=SEED)
         requests.append(Request("speak", f"{lang}, the default voice", ask, text, text, lang))
     voice = speech["librispeech"]
-    ask = lambda: laura.speak(SENTENCES["en"], lang="en", voice=voice.wave, voice_text=voice.reference, seed=SEED)
-    requests.append(Request("speak", "in the voice of a clip", ask, SENTENCES["en"], SENTENCES["en"], "en", f"voice: {voice.corpus}, {voice.licence}"))
+    text, source = SENTENCES["en"], f"voice: {voice.corpus}, {voice.licence}"
+    ask = partial(laura.speak, text, lang="en", voice=voice.wave, voice_text=voice.reference, seed=SEED)
+    requests.append(Request("speak", "in the voice of a clip", ask, text, text, "en", source))
     requests += _noisy(laura, voice, of["noise"])
-    requests += [_on(clip, "caption", lambda c=clip: laura.caption(c.wave)) for clip in of["aac"]]
-    requests += [_on(clip, "emotion", lambda c=clip: laura.emotion(c.wave)) for clip in of["ser"]]
-    requests += [_on(clip, "understand", lambda c=clip: laura.understand(c.wave)) for clip in of["slu"]]
+    requests += [_on(clip, "caption", partial(laura.caption, clip.wave)) for clip in of["aac"]]
+    requests += [_on(clip, "emotion", partial(laura.emotion, clip.wave)) for clip in of["ser"]]
+    requests += [_on(clip, "understand", partial(laura.understand, clip.wave)) for clip in of["slu"]]
     return requests
 
 
@@ -181,7 +186,9 @@ def _noisy(laura: Laura, clip: Clip, noises: list[Clip]) -> list[Request]:
     source = f"{clip.corpus}, {clip.licence}, with {noise.reference} of {noise.corpus}, {noise.licence}, at {SNR:.0f} dB"
     noisy = unclip(mix_at_snr(clip.wave, fit(noise.wave, len(clip.wave), np.random.default_rng(SEED)), SNR))
     return [
-        Request("enhance", f"speech in {noise.reference}", lambda: laura.enhance(noisy), noisy, clip.reference, clip.lang, source, clip.wave),
+        Request(
+            "enhance", f"speech in {noise.reference}", lambda: laura.enhance(noisy), noisy, clip.reference, clip.lang, source, clip.wave
+        ),
         Request("chain", CHAIN, lambda: laura.chain(CHAIN, noisy, seed=SEED), noisy, CHAIN_TRANSLATION, "de", source),
     ]
 
@@ -191,7 +198,9 @@ def table(requests: list[Request]) -> Table:
     for name in ("verb", "input", "output", "reference", "verdict", "seconds"):
         table.add_column(name, justify="right" if name == "seconds" else "left", overflow="fold")
     for r in requests:
-        asked = r.input if isinstance(r.input, str) else f"{r.title}, {len(r.input) / SAMPLE_RATE:.1f} s" + f" ({r.source})" * bool(r.source)
+        asked = (
+            r.input if isinstance(r.input, str) else f"{r.title}, {len(r.input) / SAMPLE_RATE:.1f} s" + f" ({r.source})" * bool(r.source)
+        )
         reference = "" if isinstance(r.input, str) and r.input == r.reference else r.reference  # the text to speak is both
         table.add_row(r.verb, asked, r.output, reference, r.verdict, f"{r.seconds:.1f}")
     return table

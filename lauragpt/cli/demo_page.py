@@ -51,7 +51,9 @@ def card(request: "Request") -> str:
     """One request: input, answer, what a recogniser hears in it, reference, and the verdict."""
     badge = f'<span class="badge {BADGES[request.verdict]}">{request.verdict}</span>'
     parts = [f"<h3>{html.escape(request.title)} {badge}</h3>"]
-    parts.append(_line("input", html.escape(request.input)) if isinstance(request.input, str) else _sound("input", request.input, SAMPLE_RATE))
+    parts.append(
+        _line("input", html.escape(request.input)) if isinstance(request.input, str) else _sound("input", request.input, SAMPLE_RATE)
+    )
     if request.input_recognition is not None:
         parts.append(_recognition(request.input_recognition, request))
     parts.append(_answer(request))
@@ -79,7 +81,8 @@ def _answer(request: "Request") -> str:
     if result is None:
         return _line("answer", html.escape(request.error), "failed")
     steps = "".join(
-        f'<li><b>{html.escape(step["step"])}</b> {html.escape(step.get("text") or "sound")}</li>' for step in result.receipt.get("steps", [])
+        f"<li><b>{html.escape(step['step'])}</b> {html.escape(step.get('text') or 'sound')}</li>"
+        for step in result.receipt.get("steps", [])
     )
     body = f'<ol class="steps">{steps}</ol>' if steps else ""
     if result.audio is not None:
@@ -90,9 +93,14 @@ def _answer(request: "Request") -> str:
     body += _line("answer", text, "answer")
     if result.scores:
         likeliest = sorted(result.scores.items(), key=lambda pair: -pair[1])[:4]
-        body += '<ul class="bars">' + "".join(
-            f'<li><span>{html.escape(label)}</span><i style="width:{100 * share:.0f}%"></i><em>{share:.0%}</em></li>' for label, share in likeliest
-        ) + "</ul>"
+        body += (
+            '<ul class="bars">'
+            + "".join(
+                f'<li><span>{html.escape(label)}</span><i style="width:{100 * share:.0f}%"></i><em>{share:.0%}</em></li>'
+                for label, share in likeliest
+            )
+            + "</ul>"
+        )
     return body
 
 

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 RIGHT, PARTLY, FAILED = "right", "partly right", "failed"
 MOST, HALF = 0.8, 0.5  # share of the words that must be right for RIGHT, for PARTLY
 RULE = (
-    f"Words are compared with a reference: right means at least {MOST:.0%} of them, partly right at least {HALF:.0%}. Speech is judged by what a "
-    "recogniser hears in it. Enhancement fails if fewer words are recognised after it than before. Emotions and captions are right or failed; "
-    "an order with the right intent but wrong details is partly right. A good translation in other words than ours can count as failed."
+    f"Words are compared with a reference: right means at least {MOST:.0%} of them, partly right at least {HALF:.0%}. Speech is judged by "
+    "what a recogniser hears in it. Enhancement fails if fewer words are recognised after it than before. Emotions and captions are right "
+    "or failed; an order with the right intent but wrong details is partly right. A good translation in other words than ours can count "
+    "as failed."
 )
 
 

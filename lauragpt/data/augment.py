@@ -32,7 +32,8 @@ def fit(wave: Wave, length: int, rng: np.random.Generator) -> Wave:
 
 
 def mix_at_snr(clean: Wave, noise: Wave, snr_db: float) -> Wave:
-    """clean + noise, scaled so that 10 log10(power of clean / power of noise) = snr_db. If either is silent, clean is returned unchanged."""
+    """clean + noise, scaled so that 10 log10(power of clean / power of noise) = snr_db. If either is silent, clean is returned
+    unchanged."""
     if len(clean) != len(noise):
         raise LauraError(f"the noise has {len(noise)} samples, the speech {len(clean)}: fit it first")
     speech_level, noise_level = rms(clean), rms(noise)

@@ -75,7 +75,8 @@ def telephone(wave: Wave) -> Wave:
 
 
 def high_pass(wave: Wave, hertz: float) -> Wave:
-    """The wave without what lies below `hertz`: gain rises from 0 at half of it to 1, along half a cosine. Zero phase, so nothing is delayed."""
+    """The wave without what lies below `hertz`: gain rises from 0 at half of it to 1, along half a cosine. Zero phase, so nothing is
+    delayed."""
     spectrum = np.fft.rfft(wave)
     frequency = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE)
     ramp = np.clip((frequency - hertz / 2) / (hertz / 2), 0, 1)

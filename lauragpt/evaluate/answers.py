@@ -60,7 +60,9 @@ class AnswerStore:
         self._load(example.task)[key_of(example)] = {answer.variant: answer for answer in answers}
         if self.folder is None:
             return
-        line = json.dumps({"key": key_of(example), "answers": [_nonempty(answer) for answer in answers]}, ensure_ascii=False, allow_nan=False)
+        line = json.dumps(
+            {"key": key_of(example), "answers": [_nonempty(answer) for answer in answers]}, ensure_ascii=False, allow_nan=False
+        )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / f"{example.task}.jsonl", "a", encoding="utf-8") as file:

@@ -1,4 +1,5 @@
-"""Other recognisers on the same files: `--baseline`. In: examples. Out: `Answer`s, as a `System` gives them. A new baseline is a class here."""
+"""Other recognisers on the same files: `--baseline`. In: examples. Out: `Answer`s, as a `System` gives them. A new baseline is a class
+here."""
 
 import hashlib
 import time
@@ -57,7 +58,9 @@ class Transformers:
             try:
                 self.pipeline = metrics.need("transformers").pipeline("automatic-speech-recognition", model=str(self.folder))
             except (OSError, ValueError, RuntimeError) as error:
-                raise LauraError(f"{self.folder} holds no recogniser that transformers can open ({str(error).splitlines()[0][:120]})") from None
+                raise LauraError(
+                    f"{self.folder} holds no recogniser that transformers can open ({str(error).splitlines()[0][:120]})"
+                ) from None
         for example in examples:
             yield example, recognition(lambda wave: self.pipeline({"raw": wave, "sampling_rate": SAMPLE_RATE})["text"], example)
 

@@ -94,7 +94,8 @@ def measurable() -> list[str]:
 
 
 def read_split(data: Path, split: str) -> list[Example]:
-    """All examples of the split: from SPLIT.jsonl and from the synth*.jsonl beside it, which hold several splits. LauraError if there are none."""
+    """All examples of the split: from SPLIT.jsonl and from the synth*.jsonl beside it, which hold several splits. LauraError if there
+    are none."""
     main = data / f"{split}.jsonl"
     paths = [*([main] if main.exists() else []), *synth_manifests(data)]
     examples = {e.id: e for path in paths for e in read_manifest(path) if e.split == split}

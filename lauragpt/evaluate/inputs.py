@@ -28,8 +28,8 @@ def input_wave(example: Example) -> np.ndarray:
 
 
 def noise_of(examples: list[Example], seed: int) -> Callable[[Example, np.ndarray], np.ndarray]:
-    """A function that adds a sound of the split, or coloured noise if the split has none, to a clean recording. Which sound, which part of it
-    and how loud depend on (seed, id) alone."""
+    """A function that adds a sound of the split, or coloured noise if the split has none, to a clean recording. Which sound, which part
+    of it and how loud depend on (seed, id) alone."""
     paths = sorted({e.audio for e in examples if e.task == "aac"})
 
     def noisy(example: Example, clean: np.ndarray) -> np.ndarray:

@@ -184,7 +184,8 @@ def right_sound(sounds: Sequence[str], captions: Sequence[str]) -> Tally:
 
 
 def stoi(clean: np.ndarray, wave: np.ndarray) -> float | None:
-    """Short-time objective intelligibility of `wave` (N,) against `clean` (N,), 0..1. None if there is too little speech (under 30 frames)."""
+    """Short-time objective intelligibility of `wave` (N,) against `clean` (N,), 0..1. None if there is too little speech (under 30
+    frames)."""
     package = need("pystoi")
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # with too few frames pystoi warns and returns 1e-5

@@ -65,7 +65,19 @@ class Parity:
         verdict = "It holds" if self.holds else "It does not hold"
         rule = f"tokens must be equal wherever torch's two best differ by more than {NEAR:g}, samples to within {SOUND:g}"
         table = Table(title="ONNX Runtime compared with torch", caption=f"{verdict}: {rule}")
-        for name in ("task", "tokens", "equal %", "nearly equal", "other", "logits differ by", "CTC frames", "other frames", "codes", "equal codes %", "samples differ by"):
+        for name in (
+            "task",
+            "tokens",
+            "equal %",
+            "nearly equal",
+            "other",
+            "logits differ by",
+            "CTC frames",
+            "other frames",
+            "codes",
+            "equal codes %",
+            "samples differ by",
+        ):
             table.add_column(name, justify="left" if name == "task" else "right")
         for task, count in self.rows.items():
             different = count.near + count.other
@@ -112,7 +124,9 @@ class ComparingBackend:
         self, encoded: PairedOutput | None, ids: list[list[int]], paces: list[float] | None = None, aligners: list[CtcAligner] | None = None
     ) -> "ComparingSession":
         self.flush()
-        theirs = self.other.open(encoded.other if encoded else None, ids, paces, [aligner.copy() for aligner in aligners] if aligners else None)
+        theirs = self.other.open(
+            encoded.other if encoded else None, ids, paces, [aligner.copy() for aligner in aligners] if aligners else None
+        )
         self.session = ComparingSession(self.backend.open(encoded, ids, paces, aligners), theirs, self.count)
         return self.session
 
@@ -208,8 +222,8 @@ def largest(ours: np.ndarray, theirs: np.ndarray) -> float:
 def parity(
     folder: Path, data: Path, split: str = "dev", tasks: Iterable[str] | None = None, limit: int | None = None, show: bool = True
 ) -> Parity:
-    """Runs both backends on the recordings and texts of a split, without beam search. LauraError if the checkpoint was not exported, or torch
-    or the data are missing."""
+    """Runs both backends on the recordings and texts of a split, without beam search. LauraError if the checkpoint was not exported, or
+    torch or the data are missing."""
     examples, groups = choose(data, split, TASKS if tasks is None else tasks, limit)
     laura, result, noisy = Laura.load(folder, backend="onnx", beams=1), Parity(), noise_of(examples, seed=0)
     comparing = ComparingBackend(laura.runtime.backend, Laura.load(folder, "cpu", backend="torch").runtime.backend)

@@ -30,15 +30,15 @@ from lauragpt.evaluate.tally import Score
 from lauragpt.tasks import TASKS
 
 NOTES = (
-    "WER and CER after `spoken.normalize` on both sides: lower case, no punctuation, numbers in words. The language was given to the model.",
+    "WER and CER after `spoken.normalize` on both sides: lower case, no punctuation, numbers in words. The model was given the language.",
     "telephone: the same recordings through 8 kHz mu-law (ITU-T G.711).",
     "95 %: percentiles of 1000 bootstrap resamples of the examples. Two checkpoints are compared on the same resamples (paired bootstrap).",
     "chrF and BLEU by sacrebleu on text as written. Every target of an example is a reference.",
-    "right sound: the class that the caption names. Captions of ESC-50 are our own wordings of its class names, so CIDEr-D on them (words as "
-    "they are, no PTB tokenizer) cannot be compared with figures on Clotho or AudioCaps.",
-    "SLU-F1: SLURP's, of words and characters together. Loops: answers that went on until they were stopped. ECE: expected calibration error in "
-    "10 bins of the answer's confidence against right or wrong (transcripts: against the share of words right).",
-    f"enhancement: environmental sound of this split is mixed in at {NOISE.snr_db[0]:.0f} to {NOISE.snr_db[1]:.0f} dB, fixed by the example's id.",
+    "right sound: the class that the caption names. Captions of ESC-50 are our own wordings of its class names, so CIDEr-D on them (words "
+    "as they are, no PTB tokenizer) cannot be compared with figures on Clotho or AudioCaps.",
+    "SLU-F1: SLURP's, of words and characters together. Loops: answers that went on until they were stopped. ECE: expected calibration "
+    "error in 10 bins of the answer's confidence against right or wrong (transcripts: against the share of words right).",
+    f"enhancement: a sound of this split is mixed in at {NOISE.snr_db[0]:.0f} to {NOISE.snr_db[1]:.0f} dB, fixed by the example's id.",
     "the true tokens: those of the real recording's first quantizer, decoded by the vocoder, which is given the text and another recording "
     "of the speaker (for enhancement: the noisy speech).",
     "x real time: seconds of computing for a second of sound, input or output. Reading files is not counted.",
@@ -183,9 +183,9 @@ def speaker_note() -> list[str]:
     if not figures:
         return []
     return [
-        "similarity to the voice: cosine of the voice's prompt and the speech by our own small speaker encoder. On dev speakers that it was not "
-        f"trained on its equal error rate is {figures['eer']:.1f} %; two recordings of one speaker have a cosine of {figures['same']:.2f} on "
-        f"average, of two speakers {figures['different']:.2f}."
+        "similarity to the voice: cosine of the voice's prompt and the speech by our own small speaker encoder. On dev speakers that it "
+        f"was not trained on its equal error rate is {figures['eer']:.1f} %; two recordings of one speaker have a cosine of "
+        f"{figures['same']:.2f} on average, of two speakers {figures['different']:.2f}."
     ]
 
 

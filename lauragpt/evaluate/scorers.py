@@ -157,14 +157,18 @@ def se(bench: Bench, group: Group) -> list[Row]:
 
 def _recognition(examples: Sequence[Example], answers: Sequence[Answer], lang: str) -> dict[str, float | str]:
     """Word errors of recognisers on enhanced speech, for examples with a transcript."""
-    pairs = [(e.extra["transcript"], a) for e, a in zip(examples, answers, strict=True) if e.extra.get("transcript") and "itself" in a.texts]
+    pairs = [
+        (e.extra["transcript"], a) for e, a in zip(examples, answers, strict=True) if e.extra.get("transcript") and "itself" in a.texts
+    ]
     if not pairs:
         return {}
     references, columns = [[text] for text, _ in pairs], {}
     for recogniser in (POCKETSPHINX, "itself") if lang == "en" else ("itself",):
         texts = [a.texts.get(recogniser) for _, a in pairs]
         missing = f"not measured: {recogniser} is missing, `pip install {recogniser}`"
-        columns[f"WER % heard by {recogniser}"] = missing if None in texts else column(lambda texts=texts: metrics.wer(references, texts, lang))
+        columns[f"WER % heard by {recogniser}"] = (
+            missing if None in texts else column(lambda texts=texts: metrics.wer(references, texts, lang))
+        )
     return columns
 
 
@@ -189,7 +193,9 @@ def tts(bench: Bench, group: Group) -> list[Row]:
         else:
             real = [by_variant[REAL].audio_seconds for by_variant in group.answers if variant in by_variant and REAL in by_variant]
             also |= {
-                "words heard right %": column(lambda a=answers, s=sources: metrics.words_right([t for [t] in s], [x.text for x in a], group.lang)),
+                "words heard right %": column(
+                    lambda a=answers, s=sources: metrics.words_right([t for [t] in s], [x.text for x in a], group.lang)
+                ),
                 "length to the real one": column(lambda a=answers, r=real: ratio([x.audio_seconds for x in a], r)),
                 "never ended %": loops(answers),
             }  # fmt: skip

@@ -54,8 +54,8 @@ def pocketsphinx_text(wave: np.ndarray) -> str:
 
 
 def parallel_map(work: Callable, *items: Sequence) -> list:
-    """`map` in one process a core: pocketsphinx and PESQ hold the interpreter lock while they work. On systems other than Linux, where forking
-    is unsafe or impossible, one after the other."""
+    """`map` in one process a core: pocketsphinx and PESQ hold the interpreter lock while they work. On systems other than Linux, where
+    forking is unsafe or impossible, one after the other."""
     if sys.platform != "linux" or len(items[0]) < 2:
         return list(map(work, *items))
     with ProcessPoolExecutor(min(len(items[0]), os.cpu_count() or 1), mp_context=get_context("fork")) as pool:

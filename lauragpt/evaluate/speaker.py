@@ -1,7 +1,7 @@
 """Speaker similarity: waves (N,) -> unit vectors (E,); the cosine of two of them says how similar two voices are.
 
-A small time-delay network with attentive statistics pooling (x-vectors, Snyder et al. 2018; Okabe et al., arXiv 1803.10963), trained by this
-project on its training speakers (`recipes/speaker.yaml`). It is for comparing our own systems, not for identifying people.
+A small time-delay network with attentive statistics pooling (x-vectors, Snyder et al. 2018; Okabe et al., arXiv 1803.10963), trained by
+this project on its training speakers (`recipes/speaker.yaml`). It is for comparing our own systems, not for identifying people.
 
 B batch, N samples at 16 kHz, F 10 ms frames, C channels, E embedding.
 """
@@ -50,8 +50,8 @@ def shipped() -> SpeakerEncoder:
 
 
 def figures() -> dict[str, float]:
-    """The shipped encoder on dev speakers that it was not trained on: equal error rate `eer` in per cent, and the mean cosine of pairs of the
-    `same` speaker and of `different` speakers. Empty if none ships."""
+    """The shipped encoder on dev speakers that it was not trained on: equal error rate `eer` in per cent, and the mean cosine of pairs
+    of the `same` speaker and of `different` speakers. Empty if none ships."""
     if not SHIPPED.exists():
         return {}
     with safe_open(SHIPPED, "pt") as file:

@@ -1,8 +1,7 @@
 """What is measured: a checkpoint, a baseline (another recogniser), or a file of anyone's answers. In: examples. Out: `Answer`s, by example.
 
-A system has a name and a key (what its answers depend on beside the example; they are cached under it), says which groups it can answer, and
-answers them in batches. Other recognisers are in baselines.py.
-"""
+A system has a name and a key (what its answers depend on beside the example; they are cached under it), says which groups it can
+answer, and answers them in batches. Other recognisers are in baselines.py."""
 
 import hashlib
 import json
@@ -54,8 +53,8 @@ class System(Protocol):
 
 @dataclass
 class Checkpoint:
-    """One of our models. `noise` makes a clean recording (N,) noisy, for enhancement without given pairs; `prompt` gives another recording of
-    an example's speaker, for the vocoder. Both are functions of the example's id."""
+    """One of our models. `noise` makes a clean recording (N,) noisy, for enhancement without given pairs; `prompt` gives another
+    recording of an example's speaker, for the vocoder. Both are functions of the example's id."""
 
     laura: Laura
     noise: Callable[[Example, np.ndarray], np.ndarray]
@@ -125,13 +124,16 @@ class Checkpoint:
         for answer, scores in zip(flat, parallel_map(sound_quality, clean, sounds), strict=True):
             answer.scores = scores
         with suppress(metrics.MissingPackage):  # its column says so
-            places = [i for i, answer in enumerate(flat) if answer.variant != SHUFFLED]  # which has no words, and takes as long to recognise
+            places = [
+                i for i, answer in enumerate(flat) if answer.variant != SHUFFLED
+            ]  # which has no words, and takes as long to recognise
             owners = [example for example, by_example in zip(examples, answers) for _ in by_example]
             self._recognise([owners[i] for i in places], [flat[i] for i in places], [sounds[i] for i in places], lang)
         return answers
 
     def _recognise(self, examples: Sequence[Example], answers: list[Answer], sounds: list[np.ndarray], lang: str) -> None:
-        """Fills `texts` of the answers whose words are known, with what this model hears and, for English, pocketsphinx (MissingPackage)."""
+        """Fills `texts` of the answers whose words are known, with what this model hears and, for English, pocketsphinx
+        (MissingPackage)."""
         spoken = [i for i, e in enumerate(examples) if e.task == "tts" or e.extra.get("transcript")]
         long = [i for i in spoken if len(sounds[i]) >= MINIMUM * SAMPLE_RATE]  # shorter sound is refused: it has no words
         results = self.laura.transcribe([sounds[i] for i in long], lang=lang) if long else []
@@ -148,7 +150,9 @@ class Checkpoint:
         quantizer_rate = math.log2(backend.codebook_size) * SAMPLE_RATE / HOP / 1000  # kbit/s
         for wave, codes in zip(waves, backend.codec_encode(list(waves))):
             levels = [n for n in LEVELS if n <= len(codes)]
-            variants = [Answer(f"{n} quantizers", text=" ".join(map(str, codes[n - 1])), scores={"kbit/s": n * quantizer_rate}) for n in levels]
+            variants = [
+                Answer(f"{n} quantizers", text=" ".join(map(str, codes[n - 1])), scores={"kbit/s": n * quantizer_rate}) for n in levels
+            ]
             sounds = [backend.codec_decode([codes[:n]])[0] for n in levels]
             with suppress(metrics.MissingPackage):
                 for rate in RATES:
@@ -161,8 +165,8 @@ class Checkpoint:
         return answers
 
     def _speak(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
-        """The real recording, its tokens through the vocoder, and a variant for each voice. `text` is what the recogniser hears: pocketsphinx
-        for English, else this model."""
+        """The real recording, its tokens through the vocoder, and a variant for each voice. `text` is what the recogniser hears:
+        pocketsphinx for English, else this model."""
         answers = [[Answer(REAL, audio_seconds=len(wave) / SAMPLE_RATE)] for wave in waves]
         sounds = [[wave] for wave in waves]
         vocoded = [self._vocode(example, wave) for example, wave in zip(examples, waves, strict=True)]

@@ -68,9 +68,9 @@ class Tally:
 
 
 def compare(first: Tally, second: Tally, higher_is_better: bool, seed: int = 0, draws: int = DRAWS) -> Verdict:
-    """Paired bootstrap (Koehn 2004): both systems are measured on the same resamples; row i of both is the same example. The second is better
-    or worse if the 95 % interval of the difference excludes 0. Identical answers, or fewer than FEWEST, give "cannot tell". ValueError if the
-    two do not hold the same number of examples."""
+    """Paired bootstrap (Koehn 2004): both systems are measured on the same resamples; row i of both is the same example. The second is
+    better or worse if the 95 % interval of the difference excludes 0. Identical answers, or fewer than FEWEST, give "cannot tell".
+    ValueError if the two do not hold the same number of examples."""
     if len(first) != len(second):
         raise ValueError(f"{len(first)} and {len(second)} examples cannot be paired")
     n = len(first)

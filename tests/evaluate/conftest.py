@@ -40,7 +40,9 @@ def data(tmp_path_factory) -> Path:
         if row["task"] == "asr":
             dev.append(example("asr", number, **about | {"targets": [row["reference"]]}))
         if row["corpus"] in ("kathleen", "kerstin"):
-            save_audio(folder / f"{number}.wav", load_audio(RECORDINGS / row["file"])[: int(SHORT * SAMPLE_RATE)])  # measured in many variants
+            save_audio(
+                folder / f"{number}.wav", load_audio(RECORDINGS / row["file"])[: int(SHORT * SAMPLE_RATE)]
+            )  # measured in many variants
             short = about | {"audio": str(folder / f"{number}.wav"), "duration": SHORT, "targets": []}
             dev.append(example("tts", number, **short | {"source": row["reference"], "source_lang": row["lang"]}))
         if row["corpus"] == "kathleen":
@@ -53,11 +55,21 @@ def data(tmp_path_factory) -> Path:
     quiet = next(row for row in rows if row["task"] == "noise")
     dev.append(example("asr", 90, audio=str(RECORDINGS / quiet["file"]), duration=5.0, corpus="nospeech", targets=[""]))
     dev.append(example("mt", 91, source="Two dogs run.", source_lang="en", lang="de", targets=["Zwei Hunde laufen.", "Zwei Hunde rennen."]))
-    train = [example("ser", n, split="train", corpus="ravdess", audio="x.opus", duration=1.0, targets=[t]) for n, t in enumerate(["calm", "calm", "sad"])]
-    train += [example("slu", 9, split="train", corpus="barista", audio="x.opus", duration=1.0, targets=[slu_to_text("orderDrink", {"size": "small"})])]
+    train = [
+        example("ser", n, split="train", corpus="ravdess", audio="x.opus", duration=1.0, targets=[t])
+        for n, t in enumerate(["calm", "calm", "sad"])
+    ]
+    train += [
+        example(
+            "slu", 9, split="train", corpus="barista", audio="x.opus", duration=1.0, targets=[slu_to_text("orderDrink", {"size": "small"})]
+        )
+    ]
     write_manifest(folder / "dev.jsonl", dev)
     write_manifest(folder / "train.jsonl", train)
-    synth = [example("slu", n, split=split, corpus="synth-slurp", audio=dev[0].audio, duration=dev[0].duration) for n, split in enumerate(["train", "dev"])]
+    synth = [
+        example("slu", n, split=split, corpus="synth-slurp", audio=dev[0].audio, duration=dev[0].duration)
+        for n, split in enumerate(["train", "dev"])
+    ]
     write_manifest(folder / "synth-slurp.jsonl", synth)
     return folder
 

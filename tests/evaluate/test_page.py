@@ -109,7 +109,17 @@ def test_all_rows_are_there_and_no_cell_is_nan(report, document):
 
 
 def test_a_task_that_was_added_goes_by_its_name():
-    row = Row("<hum>", "set", 1, 1, "WA %", Score(0.0, n=1), tally=mean([0], 100), examples=[Example("a", "asr", "dev", "en", "set")], answers=[Answer(text="la")])
+    row = Row(
+        "<hum>",
+        "set",
+        1,
+        1,
+        "WA %",
+        Score(0.0, n=1),
+        tally=mean([0], 100),
+        examples=[Example("a", "asr", "dev", "en", "set")],
+        answers=[Answer(text="la")],
+    )
     told = page(Report("m", "dev", 0, [row]), nothing)
     assert "<h2>&lt;hum&gt;</h2>" in told and "<hum>" not in told and "la</p>" in told
     Outline(told)
@@ -127,7 +137,9 @@ def test_players_hold_the_recordings_and_the_answers(report, document):
     expected = []
     for row in report.rows:
         for example, answer in zip(row.examples, row.answers) if not row.is_reference else ():
-            answers = {"se": [example.duration, answer.audio_seconds], "tts": [answer.audio_seconds]}.get(row.task, [])  # se: the noisy input first
+            answers = {"se": [example.duration, answer.audio_seconds], "tts": [answer.audio_seconds]}.get(
+                row.task, []
+            )  # se: the noisy input first
             expected += [seconds for seconds in answers if seconds] + ([example.duration] if example.audio else [])
     np.testing.assert_allclose(lengths, sorted(expected), atol=0.15)
 
@@ -146,10 +158,30 @@ def test_what_comes_from_data_is_escaped():
     answers = [Answer(text=HOSTILE, finish=HOSTILE, confidence=math.nan, scores={HOSTILE: 0.5}), Answer(text="b")]
     score, verdict = Score(50.0, 40.0, 60.0, 2), Verdict(1.0, 0.5, 1.5, 2, "better")
     truth, texts = ["a", HOSTILE], [HOSTILE, HOSTILE]
-    row = Row("asr", HOSTILE, 2, 2, "WER %", score, 100.0, HOSTILE, {HOSTILE: 1.0, "why": HOSTILE}, 1.0, 2.0, True, mean([0, 1]), [bad, other], answers)
-    emotion = Row("ser", HOSTILE, 2, 2, HOSTILE, score, tally=mean([0, 1]), examples=[bad, other], answers=answers, confusion=confusion(truth, texts))
+    row = Row(
+        "asr",
+        HOSTILE,
+        2,
+        2,
+        "WER %",
+        score,
+        100.0,
+        HOSTILE,
+        {HOSTILE: 1.0, "why": HOSTILE},
+        1.0,
+        2.0,
+        True,
+        mean([0, 1]),
+        [bad, other],
+        answers,
+    )
+    emotion = Row(
+        "ser", HOSTILE, 2, 2, HOSTILE, score, tally=mean([0, 1]), examples=[bad, other], answers=answers, confusion=confusion(truth, texts)
+    )
     row.verdict = verdict
-    told = page(Report(HOSTILE, HOSTILE, 0, [row, emotion], [HOSTILE], {HOSTILE: [HOSTILE]}), nothing, {"asr": ((HOSTILE, HOSTILE, HOSTILE),)})
+    told = page(
+        Report(HOSTILE, HOSTILE, 0, [row, emotion], [HOSTILE], {HOSTILE: [HOSTILE]}), nothing, {"asr": ((HOSTILE, HOSTILE, HOSTILE),)}
+    )
     outline = Outline(told)
     assert outline.tags.count("script") == 1 and "alert(" in "".join(outline.texts)
     assert "better than the other by" in unescape(told)
@@ -221,7 +253,10 @@ def test_only_answers_that_are_right_or_wrong_can_be_calibrated():
     row = Row("ser", "set", 2, 2, "UA %", Score(50.0), tally=ua(["sad", "sad"], ["sad", "calm"]), answers=answers)
     assert right_or_wrong(row) == ([0.7, 0.7], [1, 0])
     assert right_or_wrong(Row("se", "set", 2, 2, "STOI", Score(0.5), tally=mean([0, 1]), answers=answers)) == ([], [])
-    assert right_or_wrong(Row("asr", "set", 2, 2, "WER %", Score(5.0), lower_is_better=True, tally=mean([0, 1], 100), answers=answers)) == ([], [])
+    assert right_or_wrong(Row("asr", "set", 2, 2, "WER %", Score(5.0), lower_is_better=True, tally=mean([0, 1], 100), answers=answers)) == (
+        [],
+        [],
+    )
 
 
 @pytest.mark.parametrize(

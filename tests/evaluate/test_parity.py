@@ -41,7 +41,8 @@ def test_what_ships_computes_what_torch_does(data):
 
 
 def test_every_token_that_is_written_is_compared():
-    """One by one and several at once, through rollback and rows dropped: as many as were read, and one that differs in the last alone is told."""
+    """One by one and several at once, through rollback and rows dropped: as many as were read, and one that differs in the last alone
+    is told."""
     laura, other = (Laura.load("mini", backend=name) for name in ("onnx", "torch"))
     comparing, start = ComparingBackend(laura.runtime.backend, other.runtime.backend), laura.runtime.vocabulary.task("mt")
     session = comparing.open(None, [[5, 6, start], [7, start]])

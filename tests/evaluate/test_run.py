@@ -61,7 +61,11 @@ def test_a_limit_takes_the_same_examples_whatever_their_order():
 def test_a_limit_takes_fewer_where_they_are_long_or_make_sound():
     long = [example("asr", n, duration=10.0) for n in range(50)] + [example("se", n, duration=1.0) for n in range(50)]
     long += [example("tts", n, duration=9.0) for n in range(50)]
-    assert [len(g.examples) for g in make_groups(long, 20)] == [4, 1, 2] and [len(g.examples) for g in make_groups(long, None)] == [50, 16, 16]
+    assert [len(g.examples) for g in make_groups(long, 20)] == [4, 1, 2] and [len(g.examples) for g in make_groups(long, None)] == [
+        50,
+        16,
+        16,
+    ]
 
 
 def test_directions_of_translation_are_rows_of_their_own():
@@ -95,7 +99,7 @@ def test_noise_depends_on_seed_and_id_alone_and_has_the_promised_level(data):
         assert np.array_equal(noisy, noise_of(examples[::-1], seed=0)(one, clean))
         assert not np.array_equal(noisy, noise_of(examples, seed=1)(one, clean))
         levels.append(10 * np.log10(np.mean(clean**2) / np.mean((noisy - clean) ** 2)))
-    assert -0.1 <= min(levels) and max(levels) <= 10.1 and max(levels) - min(levels) > 2
+    assert min(levels) >= -0.1 and max(levels) <= 10.1 and max(levels) - min(levels) > 2
 
 
 def test_a_prompt_is_another_recording_of_the_speaker_whatever_else_is_measured():
@@ -193,7 +197,12 @@ def test_all_tasks_are_measured_for_real(evaluation):
     assert sum(row.task == "se" for row in report.rows) == 5
     assert by["se", "kathleen: the GPT's tokens"].floor == by["se", "kathleen: noisy input"].score.value
     codec = [row for row in report.rows if row.task == "codec" and row.data.startswith("kathleen")]
-    assert [row.data.split(": ")[1] for row in codec] == ["1 quantizers", "2 quantizers", "4 quantizers", *(f"Opus at {n} kbit/s" for n in (6, 8, 12))]
+    assert [row.data.split(": ")[1] for row in codec] == [
+        "1 quantizers",
+        "2 quantizers",
+        "4 quantizers",
+        *(f"Opus at {n} kbit/s" for n in (6, 8, 12)),
+    ]
     assert [row.also["kbit/s"] for row in codec[:3]] == [0.25, 0.5, 1] and all("codes used" in row.also for row in codec[:3])
     assert codec[3].score.value < codec[4].score.value < codec[5].score.value and "codes used" not in codec[3].also
     heard = by["se", "kathleen: the codec's ceiling"].also
@@ -208,8 +217,14 @@ def test_all_tasks_are_measured_for_real(evaluation):
     worst = (folder / "worst.md").read_text()
     assert re.findall(r"^## (\w+)$", worst, re.MULTILINE) == list(dict.fromkeys(row.task for row in report.rows if row.task != "codec"))
     assert all(section.count("\n| ") - 2 <= 10 for section in worst.split("\n## ")[1:]) and "real recordings" not in worst
-    few = report.worst(3).split("\n## asr\n")[1].split("\n## ")[0]  # a header, its rule, three answers: of each row the worst before the next
-    assert few.count("\n| ") - 2 == 3 == len({line.split("|")[1] for line in few.splitlines() if line.startswith("| ") and "example" not in line and "---" not in line})
+    few = (
+        report.worst(3).split("\n## asr\n")[1].split("\n## ")[0]
+    )  # a header, its rule, three answers: of each row the worst before the next
+    assert (
+        few.count("\n| ") - 2
+        == 3
+        == len({line.split("|")[1] for line in few.splitlines() if line.startswith("| ") and "example" not in line and "---" not in line})
+    )
     html = (folder / "report.html").read_text()
     assert "Speech enhancement" in html and html.count("<audio") > 10 and "http" not in re.sub(r"https?://(www\.w3\.org|arxiv)", "", html)
 
@@ -284,7 +299,9 @@ def test_anyones_answers_are_scored(data, tmp_path):
     by = {(row.task, row.data): row.score.value for row in report.rows}
     assert {row.task for row in report.rows} == set(TASKS) and report.model == "theirs" and not report.failures
     assert by["asr", "kathleen"] == 0 and ("asr", "kathleen, telephone") not in by
-    assert by["asr", "librispeech"] == 0 and by["ser", "ravdess"] == by["slu", "barista"] == by["aac", "esc50"] == by["asr", "nospeech"] == 100
+    assert (
+        by["asr", "librispeech"] == 0 and by["ser", "ravdess"] == by["slu", "barista"] == by["aac", "esc50"] == by["asr", "nospeech"] == 100
+    )
     assert by["mt", "set en-de"] == 100 and by["se", "kathleen: theirs"] > 0.999
     assert by["tts", "kathleen: theirs"] == by["tts", "kathleen: the real recordings"] < 100
 
@@ -373,7 +390,9 @@ def test_references_that_are_empty_or_in_another_script_are_scored(laura, tmp_pa
     recording = str(RECORDINGS / "digits-4_theo_0.opus")
     texts = {"cyrillic": "привет мир", "chinese": "你好 世界", "empty": "", "signs": "?!"}
     rows = [example("asr", n, corpus=name, audio=recording, duration=0.5, targets=[text]) for n, (name, text) in enumerate(texts.items())]
-    write_manifest(tmp_path / "dev.jsonl", [*rows, example("asr", 9, corpus="chinese", lang="zh", audio=recording, duration=0.5, targets=["你好世界"])])
+    write_manifest(
+        tmp_path / "dev.jsonl", [*rows, example("asr", 9, corpus="chinese", lang="zh", audio=recording, duration=0.5, targets=["你好世界"])]
+    )
     report = evaluate(laura, tmp_path, tasks=["asr"], show=False)
     by = {row.data: row for row in report.rows}
     assert by["cyrillic"].metric == "WER %" and by["cyrillic"].score.value > 0
@@ -385,7 +404,16 @@ def test_references_that_are_empty_or_in_another_script_are_scored(laura, tmp_pa
 
 def test_a_reference_that_is_missing_is_named_with_its_line(laura, tmp_path):
     recording = str(RECORDINGS / "digits-4_theo_0.opus")
-    good = {"id": "asr/a", "task": "asr", "split": "dev", "lang": "en", "corpus": "a", "audio": recording, "duration": 0.5, "targets": ["four"]}
+    good = {
+        "id": "asr/a",
+        "task": "asr",
+        "split": "dev",
+        "lang": "en",
+        "corpus": "a",
+        "audio": recording,
+        "duration": 0.5,
+        "targets": ["four"],
+    }
     (tmp_path / "dev.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(good | {"id": "asr/b", "targets": []}) + "\n")
     with pytest.raises(LauraError, match="dev.jsonl, line 2: field 'targets'"):
         evaluate(laura, tmp_path, show=False)
@@ -398,9 +426,12 @@ def test_any_recogniser_of_transformers_is_a_peer(laura, data, tmp_path):
     """A tiny one with random weights, from a folder and without a network: what it writes is nonsense, but it is what it writes."""
     letters = {letter: n for n, letter in enumerate(["<pad>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz'"])}
     (tmp_path / "vocab.json").write_text(json.dumps(letters))
-    tokenizer = transformers.Wav2Vec2CTCTokenizer(tmp_path / "vocab.json", pad_token="<pad>", unk_token="<unk>", bos_token=None, eos_token=None)
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(
+        tmp_path / "vocab.json", pad_token="<pad>", unk_token="<unk>", bos_token=None, eos_token=None
+    )
     config = transformers.Wav2Vec2Config(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(16, 16), conv_stride=(8, 40), conv_kernel=(16, 80),
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        conv_dim=(16, 16), conv_stride=(8, 40), conv_kernel=(16, 80),
         num_feat_extract_layers=2, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, vocab_size=len(letters),
     )  # fmt: skip
     transformers.set_seed(0)
@@ -424,7 +455,9 @@ def test_speech_that_ended_at_once_is_heard_as_nothing(laura, data, monkeypatch)
 def test_an_answer_of_the_wrong_kind_is_named_and_the_others_are_scored(data, tmp_path):
     rows = [e for e in read_split(data, "dev") if e.task in ("ser", "tts")]
     path = tmp_path / "theirs.jsonl"
-    lines = [{"id": e.id, "text": "calm"} if n else {"id": e.id, "audio": "x.wav"} for n, e in enumerate(sorted(rows, key=lambda e: e.task))]
+    lines = [
+        {"id": e.id, "text": "calm"} if n else {"id": e.id, "audio": "x.wav"} for n, e in enumerate(sorted(rows, key=lambda e: e.task))
+    ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     report = evaluate(data=data, hyp=path, show=False)
     assert [row.task for row in report.rows] == ["ser"] and any('needs "text"' in reason for reason in report.failures)

@@ -51,7 +51,12 @@ def draw(rows: Sequence[Row], seed: int = 0) -> list[Plot]:
     for task in dict.fromkeys(row.task for row in rows):
         measured = [row for row in rows if row.task == task and math.isfinite(row.score.value)]
         if task == "codec":
-            plots += [rates(corpus, group, measure) for corpus, group in by_corpus(measured).items() for measure in ("STOI", "PESQ") if with_rate(group, measure)]
+            plots += [
+                rates(corpus, group, measure)
+                for corpus, group in by_corpus(measured).items()
+                for measure in ("STOI", "PESQ")
+                if with_rate(group, measure)
+            ]
         elif task in TITLES:
             plots += [variants(corpus, group) for corpus, group in by_corpus(measured).items() if len(group) > 1]
         else:
@@ -260,7 +265,9 @@ def _patch(corner: tuple[float, float], alpha: float):
 def _inherit(svg: str) -> str:
     """The <svg> element without prolog, style sheet and background, and without ids that nothing refers to: ids are global in a page."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg class="plot" viewBox="\1" xmlns:xlink="http://www.w3.org/1999/xlink">', svg, count=1)
+    svg = re.sub(
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg class="plot" viewBox="\1" xmlns:xlink="http://www.w3.org/1999/xlink">', svg, count=1
+    )
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', svg))
     svg = re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in used else "", svg)

@@ -120,7 +120,11 @@ class Report:
         return table
 
     def markdown(self) -> str:
-        lines = [f"# {self.model}, measured on `{self.split}`", "", f"{SPLIT_RULE} Subsets are chosen by a hash of the id, seed {self.seed}."]
+        lines = [
+            f"# {self.model}, measured on `{self.split}`",
+            "",
+            f"{SPLIT_RULE} Subsets are chosen by a hash of the id, seed {self.seed}.",
+        ]
         lines += ["", "| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row.cells()) + " |" for row in self.rows]
         lines += ["", *(f"- {note}" for note in self.notes)]
@@ -153,7 +157,14 @@ class Report:
             for row, example, answer, value in sorted(entries, key=lambda each: each[0].data):
                 measures = ", ".join(f"{name} {number(score)}" for name, score in answer.scores.items() if math.isfinite(score))
                 output = answer.text or measures or "(nothing)"
-                cells = (row.data, example.id, example.source or "", " / ".join(example.targets[:2]), output, f"{row.metric} {number(value)}")
+                cells = (
+                    row.data,
+                    example.id,
+                    example.source or "",
+                    " / ".join(example.targets[:2]),
+                    output,
+                    f"{row.metric} {number(value)}",
+                )
                 lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
         return "\n".join(lines) + "\n"
 
@@ -185,8 +196,10 @@ def add_verdicts(rows: list[Row], other: list[Row], seed: int = 0) -> None:
 
 def sentence(verdict: Verdict) -> str:
     interval = f"{number(verdict.low)} to {number(verdict.high)}"
-    return f"{verdict.word} than the other by {number(verdict.difference)} ({interval})" if verdict.word != "cannot tell" else (
-        f"cannot tell which is better ({interval})"
+    return (
+        f"{verdict.word} than the other by {number(verdict.difference)} ({interval})"
+        if verdict.word != "cannot tell"
+        else (f"cannot tell which is better ({interval})")
     )
 
 

@@ -1,8 +1,7 @@
 """The worst answers of each task, with players: input, reference, answer.
 
-In: a report's rows and a function that gives an answer's sound. Out: blocks of HTML by task. Sounds become Ogg Opus in data: URIs as long as
-they fit into the `Budget`: the worst of every row first, so that no task fills it alone.
-"""
+In: a report's rows and a function that gives an answer's sound. Out: blocks of HTML by task. Sounds become Ogg Opus in data: URIs as
+long as they fit into the `Budget`: the worst of every row first, so that no task fills it alone."""
 
 import math
 from collections import defaultdict
@@ -59,7 +58,9 @@ def worst_sections(rows: Sequence[Row], sound: Sound, budget: Budget) -> dict[st
     for place, row in enumerate(answered_rows):
         if cards[place]:
             title = f"{escape(row.data)}: the {len(cards[place])} worst of {row.n} by {escape(row.metric)}"
-            blocks[row.task].append(f'<details class="worst"><summary>{title}</summary><div class="cards">{"".join(cards[place])}</div></details>')
+            blocks[row.task].append(
+                f'<details class="worst"><summary>{title}</summary><div class="cards">{"".join(cards[place])}</div></details>'
+            )
     return blocks
 
 
@@ -81,7 +82,9 @@ def card(row: Row, example: Example, answer: Answer, value: float, noisy: Answer
     if certainty is not None:
         notes.insert(0, f"confidence {certainty:.0%}")
     footer = f"<footer>{escape('; '.join(notes))}</footer>" if notes else ""
-    return f"<article><header><h3>{escape(example.id)}</h3><b>{escape(score_text(row, value))}</b></header>{''.join(parts)}{footer}</article>"
+    return (
+        f"<article><header><h3>{escape(example.id)}</h3><b>{escape(score_text(row, value))}</b></header>{''.join(parts)}{footer}</article>"
+    )
 
 
 def score_text(row: Row, value: float) -> str:
@@ -110,18 +113,22 @@ def written(row: Row, example: Example, answer: Answer, noisy: Answer | None, so
 def spoken(row: Row, example: Example, answer: Answer, noisy: Answer | None, sound: Sound, budget: Budget) -> list[str]:
     words, reference = compare(answer.text, example.source or "", example.lang)
     return [
-        line("text", marked(reference)), line("recognised", marked(words), "answer"), player("answer", lambda: answer_sound(sound, answer), budget),
+        line("text", marked(reference)),
+        line("recognised", marked(words), "answer"),
+        player("answer", lambda: answer_sound(sound, answer), budget),
         player("a person", lambda: recording(example.audio), budget),
-    ]  # fmt: skip
+    ]
 
 
 def enhanced(row: Row, example: Example, answer: Answer, noisy: Answer | None, sound: Sound, budget: Budget) -> list[str]:
     noisy_sound = (lambda: recording(example.noisy)) if example.noisy else (lambda: answer_sound(sound, noisy))
     measures = ", ".join(f"{name} {number(value)}" for name, value in answer.scores.items() if math.isfinite(value))
     return [
-        player("noisy", noisy_sound, budget), player("answer", lambda: answer_sound(sound, answer), budget),
-        player("clean", lambda: recording(example.audio), budget), text("metrics", measures),
-    ]  # fmt: skip
+        player("noisy", noisy_sound, budget),
+        player("answer", lambda: answer_sound(sound, answer), budget),
+        player("clean", lambda: recording(example.audio), budget),
+        text("metrics", measures),
+    ]
 
 
 def marked(words: list[tuple[str, bool]]) -> str:
@@ -148,7 +155,8 @@ def player(label: str, read: Callable[[], np.ndarray | None], budget: Budget) ->
     except (LauraError, KeyError, OSError) as error:
         return line(label, f'<span class="failed">cannot be played: {escape(str(error))}</span>')
     picture = f'<img alt="spectrogram, {len(wave) / SAMPLE_RATE:.1f} s" src="{data_uri("image/png", spectrogram(wave, 320, 56))}">'
-    html = f'<div class="io"><span class="tag">{label}</span><div><audio controls preload="metadata" src="{encoded(wave)}"></audio>{picture}</div></div>'
+    audio = f'<audio controls preload="metadata" src="{encoded(wave)}"></audio>'
+    html = f'<div class="io"><span class="tag">{label}</span><div>{audio}{picture}</div></div>'
     return html if budget.take(html) else line(label, '<span class="soft">left out: the page is full</span>')
 
 
