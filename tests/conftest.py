@@ -10,7 +10,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # sums in one order: a short training gives the same numbers on any number of cores
-WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # "gw0" ... under `pytest -n 2 --dist loadgroup`
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # "gw0" ... under `pytest -n 2 --dist loadfile`
 if WORKER and hasattr(os, "sched_setaffinity"):  # one core a worker, or ONNX Runtime's threads of one worker wait for the other's
     CORES = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {CORES[int(WORKER.removeprefix("gw")) % len(CORES)]})
@@ -19,14 +19,6 @@ LINES = [
     "the quick brown fox jumps over the lazy dog", "der schnelle braune fuchs springt über den faulen hund",
     "neutral calm happy sad angry fearful disgust surprised", "order | drink = coffee | size = big", "A dog barks while it rains.",
 ]  # fmt: skip
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers a file is run by one of them, so that its fixtures are made once; so is all of tests/evaluate."""
-    for item in items:
-        path = item.path.parent if item.path.parent.name == "evaluate" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(path)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,15 +15,14 @@ from builders import example
 from lauragpt.audio import load_audio
 from lauragpt.cli.demo import RECORDINGS
 from lauragpt.data.captions import CAPTIONS
-from lauragpt.data.channel import telephone
 from lauragpt.data.manifest import write_manifest
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import systems
 from lauragpt.evaluate.ablation import RecordingBackend, ablation, recording_backend
-from lauragpt.evaluate.answers import Answer, key_of
-from lauragpt.evaluate.groups import Bench, add_telephone, check, floor_examples, make_groups, read_split
-from lauragpt.evaluate.inputs import input_wave, noise_of, prompt_of
+from lauragpt.evaluate.answers import CEILING, GPT_TOKENS, NOISY, SHUFFLED, TRUE, Answer, key_of
+from lauragpt.evaluate.groups import Bench, check, floor_examples, make_groups, read_split
+from lauragpt.evaluate.inputs import noise_of, prompt_of
 from lauragpt.evaluate.metrics import MissingPackage
 from lauragpt.evaluate.report.tables import Report, Row, add_verdicts
 from lauragpt.evaluate.run import evaluate, score
@@ -114,17 +113,6 @@ def test_a_prompt_is_another_recording_of_the_speaker_whatever_else_is_measured(
     assert prompt(spoken[1]) is None  # the other cannot be read
 
 
-def test_english_recordings_are_measured_through_a_telephone_too(evaluation, data):
-    rows = {row.data: row for row in evaluation.report.rows if row.task == "asr"}
-    assert {name for name in rows if "telephone" in name} == {"kathleen, telephone", "librispeech, telephone"}
-    clean, phone = rows["kathleen"].examples, rows["kathleen, telephone"].examples
-    assert [e.audio for e in clean] == [e.audio for e in phone] and not {key_of(e) for e in clean} & {key_of(e) for e in phone}
-    np.testing.assert_array_equal(input_wave(phone[0]), telephone(load_audio(clean[0].audio)))
-    np.testing.assert_array_equal(input_wave(clean[0]), load_audio(clean[0].audio))
-    groups = make_groups(read_split(data, "dev"), 2)
-    assert [g for g in add_telephone(groups) if "telephone" not in g.name] == groups  # the other rows stay as they are
-
-
 def test_a_split_without_sounds_is_made_noisy_with_made_noise():
     clean = np.sin(np.arange(8000) / 20).astype(np.float32) * 0.3
     noisy, again, other = (noise_of([], 0)(example("se", number), clean) for number in (0, 0, 1))
@@ -170,63 +158,21 @@ def test_a_report_says_its_split_and_holds_no_nan(tmp_path):
     assert saved["rows"][0]["also"]["CER %"] is None and saved["rows"][0]["real_time_factor"] == 0.25
 
 
-def test_the_ablation_measures_the_tokens_that_enhance_used(laura):
-    clean = load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
+def test_the_ablation_measures_the_tokens_that_enhance_used():
+    """With the checkpoint that ships: an untrained GPT writes one token again and again, and shuffling changes nothing."""
+    laura, clean = Laura.load("mini"), load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
     noisy = clean + 0.02 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
-    rungs, seconds = ablation(laura, clean, noisy)
-    backend = laura.runtime.backend
-    assert not isinstance(backend, RecordingBackend) and seconds > 0
-    assert list(rungs) == ["noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"]
-    assert all(len(wave) == len(clean) for wave in rungs.values())
-    np.testing.assert_array_equal(rungs["the GPT's tokens"], laura.enhance(noisy).audio)
+    waves, seconds = ablation(laura, clean, noisy)
+    assert seconds > 0 and not isinstance(laura.runtime.backend, RecordingBackend)
+    assert list(waves) == [NOISY, SHUFFLED, GPT_TOKENS, TRUE, CEILING] and all(len(wave) == len(clean) for wave in waves.values())
+    np.testing.assert_array_equal(waves[GPT_TOKENS], laura.enhance(noisy).audio)
     with recording_backend(laura) as recording:
         laura.enhance(noisy)
     [codes] = recording.calls[0]["codes"]
-    shuffled = backend.vocode([np.random.default_rng(0).permutation(codes)], noisy=[noisy])[0]
-    np.testing.assert_allclose(rungs["the GPT's tokens, shuffled"], shuffled[: len(clean)], atol=1e-5)
-
-
-def test_all_tasks_are_measured_for_real(evaluation):
-    report, folder = evaluation.report, evaluation.out
-    assert {row.task for row in report.rows} == {*TASKS, "codec"}
-    assert not report.failures
-    by = {(row.task, row.data): row for row in report.rows}
-    assert by["ser", "ravdess"].floor_name == "always calm, the commonest of train"
-    assert by["asr", "nospeech"].metric == "stays silent %"
-    assert "CTC greedy WER %" in by["asr", "kathleen"].also and by["asr", "kathleen"].floor == 100
-    assert sum(row.task == "se" for row in report.rows) == 5
-    assert by["se", "kathleen: the GPT's tokens"].floor == by["se", "kathleen: noisy input"].score.value
-    codec = [row for row in report.rows if row.task == "codec" and row.data.startswith("kathleen")]
-    assert [row.data.split(": ")[1] for row in codec] == [
-        "1 quantizers",
-        "2 quantizers",
-        "4 quantizers",
-        *(f"Opus at {n} kbit/s" for n in (6, 8, 12)),
-    ]
-    assert [row.also["kbit/s"] for row in codec[:3]] == [0.25, 0.5, 1] and all("codes used" in row.also for row in codec[:3])
-    assert codec[3].score.value < codec[4].score.value < codec[5].score.value and "codes used" not in codec[3].also
-    heard = by["se", "kathleen: the codec's ceiling"].also
-    assert heard["WER % heard by pocketsphinx"] >= 0 and heard["WER % heard by itself"] >= 0
-    assert "WER % heard by itself" not in by["se", "kathleen: the GPT's tokens, shuffled"].also  # no words are in it
-    assert "pocketsphinx" in by["tts", "kathleen: the real recordings"].also["heard by"]
-    true = by["tts", "kathleen: the true tokens"]
-    assert 0 < true.also["STOI"] < 1 and true.floor == by["tts", "kathleen: the real recordings"].score.value
-    assert "this model itself" in by["tts", "kerstin: the real recordings"].also["heard by"]
-    assert "right sound %" in evaluation.printed
-    assert json.loads((folder / "report.json").read_text())["split"] == "dev"
-    worst = (folder / "worst.md").read_text()
-    assert re.findall(r"^## (\w+)$", worst, re.MULTILINE) == list(dict.fromkeys(row.task for row in report.rows if row.task != "codec"))
-    assert all(section.count("\n| ") - 2 <= 10 for section in worst.split("\n## ")[1:]) and "real recordings" not in worst
-    few = (
-        report.worst(3).split("\n## asr\n")[1].split("\n## ")[0]
-    )  # a header, its rule, three answers: of each row the worst before the next
-    assert (
-        few.count("\n| ") - 2
-        == 3
-        == len({line.split("|")[1] for line in few.splitlines() if line.startswith("| ") and "example" not in line and "---" not in line})
-    )
-    html = (folder / "report.html").read_text()
-    assert "Speech enhancement" in html and html.count("<audio") > 10 and "http" not in re.sub(r"https?://(www\.w3\.org|arxiv)", "", html)
+    shuffled = laura.runtime.backend.vocode([np.random.default_rng(0).permutation(codes)], noisy=[noisy])[0]
+    np.testing.assert_allclose(waves[SHUFFLED], shuffled[: len(clean)], atol=1e-5)
+    quality = {name: sound_quality(clean, wave)["STOI"] for name, wave in waves.items()}
+    assert quality[SHUFFLED] + 0.05 < quality[GPT_TOKENS] < quality[TRUE] < quality[CEILING]  # the GPT's tokens carry the words
 
 
 def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_measured(laura, data, tmp_path):
@@ -237,13 +183,6 @@ def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_measured(la
     report = evaluate(laura, tmp_path, tasks=["ser"], show=False)
     assert [row.n for row in report.rows] == [2]
     assert list(report.failures.values()) == [[broken.id]]
-
-
-def test_nothing_is_asked_twice(evaluation, debug_checkpoint, data, monkeypatch):
-    for verb in ("ask", "enhance", "speak", "translate", "transcribe"):
-        monkeypatch.setattr(Laura, verb, lambda *args, **options: pytest.fail("asked again"))
-    again = evaluate(debug_checkpoint, data, limit=2, show=False, cache=evaluation.cache)
-    assert again.to_json() == evaluation.report.to_json()
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(debug_checkpoint, data, tmp_path, monkeypatch):

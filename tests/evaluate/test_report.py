@@ -1,7 +1,8 @@
-"""The page of an evaluation: all rows, whatever their names and texts hold; players that decode; plots, or how to get them."""
+"""A real evaluation: its rows, its files, and its page: all rows, whatever their names hold; players that decode; plots, or how to get them."""
 
 import base64
 import io
+import json
 import math
 import re
 from dataclasses import replace
@@ -14,16 +15,22 @@ import soundfile
 
 from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.cli.demo import RECORDINGS
+from lauragpt.data.channel import telephone
 from lauragpt.data.manifest import Example
+from lauragpt.engine.api import Laura
 from lauragpt.evaluate import metrics
-from lauragpt.evaluate.answers import Answer
+from lauragpt.evaluate.answers import Answer, key_of
+from lauragpt.evaluate.groups import add_telephone, make_groups, read_split
+from lauragpt.evaluate.inputs import input_wave
 from lauragpt.evaluate.metrics import MissingPackage, confusion, ua, wer
 from lauragpt.evaluate.report import worst
 from lauragpt.evaluate.report.page import PAPER, TITLES, bar, clears_floor, page
 from lauragpt.evaluate.report.plots import draw, right_or_wrong
 from lauragpt.evaluate.report.tables import Report, Row
 from lauragpt.evaluate.report.worst import Budget, encoded, player
+from lauragpt.evaluate.run import evaluate
 from lauragpt.evaluate.tally import Score, Verdict, mean
+from lauragpt.tasks import TASKS
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 KATHLEEN = str(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
@@ -87,6 +94,67 @@ def sound():
 @pytest.fixture(scope="module")
 def document(evaluation):
     return (evaluation.out / "report.html").read_text(encoding="utf-8")
+
+
+def test_all_tasks_are_measured_for_real(evaluation):
+    report, folder = evaluation.report, evaluation.out
+    assert {row.task for row in report.rows} == {*TASKS, "codec"}
+    assert not report.failures
+    by = {(row.task, row.data): row for row in report.rows}
+    assert by["ser", "ravdess"].floor_name == "always calm, the commonest of train"
+    assert by["asr", "nospeech"].metric == "stays silent %"
+    assert "CTC greedy WER %" in by["asr", "kathleen"].also and by["asr", "kathleen"].floor == 100
+    assert sum(row.task == "se" for row in report.rows) == 5
+    assert by["se", "kathleen: the GPT's tokens"].floor == by["se", "kathleen: noisy input"].score.value
+    codec = [row for row in report.rows if row.task == "codec" and row.data.startswith("kathleen")]
+    assert [row.data.split(": ")[1] for row in codec] == [
+        "1 quantizers",
+        "2 quantizers",
+        "4 quantizers",
+        *(f"Opus at {n} kbit/s" for n in (6, 8, 12)),
+    ]
+    assert [row.also["kbit/s"] for row in codec[:3]] == [0.25, 0.5, 1] and all("codes used" in row.also for row in codec[:3])
+    assert codec[3].score.value < codec[4].score.value < codec[5].score.value and "codes used" not in codec[3].also
+    heard = by["se", "kathleen: the codec's ceiling"].also
+    assert heard["WER % heard by pocketsphinx"] >= 0 and heard["WER % heard by itself"] >= 0
+    assert "WER % heard by itself" not in by["se", "kathleen: the GPT's tokens, shuffled"].also  # no words are in it
+    assert "pocketsphinx" in by["tts", "kathleen: the real recordings"].also["heard by"]
+    true = by["tts", "kathleen: the true tokens"]
+    assert 0 < true.also["STOI"] < 1 and true.floor == by["tts", "kathleen: the real recordings"].score.value
+    assert "this model itself" in by["tts", "kerstin: the real recordings"].also["heard by"]
+    assert "right sound %" in evaluation.printed
+    assert json.loads((folder / "report.json").read_text())["split"] == "dev"
+    worst = (folder / "worst.md").read_text()
+    assert re.findall(r"^## (\w+)$", worst, re.MULTILINE) == list(dict.fromkeys(row.task for row in report.rows if row.task != "codec"))
+    assert all(section.count("\n| ") - 2 <= 10 for section in worst.split("\n## ")[1:]) and "real recordings" not in worst
+    few = (
+        report.worst(3).split("\n## asr\n")[1].split("\n## ")[0]
+    )  # a header, its rule, three answers: of each row the worst before the next
+    assert (
+        few.count("\n| ") - 2
+        == 3
+        == len({line.split("|")[1] for line in few.splitlines() if line.startswith("| ") and "example" not in line and "---" not in line})
+    )
+    html = (folder / "report.html").read_text()
+    assert "Speech enhancement" in html and html.count("<audio") > 10 and "http" not in re.sub(r"https?://(www\.w3\.org|arxiv)", "", html)
+
+
+def test_nothing_is_asked_twice(evaluation, debug_checkpoint, data, monkeypatch):
+    for verb in ("ask", "enhance", "speak", "translate", "transcribe"):
+        monkeypatch.setattr(Laura, verb, lambda *args, **options: pytest.fail("asked again"))
+    again = evaluate(debug_checkpoint, data, limit=2, show=False, cache=evaluation.cache)
+    assert again.to_json() == evaluation.report.to_json()
+
+
+def test_english_recordings_are_measured_through_a_telephone_too(evaluation, data):
+    rows = {row.data: row for row in evaluation.report.rows if row.task == "asr"}
+    assert {name for name in rows if "telephone" in name} == {"kathleen, telephone", "librispeech, telephone"}
+    clean, phone = rows["kathleen"].examples, rows["kathleen, telephone"].examples
+    assert [e.audio for e in clean] == [e.audio for e in phone] and not {key_of(e) for e in clean} & {key_of(e) for e in phone}
+    np.testing.assert_array_equal(input_wave(phone[0]), telephone(load_audio(clean[0].audio)))
+    np.testing.assert_array_equal(input_wave(clean[0]), load_audio(clean[0].audio))
+    groups = make_groups(read_split(data, "dev"), 2)
+    assert [g for g in add_telephone(groups) if "telephone" not in g.name] == groups  # the other rows stay as they are
 
 
 def test_the_document_is_whole_and_fetches_nothing(document):
