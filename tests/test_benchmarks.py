@@ -60,7 +60,7 @@ def test_every_verb_is_measured_alone_and_in_a_batch(report):
 
 
 @pytest.mark.slow
-def test_growth_has_every_length_with_memory_and_the_peer(report):
+def test_growth_has_every_length_with_memory_and_the_baseline(report):
     assert [(row["verb"], row["audio_seconds"]) for row in report["growth"]] == [(v, s) for v in ("transcribe", "enhance") for s in (1, 2)]
     for row in report["growth"]:
         assert positive(row["seconds"]) and row["real_time_factor"] == pytest.approx(row["seconds"] / row["audio_seconds"])
@@ -115,7 +115,7 @@ def test_the_median_counts_and_the_warm_up_does_not(speed, monkeypatch):
     assert speed.timed(3, True, calls.append, "x") == (2.0, None) and calls == ["x"] * 4
 
 
-def test_a_missing_peer_says_how_to_get_it_and_the_rest_goes_on(speed, debug_checkpoint, monkeypatch):
+def test_a_missing_baseline_says_how_to_get_it_and_the_rest_goes_on(speed, debug_checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     baseline, notes = speed.open_baseline(), []
     assert "pip install pocketsphinx" in baseline

@@ -1,4 +1,4 @@
-"""Both backends on the same recordings and texts: equal where they are, told where they are not."""
+"""Both backends on the same recordings and texts: equal where they are, reported where they are not."""
 
 from pathlib import Path
 
@@ -22,13 +22,13 @@ def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     time = np.arange(20000) / 16000
     save_audio(folder / "a.wav", (0.2 * np.sin(2 * np.pi * (200 + 150 * time) * time) * np.sin(9 * time) ** 2).astype(np.float32))
-    heard = {"corpus": "made", "split": "dev", "audio": str(folder / "a.wav"), "duration": 1.25, "lang": "en"}
-    said = {"source": "A dog runs.", "source_lang": "en"}
+    recording = {"corpus": "made", "split": "dev", "audio": str(folder / "a.wav"), "duration": 1.25, "lang": "en"}
+    text = {"source": "A dog runs.", "source_lang": "en"}
     write_manifest(folder / "dev.jsonl", [
-        Example(id="asr/1", task="asr", targets=["a"], **heard), Example(id="aac/1", task="aac", targets=["a"], **heard),
-        Example(id="ser/1", task="ser", targets=["sad"], **heard), Example(id="slu/1", task="slu", targets=["a"], **heard),
-        Example(id="se/1", task="se", noisy=str(folder / "a.wav"), **heard), Example(id="tts/1", task="tts", **heard, **said),
-        Example(id="mt/1", task="mt", corpus="made", split="dev", lang="de", targets=["Ein Hund."], **said),
+        Example(id="asr/1", task="asr", targets=["a"], **recording), Example(id="aac/1", task="aac", targets=["a"], **recording),
+        Example(id="ser/1", task="ser", targets=["sad"], **recording), Example(id="slu/1", task="slu", targets=["a"], **recording),
+        Example(id="se/1", task="se", noisy=str(folder / "a.wav"), **recording), Example(id="tts/1", task="tts", **recording, **text),
+        Example(id="mt/1", task="mt", corpus="made", split="dev", lang="de", targets=["Ein Hund."], **text),
     ])  # fmt: skip
     return folder
 
@@ -61,7 +61,7 @@ def test_every_token_that_is_written_is_compared():
     assert comparing.count.tokens == 14 and comparing.count.other == 1
 
 
-def test_another_model_is_told(data, monkeypatch, capsys):
+def test_another_model_is_reported(data, monkeypatch, capsys):
     class Altered(Laura):
         @classmethod
         def load(cls, folder, device=None, backend=None, **more):

@@ -1,4 +1,4 @@
-"""A real evaluation: its rows, its files, and its page: all rows, whatever their names hold; players that decode; plots, or how to get them."""
+"""A real evaluation: its rows, files and page. All rows are there whatever their names hold, players decode, plots are drawn if possible."""
 
 import base64
 import io
@@ -188,9 +188,9 @@ def test_a_task_that_was_added_goes_by_its_name():
         examples=[Example("a", "asr", "dev", "en", "set")],
         answers=[Answer(text="la")],
     )
-    told = page(Report("m", "dev", 0, [row]), nothing)
-    assert "<h2>&lt;hum&gt;</h2>" in told and "<hum>" not in told and "la</p>" in told
-    Outline(told)
+    document = page(Report("m", "dev", 0, [row]), nothing)
+    assert "<h2>&lt;hum&gt;</h2>" in document and "<hum>" not in document and "la</p>" in document
+    Outline(document)
 
 
 def test_the_paper_stands_beside_its_tasks_and_can_be_left_out(few, sound, document):
@@ -247,12 +247,12 @@ def test_what_comes_from_data_is_escaped():
         "ser", HOSTILE, 2, 2, HOSTILE, score, tally=mean([0, 1]), examples=[bad, other], answers=answers, confusion=confusion(truth, texts)
     )
     row.verdict = verdict
-    told = page(
+    document = page(
         Report(HOSTILE, HOSTILE, 0, [row, emotion], [HOSTILE], {HOSTILE: [HOSTILE]}), nothing, {"asr": ((HOSTILE, HOSTILE, HOSTILE),)}
     )
-    outline = Outline(told)
+    outline = Outline(document)
     assert outline.tags.count("script") == 1 and "alert(" in "".join(outline.texts)
-    assert "better than the other by" in unescape(told)
+    assert "better than the other by" in unescape(document)
 
 
 def test_a_recording_that_cannot_be_read_is_a_line_of_text(tmp_path):
@@ -260,8 +260,8 @@ def test_a_recording_that_cannot_be_read_is_a_line_of_text(tmp_path):
     broken.write_bytes(b"OggS")
     example = Example("a", "asr", "dev", "en", "set", audio=str(broken), duration=1.0, targets=["a"])
     row = Row("asr", "set", 1, 1, "WER %", Score(0.0, n=1), tally=mean([0]), examples=[example], answers=[Answer(text="a")])
-    told = page(Report("m", "dev", 0, [row]), nothing)
-    assert "cannot be played" in told and "<audio" not in told
+    document = page(Report("m", "dev", 0, [row]), nothing)
+    assert "cannot be played" in document and "<audio" not in document
     assert "no sound" in player("answer", lambda: None, Budget())
     assert "cannot be played" in player("answer", lambda: {}["gone"], Budget())
     assert "cannot be played" in player("answer", lambda: np.full(10, np.nan), Budget())
@@ -271,8 +271,8 @@ def test_the_budget_gives_each_row_its_worst_first(few, sound, monkeypatch):
     wave = np.zeros(SAMPLE_RATE)
     one = len(player("input", lambda: wave, Budget()))
     budget = Budget(2 * one)
-    told = [player("input", lambda: wave, budget) for _ in range(3)]
-    assert ["<audio" in html for html in told] == [True, True, False] and "left out" in told[2] and budget.left_out == 1
+    players = [player("input", lambda: wave, budget) for _ in range(3)]
+    assert ["<audio" in html for html in players] == [True, True, False] and "left out" in players[2] and budget.left_out == 1
     monkeypatch.setattr(worst.Budget, "__init__", lambda self: self.__dict__.update(limit=120_000, spent=0, left_out=0))
     small = page(few, sound)
     assert "players were left out" in small and 0 < len(sounds_of(small)) < len(sounds_of(page_of_all(few, sound, monkeypatch)))
@@ -293,9 +293,9 @@ def test_without_matplotlib_the_page_says_how_to_get_it(few, sound, monkeypatch)
 
     real = metrics.need
     monkeypatch.setattr(metrics, "need", need)
-    told = page(few, sound)
-    assert "pip install lauragpt[eval]" in told and '<svg class="plot"' not in told
-    assert len(sounds_of(told)) == len(sounds_of(page_of_all(few, sound, monkeypatch)))
+    document = page(few, sound)
+    assert "pip install lauragpt[eval]" in document and '<svg class="plot"' not in document
+    assert len(sounds_of(document)) == len(sounds_of(page_of_all(few, sound, monkeypatch)))
 
 
 def spoken_by(n: int) -> list[Example]:

@@ -73,11 +73,11 @@ def test_directions_of_translation_are_rows_of_their_own():
 
 
 @pytest.mark.parametrize(
-    "split, tasks, limit, said",
+    "split, tasks, limit, message",
     [("exam", None, None, "unknown split 'exam'"), ("dev", ["sing"], None, "unknown task 'sing'"), ("dev", None, 0, "limit is 0")],
 )
-def test_what_cannot_be_asked_is_refused_in_one_line(tmp_path, split, tasks, limit, said):
-    with pytest.raises(LauraError, match=said):
+def test_what_cannot_be_asked_is_refused_in_one_line(tmp_path, split, tasks, limit, message):
+    with pytest.raises(LauraError, match=message):
         check(tmp_path, split, tasks, limit)
 
 
@@ -222,12 +222,12 @@ def test_another_checkpoint_other_input_and_another_seed_are_asked_anew(debug_ch
 
 def test_anyones_answers_are_scored(data, tmp_path):
     """Perfect answers have perfect scores; no model is loaded."""
-    lines, speech = [], tmp_path / "said"
+    lines, speech = [], tmp_path / "speech"
     speech.mkdir()
     for e in read_split(data, "dev"):
         if e.task in ("tts", "se"):
             shutil.copy(e.audio, speech / f"{len(lines)}.opus")
-            lines.append({"id": e.id, "audio": f"said/{len(lines)}.opus"})
+            lines.append({"id": e.id, "audio": f"speech/{len(lines)}.opus"})
         elif e.task == "aac":
             lines.append({"id": e.id, "text": CAPTIONS[e.extra["sound"]][0]})
         else:
@@ -246,7 +246,7 @@ def test_anyones_answers_are_scored(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "lines, said",
+    "lines, message",
     [
         (['{"id": "asr/x", "text": "a"}', '{"id": "asr/x", "text": "b"}'], ":2: the id 'asr/x' comes a second time"),
         (['{"id": "asr/x", "text": "a"}'], "none of its ids"),
@@ -257,10 +257,10 @@ def test_anyones_answers_are_scored(data, tmp_path):
         ([""], "holds no answers"),
     ],
 )
-def test_answers_that_make_no_sense_are_refused(data, tmp_path, lines, said):
+def test_answers_that_make_no_sense_are_refused(data, tmp_path, lines, message):
     path = tmp_path / "theirs.jsonl"
     path.write_text("\n".join(lines))
-    with pytest.raises(LauraError, match=re.escape(said)):
+    with pytest.raises(LauraError, match=re.escape(message)):
         evaluate(data=data, hyp=path, show=False)
     with pytest.raises(LauraError, match="cannot be read"):
         evaluate(data=data, hyp=tmp_path / "none.jsonl", show=False)
@@ -361,7 +361,7 @@ def test_a_reference_that_is_missing_is_named_with_its_line(laura, tmp_path):
         evaluate(laura, tmp_path, show=False)
 
 
-def test_any_recogniser_of_transformers_is_a_peer(laura, data, tmp_path):
+def test_any_recogniser_of_transformers_is_a_baseline(laura, data, tmp_path):
     """A tiny one with random weights, from a folder and without a network: what it writes is nonsense, but it is what it writes."""
     letters = {letter: n for n, letter in enumerate(["<pad>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz'"])}
     (tmp_path / "vocab.json").write_text(json.dumps(letters))
@@ -387,8 +387,8 @@ def test_speech_that_ended_at_once_is_heard_as_nothing(laura, data, monkeypatch)
     real = Laura.speak
     monkeypatch.setattr(Laura, "speak", lambda self, *given, **more: [replace(r, audio=r.audio[:640]) for r in real(self, *given, **more)])
     report = evaluate(laura, data, tasks=["tts"], limit=1, show=False)
-    said = [row for row in report.rows if "voice" in row.data]
-    assert said and all(row.score.value == 100 and row.also["words heard right %"] == 0 for row in said)
+    rows = [row for row in report.rows if "voice" in row.data]
+    assert rows and all(row.score.value == 100 and row.also["words heard right %"] == 0 for row in rows)
 
 
 def test_an_answer_of_the_wrong_kind_is_named_and_the_others_are_scored(data, tmp_path):
