@@ -1,4 +1,4 @@
-"""A real evaluation: its rows, files and page. All rows are there whatever their names hold, players decode, plots are drawn if possible."""
+"""A real evaluation: its rows, files and page. All rows are there whatever their names hold, players decode, plots are drawn."""
 
 import base64
 import io
