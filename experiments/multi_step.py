@@ -130,7 +130,9 @@ def main() -> int:
         torch.manual_seed(0)
         model = load_checkpoint(folder)
         every = model.config.codec.quantizer.n_quantizers
-        model.vocoder = Vocoder(model.config.vocoder) if scheme is one_step else MultiStep(model.config.vocoder, model.codec.quantizer.codebooks)
+        model.vocoder = (
+            Vocoder(model.config.vocoder) if scheme is one_step else MultiStep(model.config.vocoder, model.codec.quantizer.codebooks)
+        )
         steps = train_for(kind(model, corpus, CONFIG), asked.minutes, asked.out / name.replace(" ", "-"))
         model.eval()
         for quantizers in (every,) if scheme is one_step else (min(8, every), every):
