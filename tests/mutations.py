@@ -123,7 +123,11 @@ MUTATIONS = (
         ("model/test_lauragpt.py",),
     ),
     Mutation(
-        "enhancement is not one of the small tasks", "tasks.py", '"STOI", small=True', '"STOI", small=False', ("train", "test_sequence.py")
+        "the phases of joint training are ignored",
+        "train/stages/joint.py",
+        "return self.phases or super().schedule",
+        "return super().schedule",
+        ("train/test_text_batches.py", "train/test_loop.py"),
     ),
     Mutation("a training reads dev", "train/run.py", 'if e.split == "train"]', 'if e.split != "test"]', ("train/test_train.py",)),
     Mutation(
