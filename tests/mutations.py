@@ -21,7 +21,7 @@ COPIED = ("lauragpt", "tests", "recipes", "benchmarks", "experiments", "docs", "
 @dataclass(frozen=True)
 class Mutation:
     name: str
-    file: str  # below lauragpt/
+    file: str
     old: str  # must occur exactly once
     new: str
     tests: tuple[str, ...]  # files or node ids below tests/
@@ -30,149 +30,172 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "the CTC head's draft is the transcript",
-        "engine/recognise.py",
+        "lauragpt/engine/recognise.py",
         "runtime.tokenizer.decode(each.ids).strip(), each",
         "runtime.tokenizer.decode((drafts[chunks.index(chunk)] if drafts else each.ids)).strip(), each",
         ("engine/test_promises.py",),
     ),
     Mutation(
         "a draft is kept unchecked",
-        "engine/decoding.py",
+        "lauragpt/engine/decoding.py",
         "if tokens[place] != guess or ended(index, guess):",
         "if ended(index, guess):",
         ("engine/test_decoding.py",),
     ),
     Mutation(
         "rollback keeps one position too many",
-        "engine/torch_backend.py",
+        "lauragpt/engine/torch_backend.py",
         "torch.as_tensor(np.asarray(lengths)",
         "torch.as_tensor(1 + np.asarray(lengths)",
         ("engine/test_api.py::test_session_extend_rollback_and_select_against_opening_anew",),
     ),
     Mutation(
         "rollback keeps one position too many, in ONNX Runtime",
-        "engine/onnx_backend.py",
+        "lauragpt/engine/onnx_backend.py",
         "self.lengths = np.array(lengths)",
         "self.lengths = np.array(lengths) + 1",
         ("engine/test_onnx.py::test_sequences_in_progress_are_the_same",),
     ),
     Mutation(
-        "the GPT sees what follows", "model/gpt.py", "device=x.device).tril(), None", "device=x.device), None", ("model/test_gpt.py",)
+        "the GPT sees what follows",
+        "lauragpt/model/gpt.py",
+        "device=x.device).tril(), None",
+        "device=x.device), None",
+        ("model/test_gpt.py",),
     ),
     Mutation(
         "the vocoder ignores its text",
-        "model/vocoder.py",
+        "lauragpt/model/vocoder.py",
         "parts.append(self.text(letters) +",
         "parts.append(0 * self.text(letters) +",
         ("model/test_vocoder.py",),
     ),
     Mutation(
         "the vocoder ignores its prompt",
-        "model/vocoder.py",
+        "lauragpt/model/vocoder.py",
         "embedded, count = self.prompt(prompt[0]), prompt[1]",
         "embedded, count = 0 * self.prompt(prompt[0]), prompt[1]",
         ("model/test_vocoder.py",),
     ),
     Mutation(
         "the vocoder ignores the noisy speech",
-        "model/vocoder.py",
+        "lauragpt/model/vocoder.py",
         "x = x + F.pad(embedded, (0, 0, 0, T - embedded.shape[1]))",
         "pass",
         ("model/test_vocoder.py",),
     ),
     Mutation(
         "the vocoder looks further ahead than streaming waits",
-        "model/vocoder.py",
+        "lauragpt/model/vocoder.py",
         "at[:, None] + self.config.look_ahead",
         "at[:, None] + self.config.look_ahead + 1",
         ("model/test_vocoder.py",),
     ),
     Mutation(
         "the vocoder's loss counts padding",
-        "model/vocoder.py",
+        "lauragpt/model/vocoder.py",
         "target.float())[_inside(lengths, predicted.shape[1])]",
         "target.float())",
         ("model/test_vocoder.py",),
     ),
     Mutation(
         "padding is not masked in the encoder",
-        "model/encoder.py",
+        "lauragpt/model/encoder.py",
         "inside[:, None, None, :], inside[..., None]",
         "inside.any() | inside[:, None, None, :], inside[..., None]",
         ("model/test_encoder.py",),
     ),
     Mutation(
         "padding is read by the encoder's convolutions",
-        "model/encoder.py",
+        "lauragpt/model/encoder.py",
         "mask, real = inside[:, None, None, :], inside[..., None].to",
         "mask, real = inside[:, None, None, :], (inside | True)[..., None].to",
         ("model/test_encoder.py",),
     ),
     Mutation(
         "the loss counts inputs as well as outputs",
-        "sequence.py",
+        "lauragpt/sequence.py",
         "(False,) * len(asked) +",
         "(True,) * len(asked) +",
         ("test_sequence.py",),
     ),
     Mutation(
         "the loss is one position late",
-        "model/lauragpt.py",
+        "lauragpt/model/lauragpt.py",
         "layouts[i].frames + k - 1 for k",
         "layouts[i].frames + k for k",
         ("model/test_lauragpt.py",),
     ),
     Mutation(
         "the phases of joint training are ignored",
-        "train/stages/joint.py",
+        "lauragpt/train/stages/joint.py",
         "return self.phases or super().schedule",
         "return super().schedule",
-        ("train/test_text_batches.py", "train/test_loop.py"),
+        ("lauragpt/train/test_text_batches.py", "train/test_loop.py"),
     ),
-    Mutation("a training reads dev", "train/run.py", 'if e.split == "train"]', 'if e.split != "test"]', ("train/test_train.py",)),
+    Mutation("a training reads dev", "lauragpt/train/run.py", 'if e.split == "train"]', 'if e.split != "test"]', ("train/test_train.py",)),
     Mutation(
         "the noise of sampling ignores the position",
-        "engine/decoding.py",
+        "lauragpt/engine/decoding.py",
         "counter=np.array([0, 0, 0, position]",
         "counter=np.array([0, 0, 0, 0]",
         ("engine/test_decoding.py",),
     ),
     Mutation(
         "the shuffled tokens are not shuffled",
-        "evaluate/ablation.py",
+        "lauragpt/evaluate/ablation.py",
         ".permutation(tokens)",
         ".permutation(1) * 0 + tokens",
         ("evaluate/test_run.py::test_the_ablation_measures_the_tokens_that_enhance_used",),
     ),
     Mutation(
         "inserted words are no errors",
-        "evaluate/metrics.py",
+        "lauragpt/evaluate/metrics.py",
         "counted.deletions + counted.insertions,",
         "counted.deletions,",
         ("evaluate/test_metrics.py",),
     ),
     Mutation(
         "any difference is significant",
-        "evaluate/tally.py",
+        "lauragpt/evaluate/tally.py",
         "n >= FEWEST and (low > 0 or high < 0)",
         "n >= FEWEST",
         ("evaluate/test_tally.py",),
     ),
     Mutation(
-        "a kept confidence of 0 is lost", "evaluate/answers.py", 'if value or name == "confidence"}', "if value}", ("evaluate/test_run.py",)
+        "a kept confidence of 0 is lost",
+        "lauragpt/evaluate/answers.py",
+        'if value or name == "confidence"}',
+        "if value}",
+        ("evaluate/test_run.py",),
     ),
     Mutation(
-        "the telephone is a wide one", "data/channel.py", 'CODECS["mu-law"], 8000)', 'CODECS["mu-law"], 16000)', ("data/test_channel.py",)
+        "the telephone is a wide one",
+        "lauragpt/data/channel.py",
+        'CODECS["mu-law"], 8000)',
+        'CODECS["mu-law"], 16000)',
+        ("data/test_channel.py",),
     ),
     Mutation(
-        "noise is mixed in at the wrong level", "data/augment.py", "10 ** (-snr_db / 20)", "10 ** (-snr_db / 10)", ("data/test_augment.py",)
+        "noise is mixed in at the wrong level",
+        "lauragpt/data/augment.py",
+        "10 ** (-snr_db / 20)",
+        "10 ** (-snr_db / 10)",
+        ("data/test_augment.py",),
     ),
     Mutation(
         "failed speech is right in the demo",
-        "cli/demo_verdict.py",
+        "lauragpt/cli/demo_verdict.py",
         "text = request.recognition.text",
         "text = reference",
         ("test_demo.py",),
+    ),
+    Mutation(
+        "the paper's second phase leaves enhancement out",
+        "recipes/paper-2b.yaml",
+        "weights: {tts: 4, se: 2, aac: 1,",
+        "weights: {tts: 4, aac: 1,",
+        ("train/test_config.py",),
     ),
 )
 
@@ -208,7 +231,7 @@ def run_tests(tree: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess
 
 def verdict(mutation: Mutation, tree: Path) -> str:
     """Applies the mutation to the tree, runs its tests, and undoes it."""
-    path = tree / "lauragpt" / mutation.file
+    path = tree / mutation.file
     original = path.read_text(encoding="utf-8") if path.exists() else ""
     if original.count(mutation.old) != 1:
         return f"stale: {mutation.file} holds the line {original.count(mutation.old)} times"
