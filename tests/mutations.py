@@ -31,8 +31,8 @@ MUTATIONS = (
     Mutation(
         "the CTC head's draft is the transcript",
         "lauragpt/engine/recognise.py",
-        "runtime.tokenizer.decode(each.ids).strip(), each",
-        "runtime.tokenizer.decode((drafts[chunks.index(chunk)] if drafts else each.ids)).strip(), each",
+        "texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]",
+        "texts = [runtime.tokenizer.decode(ids).strip() for ids in drafts or [each.ids for each in decoded]]",
         ("engine/test_promises.py",),
     ),
     Mutation(
@@ -131,7 +131,7 @@ MUTATIONS = (
         "lauragpt/train/stages/joint.py",
         "return self.phases or super().schedule",
         "return super().schedule",
-        ("lauragpt/train/test_text_batches.py", "train/test_loop.py"),
+        ("train/test_text_batches.py", "train/test_loop.py"),
     ),
     Mutation("a training reads dev", "lauragpt/train/run.py", 'if e.split == "train"]', 'if e.split != "test"]', ("train/test_train.py",)),
     Mutation(
@@ -163,11 +163,11 @@ MUTATIONS = (
         ("evaluate/test_tally.py",),
     ),
     Mutation(
-        "a kept confidence of 0 is lost",
+        "a cached confidence of 0 is lost",
         "lauragpt/evaluate/answers.py",
         'if value or name == "confidence"}',
         "if value}",
-        ("evaluate/test_run.py",),
+        ("evaluate/test_run.py::test_answers_come_back_from_their_file",),
     ),
     Mutation(
         "the telephone is a wide one",

@@ -20,7 +20,7 @@ from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import systems
 from lauragpt.evaluate.ablation import RecordingBackend, ablation, recording_backend
-from lauragpt.evaluate.answers import CEILING, GPT_TOKENS, NOISY, SHUFFLED, TRUE, Answer, key_of
+from lauragpt.evaluate.answers import CEILING, GPT_TOKENS, NOISY, SHUFFLED, TRUE, Answer, AnswerStore, key_of
 from lauragpt.evaluate.groups import Bench, check, floor_examples, make_groups, read_split
 from lauragpt.evaluate.inputs import noise_of, prompt_of
 from lauragpt.evaluate.metrics import MissingPackage
@@ -183,6 +183,12 @@ def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_measured(la
     report = evaluate(laura, tmp_path, tasks=["ser"], show=False)
     assert [row.n for row in report.rows] == [2]
     assert list(report.failures.values()) == [[broken.id]]
+
+
+def test_answers_come_back_from_their_file(tmp_path):
+    one, answers = example("ser", 0), [Answer("a", text="sad", confidence=0.0, scores={"sad": 0.0}), Answer("b", failure="no sound")]
+    AnswerStore(tmp_path).add(one, answers)
+    assert AnswerStore(tmp_path).find(one) == {answer.variant: answer for answer in answers}
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(debug_checkpoint, data, tmp_path, monkeypatch):
