@@ -21,7 +21,8 @@ class Word:
 
 @dataclass
 class Segment:
-    """A stretch of the input and what was said of it. `words`: of a transcript, each with its time as the CTC head has it and its confidence.
+    """A stretch of the input and what was said of it. `words`: of a transcript, each with its time as the CTC head has it and its
+    confidence.
 
     Confidences, 0 to 1, are the GPT's own probabilities: of a word how likely all of its letters are, of a transcript the mean over its
     words, which is the share of them that it expects to be right; of a caption, an emotion or an order how likely all of it is; of what
@@ -53,7 +54,7 @@ class Result:
     audio_path: str | None = None  # where the audio was written, once it was
 
     def to_row(self, file: str | None = None) -> dict:
-        """The answer as plain data: always file, task, lang, segments, receipt; `text` or `audio`; scores, intent, slots where they exist."""
+        """The answer as plain data: file, task, lang, segments, receipt; `text` or `audio`; scores, intent, slots where they exist."""
         row: dict = {"file": file, "task": self.task, "lang": self.lang}
         if self.text is not None:
             row["text"] = self.text
@@ -89,6 +90,20 @@ class Result:
 
     def _spoken(self) -> list[Segment]:
         return [segment for segment in self.segments if segment.text.strip()]
+
+
+@dataclass
+class TextResult(Result):
+    """An answer that is text."""
+
+    text: str = ""
+
+
+@dataclass
+class AudioResult(Result):
+    """An answer that is sound."""
+
+    audio: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
 
 
 def _plain(segment: Segment) -> dict:

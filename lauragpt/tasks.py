@@ -2,29 +2,38 @@
 
 A task is a token in the GPT's vocabulary, the kind of what goes in (continuous audio features or text tokens), the kind of what
 comes out (text tokens or codec tokens), the verb a person types and the metric that scores it. The sequence is always
-`[input, <task>, <lang>, output, <eos>]` (model/sequence.py). Adding a task is adding a row here and data that names it.
+`[input, <task>, <lang>, output, <eos>]` (sequence.py). Adding a task is adding a row here and data that names it.
 """
 
+import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from lauragpt.errors import LauraError
 
 Kind = Literal["audio", "text"]
+# How the answers to a recording's chunks become one: one after the other; each different one once, with "; " between them; the one of the
+# highest confidence; the label of the highest mean score, weighted by the chunks' lengths.
+Joining = Literal["concatenate", "unique", "best", "mean scores"]
 
 LANGS = ("en", "de", "zh")
-BEAMS = 4  # texts that are followed at once: on dev 8 give no better words, 2 a point worse ones
-CASCADES = ("s2tt",)  # tasks that may be done by way of a transcript, where a checkpoint does them better so
+BEAMS = 4  # hypotheses of beam search: on dev 8 give no better words, 2 a point worse ones
+CASCADES = ("s2tt",)  # tasks that may be a cascade, transcript first, where a checkpoint does them better that way
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A row of the table. `small`: the task belongs to the paper's second fine-tuning stage (the small-data tasks). `letters`: what
-    is said is written letter by letter, which a small model learns to read off sound, and to pronounce, long before word pieces. `whole`: an
-    answer is right or wrong as a whole, and so is what the model's confidence in it tells. `bonus`: what each token counts for, beyond its log-probability, where
-    the best of several texts is looked for, since the likeliest of all tends to leave words out; None takes the likeliest token each time."""
+    """A row of the table: all that the engine has to know of a task, so that adding one touches this file alone.
+
+    How it is trained: `small`, whether it belongs to the paper's second fine-tuning stage (the small-data tasks). How it is written:
+    `letters`, letter by letter, which a small model learns to read off sound, and to pronounce, long before word pieces; `bonus`, what
+    each token adds to the log-probability of a hypothesis in beam search, since the likeliest of all tends to leave words out (None:
+    greedy); at most `tokens_per_second` of audio and `extra_tokens` on top; `labels`, the only answers, which are scored and not written.
+    How it is cut and put together: `transcript`, whether its words are those that are spoken, so that chunks end in pauses and words have
+    times; `joining`, how the answers to a recording's chunks become one. How it is judged: `whole`, whether an answer is right or wrong
+    as a whole, and its confidence is that of the whole; `slots`, whether the text holds an intent and slots (`slu_to_text`)."""
 
     name: str
     verb: str
@@ -35,6 +44,18 @@ class Task:
     letters: bool = False
     whole: bool = False
     bonus: float | None = None
+    tokens_per_second: float = 2.0
+    extra_tokens: int = 96
+    labels: tuple[str, ...] = ()
+    transcript: bool = False
+    joining: Joining = "concatenate"
+    slots: bool = False
+
+    def __post_init__(self):
+        if self.joining not in get_args(Joining):
+            raise LauraError(f"task {self.name!r}: joining is {self.joining!r}: choose one of {', '.join(get_args(Joining))}")
+        if bool(self.labels) != (self.joining == "mean scores"):
+            raise LauraError(f"task {self.name!r}: labels are what is scored, and mean scores are joined of labels: give both or neither")
 
     @property
     def token(self) -> str:
@@ -44,18 +65,24 @@ class Task:
     def without_sound(self) -> bool:
         return self.input == self.output == "text"
 
+    def most_tokens(self, seconds: float) -> int:
+        """How many tokens the answer to so many seconds of audio may have. Fast speech has about 6 words, 30 letters a second."""
+        return math.ceil(self.tokens_per_second * seconds) + self.extra_tokens
+
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("asr", "transcribe", "audio", "text", "WER", letters=True, bonus=0.15),
-        Task("s2tt", "translate", "audio", "text", "chrF"),
+        Task("asr", "transcribe", "audio", "text", "WER", letters=True, bonus=0.15, tokens_per_second=30, extra_tokens=16, transcript=True),
+        Task("s2tt", "translate", "audio", "text", "chrF", tokens_per_second=15, extra_tokens=24),
         Task("mt", "translate", "text", "text", "chrF", bonus=0.9),
         Task("tts", "speak", "text", "audio", "WER", small=True, letters=True),
         Task("se", "enhance", "audio", "audio", "STOI", small=True),
-        Task("aac", "caption", "audio", "text", "right sound", small=True, whole=True),
-        Task("ser", "emotion", "audio", "text", "UA", small=True, whole=True),
-        Task("slu", "understand", "audio", "text", "exact slots", small=True, whole=True),
+        Task(
+            "aac", "caption", "audio", "text", "right sound", small=True, whole=True, tokens_per_second=0, extra_tokens=64, joining="unique"
+        ),
+        Task("ser", "emotion", "audio", "text", "UA", small=True, whole=True, labels=EMOTIONS, joining="mean scores"),
+        Task("slu", "understand", "audio", "text", "exact slots", small=True, whole=True, joining="best", slots=True),
     )
 }
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from tokenizers import Tokenizer as BPE
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from lauragpt.errors import LauraError
+
 
 def agreement(one: str, other: str) -> float:
     """How much of two texts in spoken form is the same, 0 to 1: twice the letters that match, in order, by the letters of both."""
@@ -42,7 +44,11 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
-        return cls(BPE.from_file(str(path)))
+        """LauraError where the file is missing or damaged."""
+        try:
+            return cls(BPE.from_file(str(path)))
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise LauraError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}): fetch the checkpoint again") from None
 
     def save(self, path: Path) -> None:
         self._bpe.save(str(path))

@@ -2,27 +2,39 @@
 
 In: a recording: a path, the bytes of a file, or samples (audio.py, `read_recording`); or text; or a list of these, run in batches.
 Out: a `Result`, or a list of them in the order given. The same input gives the same answer alone and in any list.
+
+What the verbs share: `sample_rate` of samples, 16 kHz where nothing says otherwise; `progress(done, total)`, called as chunks are
+finished, in seconds of sound where a recording is answered and in sentences where a text is; `min_confidence` (0 to 1), under which
+answers are left out and counted in the receipt (`rejected`): single words of a transcript, whole answers to a chunk of all other tasks.
 """
 
-from collections.abc import Iterable, Iterator
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
 from lauragpt.audio import Audio, Recording, read_audio, read_recording
-from lauragpt.checkpoint import find_checkpoint
+from lauragpt.checkpoint import find_checkpoint, read_config, read_info
 from lauragpt.engine import chain as chains
-from lauragpt.engine import codec_io, recognise, stream, synthesise, translate
-from lauragpt.engine.checkpoint import open_checkpoint
+from lauragpt.engine import codec_io, enhance, recognise, stream, synthesise, translate
+from lauragpt.engine.backend import Backend, open_backend
 from lauragpt.engine.chunking import is_silent
 from lauragpt.engine.codec_io import Codes
 from lauragpt.engine.decoding import Options
+from lauragpt.engine.progress import Progress
 from lauragpt.engine.runtime import Runtime, is_many
-from lauragpt.engine.transcripts import translate_transcripts
 from lauragpt.engine.voices import Voice, Voices, make_voice, prompt_clip
 from lauragpt.errors import LauraError
-from lauragpt.result import Result
+from lauragpt.result import AudioResult, Result, TextResult
 from lauragpt.tasks import BEAMS, TASKS
+from lauragpt.text import Tokenizer
+
+# A list of any of them; lists of one kind stand here one by one, because a type checker takes no list[str] for a list[Audio].
+Audios = list[str] | list[Path] | list[bytes] | list[np.ndarray] | list[Recording] | list[Audio]
 
 
 class Laura:
@@ -35,101 +47,180 @@ class Laura:
 
     @classmethod
     def load(
-        cls, name_or_path: str | Path = "mini", device: str | None = None, backend: str | None = None, compile: bool = False, beams: int = BEAMS
+        cls,
+        name_or_path: str | Path = "mini",
+        device: str | None = None,
+        backend: str | Backend | None = None,
+        compile: bool = False,
+        beams: int = BEAMS,
+        threads: int | None = None,
     ) -> "Laura":
-        """A checkpoint by name ("mini" ships with the package) or by folder. `backend`: "onnx" (CPU, no torch) or "torch"; None takes
-        onnx where the checkpoint was exported. `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen.
-        `compile`: the GPT's layers by torch.compile, with torch (it needs a C++ compiler); the first answers then take some tens of seconds longer.
-        `beams`: texts that are followed at once in transcripts and translations, of which the likeliest is the answer; 1 takes the likeliest token each time, which is
-        about twice as fast and errs more. LauraError says what is wrong with a folder that is none, is damaged, or does not fit its codec."""
-        folder = find_checkpoint(name_or_path)
-        opened, tokenizer, info = open_checkpoint(folder, device, backend, compile)
-        runtime = Runtime(opened, tokenizer, info, beams)
-        return cls(runtime, Voices(folder / "voices", opened))
+        """A checkpoint by name ("mini" ships with the package) or by folder.
 
+        `backend`: "onnx" (CPU, no torch), "torch", a backend that is open already, or None, which is onnx where the checkpoint was
+        exported. `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen. `compile`: the GPT's
+        layers by torch.compile (it needs a C++ compiler); the first answers then take some tens of seconds longer. `beams`: hypotheses of
+        beam search in transcripts and translations; 1 is greedy decoding, about twice as fast and with more errors. `threads`: of a
+        computation on the CPU; None is OMP_NUM_THREADS or all cores. LauraError for a folder that is no checkpoint, is damaged, or does
+        not fit its codec."""
+        folder = find_checkpoint(name_or_path)
+        config = read_config(folder)
+        info = read_info(folder, config)
+        if backend is None or isinstance(backend, str):
+            backend = open_backend(folder, config, info, device, backend, compile, threads)
+        elif backend.codec_hash != info.codec_hash:
+            raise LauraError(f"{folder} was trained on codec {info.codec_hash}, but the backend holds codec {backend.codec_hash}")
+        return cls(Runtime(backend, Tokenizer.load(folder / "tokenizer.json"), info, beams), Voices(folder / "voices", backend))
+
+    def with_backend(self, backend: Backend) -> "Laura":
+        """The same checkpoint computed by another backend, such as one that wraps `laura.runtime.backend` and records its calls."""
+        return type(self)(replace(self.runtime, backend=backend), self.voices)
+
+    @overload
     def transcribe(
-        self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0, sample_rate: int | None = None
-    ) -> Result | list[Result]:
-        """What is said, in spoken form: lower case, no punctuation, numbers in words. Silence gives an empty text. `segments` hold each
-        word's time. Segments less sure than `min_confidence` (0 to 1) are left empty; so it is with `caption`, `emotion`, `understand`
-        and `ask`."""
-        return self._listen("asr", audio, lang, min_confidence, sample_rate)
+        self, audio: Audios, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
+    ) -> list[TextResult]: ...
+    @overload
+    def transcribe(
+        self, audio: Audio, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
+    ) -> TextResult: ...
+    def transcribe(self, audio, lang=None, min_confidence=0.0, sample_rate=None, progress=None):
+        """The words that are spoken, in spoken form: lower case, no punctuation, numbers in words. Silence gives an empty text.
+        `segments` hold each word's time. Words of less confidence than `min_confidence` are left out of text, segments and words."""
+        return self._listen("asr", audio, lang, min_confidence, sample_rate, progress)
 
     def transcribe_stream(
-        self, pieces: Iterable[np.ndarray], lang: str | None = None, min_confidence: float = 0.0, every: float | None = 1.0
-    ) -> Iterator[Result]:
-        """Pieces (n,) at 16 kHz of what is being spoken -> a `Result` for each stretch of it, ended by a pause of a second after 5 s and more, or within 20 s, told
-        8 s later, where it is never quiet, with the text that `transcribe` gives it. Between them come results whose `final` is False: the stretch so far, after
-        `every` seconds of new sound (None: never). Memory does not grow."""
-        return stream.transcribe_stream(self.runtime, pieces, self.runtime.check_lang(lang), min_confidence, every)
+        self,
+        pieces: Iterable[np.ndarray],
+        lang: str | None = None,
+        min_confidence: float = 0.0,
+        every: float | None = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Iterator[TextResult]:
+        """Pieces (n,) at 16 kHz of what is being spoken -> a `Result` for each chunk of it, with the text that `transcribe` gives it. A
+        chunk ends in a pause of a second after 5 s and more; where it is never quiet, within 20 s, and is then answered 8 s later.
+        Between them come partial results, `final` False: the open chunk so far, after `every` seconds of new sound (None: never), more
+        rarely where an answer takes longer than half of that by `clock`. Memory does not grow."""
+        return stream.transcribe_stream(self.runtime, pieces, self.runtime.check_lang(lang), min_confidence, every, clock)
 
+    @overload
     def translate(
-        self, audio: Audio | list[Audio] | None = None, text: str | list[str] | None = None, to: str = "de", sample_rate: int | None = None
-    ) -> Result | list[Result]:
-        """A recording, or a text, in the language `to`."""
+        self, audio: Audios, text: None = ..., to: str = ..., lang: str | None = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
+    ) -> list[TextResult]: ...
+    @overload
+    def translate(
+        self, audio: Audio, text: None = ..., to: str = ..., lang: str | None = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
+    ) -> TextResult: ...
+    @overload
+    def translate(self, *, text: str, to: str = ..., lang: str | None = ..., progress: Progress | None = ...) -> TextResult: ...
+    @overload
+    def translate(self, *, text: list[str], to: str = ..., lang: str | None = ..., progress: Progress | None = ...) -> list[TextResult]: ...
+    def translate(self, audio=None, text=None, to="de", lang=None, sample_rate=None, progress=None):
+        """A recording, or a text, in the language `to`. `lang`: of the recording or text; None: the GPT tells. What is in `to` already is
+        not translated: the text as it is, or the recording's transcript, with a LauraWarning and the reason in the receipt
+        (`untranslated`)."""
         if (audio is None) == (text is None):
             raise LauraError("translate takes either audio or text: give one of them")
         if audio is not None:
-            return self._listen("s2tt", audio, to, 0.0, sample_rate)
-        results = translate.translate_texts(self.runtime, text if is_many(text) else [text], self.runtime.check_lang(to))
+            return self._listen("s2tt", audio, to, 0.0, sample_rate, progress, lang)
+        texts, target = list(text) if is_many(text) else [text], self.runtime.check_lang(to)
+        results = translate.translate_texts(self.runtime, texts, target, [self.runtime.check_lang(lang)] * len(texts), progress)
         return results if is_many(text) else results[0]
 
+    @overload
     def caption(
-        self, audio: Audio | list[Audio], min_confidence: float = 0.0, sample_rate: int | None = None
-    ) -> Result | list[Result]:
+        self, audio: Audios, min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+    ) -> list[TextResult]: ...
+    @overload
+    def caption(
+        self, audio: Audio, min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+    ) -> TextResult: ...
+    def caption(self, audio, min_confidence=0.0, sample_rate=None, progress=None):
         """What sounds, in a sentence."""
-        return self._listen("aac", audio, None, min_confidence, sample_rate)
+        return self._listen("aac", audio, None, min_confidence, sample_rate, progress)
 
+    @overload
     def emotion(
-        self, audio: Audio | list[Audio], min_confidence: float = 0.0, sample_rate: int | None = None
-    ) -> Result | list[Result]:
+        self, audio: Audios, min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+    ) -> list[TextResult]: ...
+    @overload
+    def emotion(
+        self, audio: Audio, min_confidence: float = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+    ) -> TextResult: ...
+    def emotion(self, audio, min_confidence=0.0, sample_rate=None, progress=None):
         """The emotion of a voice in `text`; `scores` holds the GPT's own probability of every label."""
-        return self._listen("ser", audio, None, min_confidence, sample_rate)
+        return self._listen("ser", audio, None, min_confidence, sample_rate, progress)
 
+    @overload
     def understand(
-        self, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0, sample_rate: int | None = None
-    ) -> Result | list[Result]:
+        self, audio: Audios, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
+    ) -> list[TextResult]: ...
+    @overload
+    def understand(
+        self, audio: Audio, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
+    ) -> TextResult: ...
+    def understand(self, audio, lang=None, min_confidence=0.0, sample_rate=None, progress=None):
         """A spoken order as `intent` and `slots`; `text` is the line the GPT wrote."""
-        return self._listen("slu", audio, lang, min_confidence, sample_rate)
+        return self._listen("slu", audio, lang, min_confidence, sample_rate, progress)
 
+    @overload
     def ask(
-        self, task: str, audio: Audio | list[Audio], lang: str | None = None, min_confidence: float = 0.0, sample_rate: int | None = None
-    ) -> Result | list[Result]:
-        """Any task that listens and writes, by its name: those above, and those that were added (`tasks.add_task`)."""
+        self, task: str, audio: Audios, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
+    ) -> list[TextResult]: ...
+    @overload
+    def ask(
+        self, task: str, audio: Audio, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
+    ) -> TextResult: ...
+    def ask(self, task, audio, lang=None, min_confidence=0.0, sample_rate=None, progress=None):
+        """Any task that listens and writes, by its name: those above, and those added by `tasks.add_task`. `lang`: of the answer."""
         if task not in TASKS or (TASKS[task].input, TASKS[task].output) != ("audio", "text"):
             names = ", ".join(name for name, row in TASKS.items() if (row.input, row.output) == ("audio", "text"))
             raise LauraError(f"{task!r} is no task that listens and writes: choose from {names}")
-        return self._listen(task, audio, lang, min_confidence, sample_rate)
+        return self._listen(task, audio, lang, min_confidence, sample_rate, progress)
 
+    @overload
     def enhance(
-        self, audio: Audio | list[Audio], verify: bool = False, sample_rate: int | None = None
-    ) -> Result | list[Result]:
-        """The recording without its noise, exactly as long as it was. `verify`: where other words are heard afterwards, it is left as it was."""
-        recordings = self._recordings(audio, sample_rate)
-        results = _marked(synthesise.enhance(self.runtime, [each.wave for each in recordings], verify=verify), recordings)
-        return results if is_many(audio) else results[0]
+        self, audio: Audios, verify: bool = ..., sample_rate: int | None = ..., progress: Progress | None = ...
+    ) -> list[AudioResult]: ...
+    @overload
+    def enhance(self, audio: Audio, verify: bool = ..., sample_rate: int | None = ..., progress: Progress | None = ...) -> AudioResult: ...
+    def enhance(self, audio, verify=False, sample_rate=None, progress=None):
+        """The recording without its noise, exactly as long as it was. `verify`: a chunk in which other words are recognised afterwards is
+        left as it was; the receipt says how many (`verify.kept_input`)."""
+        return self._answer(audio, sample_rate, lambda waves: enhance.enhance(self.runtime, waves, verify=verify, progress=progress))
 
+    @overload
     def speak(
-        self,
-        text: str | list[str],
-        lang: str | None = None,
-        voice: Audio | Voice | None | list[Voice | None] = None,
-        voice_text: str | None = None,
-        seed: int = 0,
-        temperature: float = 0.3,
-        top_k: int = 25,
-        verify: int = 0,
-    ) -> Result | list[Result]:
-        """The text said aloud. `voice`: the name of one that ships, or any recording, which `voice_text` transcribes (left out,
-        it is transcribed here); None is the language's default. A list of voices goes with a list of texts. `verify`: tries, of which the one is kept that the
-        model itself hears best."""
+        self, text: str, lang: str | None = ..., voice: Audio | Voice | None = ..., voice_text: str | None = ...,
+        seed: int = ..., temperature: float = ..., top_k: int = ..., verify: int = ..., progress: Progress | None = ...,
+    ) -> AudioResult: ...
+    @overload
+    def speak(
+        self, text: list[str], lang: str | None = ..., voice: Audio | Voice | None | list[Voice | None] = ..., voice_text: str | None = ...,
+        seed: int = ..., temperature: float = ..., top_k: int = ..., verify: int = ..., progress: Progress | None = ...,
+    ) -> list[AudioResult]: ...
+    def speak(self, text, lang=None, voice=None, voice_text=None, seed=0, temperature=0.3, top_k=25, verify=0, progress=None):
+        """The text as speech. `voice`: the name of one that ships, or any recording, of which `voice_text` is the transcript (None: it is
+        made here); None is the language's default. A list of voices goes with a list of texts. `verify`: tries, of which the one is kept
+        that the model itself recognises best. Where the sound cannot be the text, or a recording's voice gives no word that the model
+        recognises, the receipt says so (`failed`)."""
         options = Options(temperature=temperature, top_k=top_k, seed=seed)
         texts = list(text) if is_many(text) else [text]
         langs, voices = self._voices(texts, voice, voice_text, lang)
         if verify:
-            results = synthesise.speak_verified(self.runtime, texts, langs, voices, options, verify)
+            results = synthesise.speak_verified(self.runtime, texts, langs, voices, options, verify, progress)
         else:
-            results = synthesise.speak(self.runtime, texts, langs, voices, options)
+            results = synthesise.speak(self.runtime, texts, langs, voices, options, progress)
+            cloned = [result for result, each in zip(results, voices) if each is not None and each.name not in self.voices.cards]
+            synthesise.check_words(self.runtime, cloned)  # a voice that the model never learned may lack them
         for result, written in zip(results, texts):
             result.receipt |= {"text": written, "voice_text": voice_text}
         return results if is_many(text) else results[0]
@@ -144,11 +235,11 @@ class Laura:
         temperature: float = 0.3,
         top_k: int = 25,
     ) -> Iterator[np.ndarray]:
-        """As `speak`, in pieces (n,) at 16 kHz while the rest is still being written. Of `mini` the first piece comes after 24 tokens (.96 s
-        of sound): the vocoder sees 8 tokens ahead, the codec's decoder 9 frames."""
+        """As `speak`, in pieces (n,) at 16 kHz while the rest is still being written. With `mini` the first piece comes after 24 tokens
+        (.96 s of sound): the vocoder sees 8 tokens ahead, the codec's decoder 9 frames. LauraWarning where the sound cannot be the text."""
         options = Options(temperature=temperature, top_k=top_k, seed=seed)
-        (chosen,), (own,) = self._voices([text], voice, voice_text, lang)
-        return synthesise.speak_stream(self.runtime, text, chosen, own, options)
+        [text_lang], [text_voice] = self._voices([text], voice, voice_text, lang)
+        return synthesise.speak_stream(self.runtime, text, text_lang, text_voice, options)
 
     def _voices(
         self, texts: list[str], voice: Audio | Voice | None | list[Voice | None], voice_text: str | None, lang: str | None
@@ -161,19 +252,26 @@ class Laura:
             voices = [self.find_voice(voice, voice_text, lang)] * len(texts) if voice is not None else [None] * len(texts)
         # A named voice speaks its own language; a recording is any.
         named = [each.lang if each is not None and each.name in self.voices.cards else None for each in voices]
-        langs = synthesise.languages(self.runtime, texts, [lang or own for own in named])
+        langs = synthesise.languages(self.runtime, texts, [lang or voice_lang for voice_lang in named])
         return langs, [each or self.voices.default(chosen) for each, chosen in zip(voices, langs)]
 
+    @overload
     def chain(
-        self, steps: str, audio: Audio | list[Audio], seed: int = 0, temperature: float = 0.3, top_k: int = 25, sample_rate: int | None = None
-    ) -> Result | list[Result]:
-        """Verbs one after the other, as "enhance | transcribe | translate:de | speak"; `speak` goes on in the input's voice."""
+        self, steps: str, audio: Audios, seed: int = ..., temperature: float = ..., top_k: int = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
+    ) -> list[Result]: ...
+    @overload
+    def chain(
+        self, steps: str, audio: Audio, seed: int = ..., temperature: float = ..., top_k: int = ..., sample_rate: int | None = ...,
+        progress: Progress | None = ...,
+    ) -> Result: ...
+    def chain(self, steps, audio, seed=0, temperature=0.3, top_k=25, sample_rate=None, progress=None):
+        """Verbs one after the other, as "enhance | transcribe | translate:de | speak"; `speak` goes on in the input's voice. The receipt
+        holds those of the steps before the last (`steps`)."""
         parsed = chains.parse_chain(steps)
         for step in parsed:
             self.runtime.check_lang(step.lang)
-        recordings = self._recordings(audio, sample_rate)
-        results = _marked(chains.run_chain(self, parsed, [each.wave for each in recordings], seed, temperature, top_k), recordings)
-        return results if is_many(audio) else results[0]
+        return self._answer(audio, sample_rate, lambda waves: chains.run_chain(self, parsed, waves, seed, temperature, top_k, progress))
 
     def encode(self, audio: Audio, quantizers: int | None = None, sample_rate: int | None = None) -> Codes:
         """A recording as the codec's codes, by its first `quantizers` or by all."""
@@ -189,49 +287,61 @@ class Laura:
             return voice
         if isinstance(voice, str) and voice in self.voices.cards:
             return self.voices.get(voice)
-        name = str(voice) if isinstance(voice, (str, Path)) else "given as sound"
+        name = str(voice) if isinstance(voice, (str, os.PathLike)) else "given as sound"
         if isinstance(voice, str) and not Path(voice).exists():
             names = ", ".join(self.voices.names()) or "none ship with this checkpoint"
             raise LauraError(f"voice {voice!r} is neither a recording nor a named voice: names are {names}")
         wave = read_audio(voice)
         clip = wave if text is not None else prompt_clip(wave)
         if text is None:
-            heard = self.transcribe(clip)
-            text, lang = heard.text, heard.lang
+            transcript = self.transcribe(clip)
+            text, lang = transcript.text or "", transcript.lang
         return make_voice(self.runtime.backend, name, clip, text, lang)
 
     def voices_of(self, waves: list[np.ndarray], texts: list[str | None]) -> list[Voice | None]:
-        """Each recording's own voice as a prompt; its text where that is known and the whole of it is the prompt. None for silence."""
+        """Each recording's own voice as a prompt; its text where that is known and the prompt is all of the recording. None for silence."""
         clips = [prompt_clip(wave) for wave in waves]
         loud = [index for index, clip in enumerate(clips) if not is_silent(clip)]
-        unheard = [i for i in loud if texts[i] is None or len(clips[i]) < len(waves[i])]
-        heard = dict(zip(unheard, self.transcribe([clips[i] for i in unheard])))
+        unknown = [i for i in loud if texts[i] is None or len(clips[i]) < len(waves[i])]
+        transcripts = dict(zip(unknown, self.transcribe([clips[i] for i in unknown])))
         voices: list[Voice | None] = [None] * len(waves)
         for i in loud:
-            said = heard[i].text if i in heard else texts[i]
-            voices[i] = make_voice(self.runtime.backend, "input", clips[i], said, heard[i].lang if i in heard else None)
+            text, lang = (transcripts[i].text, transcripts[i].lang) if i in transcripts else (texts[i], None)
+            voices[i] = make_voice(self.runtime.backend, "input", clips[i], text or "", lang)
         return voices
 
-    def _recordings(self, audio: Audio | list[Audio], sample_rate: int | None) -> list[Recording]:
-        return [read_recording(each, sample_rate) for each in (audio if is_many(audio) else [audio])]
-
     def _listen(
-        self, task: str, audio: Audio | list[Audio], lang: str | None, min_confidence: float, sample_rate: int | None
+        self,
+        task: str,
+        audio: Audio | Audios,
+        lang: str | None,
+        min_confidence: float,
+        sample_rate: int | None,
+        progress: Progress | None,
+        source_lang: str | None = None,
     ) -> Result | list[Result]:
+        """`lang`: of the answer; `source_lang`: of a recording that is to be translated."""
         self.runtime.check_lang(lang)
-        recordings = self._recordings(audio, sample_rate)
-        waves = [each.wave for each in recordings]
-        if task == "s2tt" and lang and task in self.runtime.info.cascade:
-            results = translate_transcripts(self.runtime, waves, lang, min_confidence)
-        else:
-            results = recognise.listen(self.runtime, task, waves, lang, min_confidence)
-        for result in _marked(results, recordings):
-            result.receipt |= {"asked_lang": lang, "min_confidence": min_confidence}
+        self.runtime.check_lang(source_lang)
+
+        def run(waves: list[np.ndarray]) -> list[Result]:
+            if task == "s2tt" and lang:
+                results = translate.translate_recordings(self.runtime, waves, lang, source_lang, min_confidence, progress)
+            else:
+                results = recognise.listen(self.runtime, task, waves, lang, min_confidence, progress)
+            for result in results:
+                result.receipt |= {"asked_lang": lang, "min_confidence": min_confidence}
+                result.receipt |= {"source_lang": source_lang} if source_lang else {}
+            return results
+
+        return self._answer(audio, sample_rate, run)
+
+    def _answer(
+        self, audio: Audio | Audios, sample_rate: int | None, run: Callable[[list[np.ndarray]], list[Result]]
+    ) -> Result | list[Result]:
+        """Reads one recording or a list of them and answers them. Receipts say which were cut short or damaged."""
+        recordings = [read_recording(each, sample_rate) for each in (audio if is_many(audio) else [audio])]
+        results = run([recording.wave for recording in recordings])
+        for result, recording in zip(results, recordings, strict=True):
+            result.receipt["truncated"] = recording.truncated
         return results if is_many(audio) else results[0]
-
-
-def _marked(results: list[Result], recordings: list[Recording]) -> list[Result]:
-    """The results, whose receipts say which of the recordings were cut short or damaged."""
-    for result, recording in zip(results, recordings, strict=True):
-        result.receipt["truncated"] = recording.truncated
-    return results

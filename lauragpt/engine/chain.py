@@ -1,6 +1,6 @@
 """Chains of verbs: "enhance | transcribe | translate:de | speak".
 
-In: the line a person types. Out: checked `Step`s, each fed with what the step before it gives, and the results of running them.
+In: the line a person types. Out: checked `Step`s, each fed with the results of the one before it, and the results of running them.
 Speech to speech translation keeps the speaker as the paper does: `speak` goes on in the voice of the input recording, whose text
 and audio tokens are the prompt.
 """
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine import synthesise
+from lauragpt.engine.progress import Progress, share_of
+from lauragpt.engine.translate import translate_texts
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
 from lauragpt.tasks import check_lang
@@ -39,11 +42,11 @@ class Step:
         return f"{self.verb}:{self.lang}" if self.lang else self.verb
 
 
-def parse_chain(line: str, given: str = "audio") -> list[Step]:
-    """The steps, or LauraError naming the step that does not exist, lacks a language or cannot take what comes to it."""
-    steps = []
+def parse_chain(line: str, kind: str = "audio") -> list[Step]:
+    """The steps. `kind`: of the input. LauraError naming the step that does not exist, lacks a language or cannot take what comes to it."""
+    steps: list[Step] = []
     for part in line.split("|"):
-        verb, colon, lang = (piece.strip() for piece in part.partition(":"))
+        verb, colon, lang = map(str.strip, part.partition(":"))
         if verb not in VERBS:
             raise LauraError(f"chain step {part.strip()!r} is unknown: steps are {', '.join(VERBS)}, joined by |")
         if colon or verb == "translate":
@@ -51,53 +54,68 @@ def parse_chain(line: str, given: str = "audio") -> list[Step]:
                 raise LauraError(f"chain step {part.strip()!r} needs a language, as in {verb}:de")
             check_lang(lang)
         takes, gives = VERBS[verb]
-        if given not in takes:
-            raise LauraError(f"chain step {verb!r} takes {' or '.join(takes)}, but gets {given} from {str(steps[-1]) if steps else 'the input'!r}")
+        if kind not in takes:
+            source = str(steps[-1]) if steps else "the input"
+            raise LauraError(f"chain step {verb!r} takes {' or '.join(takes)}, but gets {kind} from {source!r}")
         steps.append(Step(verb, lang or None))
-        given = gives
+        kind = gives
     return steps
 
 
-def run_chain(laura: "Laura", steps: list[Step], waves: list[np.ndarray], seed: int, temperature: float, top_k: int) -> list[Result]:
+def run_chain(
+    laura: "Laura",
+    steps: list[Step],
+    waves: list[np.ndarray],
+    seed: int,
+    temperature: float,
+    top_k: int,
+    progress: Progress | None = None,
+) -> list[Result]:
     """Every step over all inputs at once. The result is the last step's; its receipt holds the receipts of the steps before it."""
+    options = {"seed": seed, "temperature": temperature, "top_k": top_k}
     results: list[Result] = []
     receipts: list[list[dict]] = [[] for _ in waves]
-    heard: list[str | None] = [None] * len(waves)
+    transcripts: list[str | None] = [None] * len(waves)
+    seconds = sum(map(len, waves)) / SAMPLE_RATE
     for number, step in enumerate(steps):
-        before = results
-        inputs = waves if not before or before[0].audio is not None else None
-        if inputs is not None and before:
-            inputs = [result.audio for result in before]
-        texts = [result.text or "" for result in before] if inputs is None else []
+        share = share_of(progress, number / len(steps), (number + 1) / len(steps), seconds)
+        sounds = [result.audio for result in results] if results and results[0].audio is not None else waves
+        texts = [result.text or "" for result in results] if results and results[0].audio is None else None
+        langs = [result.lang for result in results]
         if step.verb == "speak":
-            lang = step.lang or next((s.lang for s in reversed(steps[:number]) if s.lang), None)
-            results = _speak(laura, waves, texts, heard, lang or before[0].lang, seed, temperature, top_k)
+            target = next((s.lang for s in reversed(steps[: number + 1]) if s.lang), None) or (langs[0] if langs else "en")
+            results = _speak(laura, waves, texts or [], transcripts, target, share, **options)
+        elif step.verb == "translate" and texts is not None:
+            results = translate_texts(laura.runtime, texts, step.lang, langs, share)
         elif step.verb == "translate":
-            results = laura.translate(inputs, to=step.lang) if inputs is not None else laura.translate(text=texts, to=step.lang)
+            results = laura.translate(sounds, to=step.lang, progress=share)
         elif step.verb in ("transcribe", "understand"):
-            results = getattr(laura, step.verb)(inputs, lang=step.lang)
+            results = getattr(laura, step.verb)(sounds, lang=step.lang, progress=share)
         else:
-            results = getattr(laura, step.verb)(inputs)
+            results = getattr(laura, step.verb)(sounds, progress=share)
         if step.verb == "transcribe":
-            heard = [result.text for result in results]
-        for kept, result in zip(receipts, results):
-            kept.append({"step": str(step), "text": result.text} | result.receipt)
-    for kept, result in zip(receipts, results):
-        drawn = {"seed": seed, "temperature": temperature, "top_k": top_k}
-        result.receipt = {**kept[-1], **drawn, "chain": " | ".join(map(str, steps)), "steps": kept[:-1]}
+            transcripts = [result.text for result in results]
+        for history, result in zip(receipts, results):
+            history.append({"step": str(step), "text": result.text} | result.receipt)
+    for history, result in zip(receipts, results):
+        result.receipt = {**history[-1], **options, "chain": " | ".join(map(str, steps)), "steps": history[:-1]}
     return results
 
 
 def _speak(
-    laura: "Laura", waves: list[np.ndarray], texts: list[str], heard: list[str | None], lang: str, seed: int, temperature: float, top_k: int
+    laura: "Laura",
+    waves: list[np.ndarray],
+    texts: list[str],
+    transcripts: list[str | None],
+    lang: str,
+    progress: Progress | None,
+    **options: float,
 ) -> list[Result]:
-    """`speak` in the voice of each input; where nothing was said, an empty recording, since there is nothing to say."""
-    said = [index for index, text in enumerate(texts) if synthesise.sentences_of(text, lang)]
-    voices = laura.voices_of([waves[i] for i in said], [heard[i] for i in said])
-    spoken = laura.speak(
-        [texts[i] for i in said], lang=lang, voice=voices, seed=seed, temperature=temperature, top_k=top_k
-    ) if said else []
-    results = [synthesise.nothing(laura.runtime, lang) for _ in texts]
-    for index, result in zip(said, spoken):
-        results[index] = result
+    """`speak` in the voice of each input; an empty recording where there is nothing to say."""
+    results = [synthesise.no_speech(laura.runtime, lang) for _ in texts]
+    spoken = [index for index, text in enumerate(texts) if synthesise.sentences_of(text, lang)]
+    if spoken:
+        voices = laura.voices_of([waves[i] for i in spoken], [transcripts[i] for i in spoken])
+        for i, result in zip(spoken, laura.speak([texts[i] for i in spoken], lang=lang, voice=voices, progress=progress, **options)):
+            results[i] = result
     return results

@@ -49,12 +49,12 @@ class Codes:
     @property
     def usage(self) -> list[Usage]:
         """Of each quantizer."""
-        found = []
+        usages = []
         for row in self.codes:
             _, counts = np.unique(row, return_counts=True)
             share = counts / counts.sum()
-            found.append(Usage(len(counts), float(np.exp(-(share * np.log(share)).sum()))))
-        return found
+            usages.append(Usage(len(counts), float(np.exp(-(share * np.log(share)).sum()))))
+        return usages
 
     def first(self, quantizers: int | None) -> "Codes":
         """Those of the first quantizers alone; LauraError where there are fewer."""
@@ -65,7 +65,8 @@ class Codes:
     def to_row(self) -> dict:
         """All of it as plain data."""
         return {
-            "seconds": round(self.seconds, 3), "truncated": self.truncated, "quantizers": len(self.codes), "bits_a_second": round(self.bits_a_second, 1),
+            "seconds": round(self.seconds, 3), "truncated": self.truncated, "quantizers": len(self.codes),
+            "bits_a_second": round(self.bits_a_second, 1),
             "usage": [{"codes": u.codes, "perplexity": round(u.perplexity, 2)} for u in self.usage], "codec_hash": self.codec_hash,
             "codes": self.codes.tolist(),
         }  # fmt: skip
@@ -73,10 +74,13 @@ class Codes:
     def to_text(self, name: str, shown: int = 12) -> str:
         """Lines to read: the bit rate, the first tokens, and how each quantizer's codes are used."""
         tokens = " ".join(map(str, self.codes[0, :shown])) + (" ..." if self.codes.shape[1] > shown else "")
-        lines = [f"{name}: {self.seconds:.2f} s, {len(self.codes)} quantizers, {self.bits_a_second / 1000:.2f} kbit/s", f"  tokens {tokens}"]
-        return "\n".join(
-            lines + [f"  quantizer {k}: {u.codes} of {self.codebook_size} codes, perplexity {u.perplexity:.1f}" for k, u in enumerate(self.usage, 1)]
-        )
+        lines = [
+            f"{name}: {self.seconds:.2f} s, {len(self.codes)} quantizers, {self.bits_a_second / 1000:.2f} kbit/s",
+            f"  tokens {tokens}",
+        ]
+        for number, usage in enumerate(self.usage, 1):
+            lines.append(f"  quantizer {number}: {usage.codes} of {self.codebook_size} codes, perplexity {usage.perplexity:.1f}")
+        return "\n".join(lines)
 
     def save(self, path: str | Path) -> Path:
         """A safetensors file, which appears whole or not at all."""
@@ -97,10 +101,10 @@ class Codes:
                 about, codes = file.metadata() or {}, file.get_tensor("codes")
             if about.get("format") != FORMAT:
                 raise LauraError(f"{path} holds no codes: `laura codec FILE --codes OUT` writes such files")
-            found = cls(codes, int(about["samples"]), about["codec_hash"], int(about["codebook_size"]), about.get("truncated") == "True")
-            if codes.ndim != 2 or not codes.size or codes.shape[1] != -(-found.samples // HOP) or not 0 <= codes.min() <= codes.max() < found.codebook_size:
-                raise ValueError(f"codes of shape {codes.shape} do not fit {found.samples} samples and a codebook of {found.codebook_size}")
-            return found
+            samples, size = int(about["samples"]), int(about["codebook_size"])
+            if codes.ndim != 2 or not codes.size or codes.shape[1] != -(-samples // HOP) or not 0 <= codes.min() <= codes.max() < size:
+                raise ValueError(f"codes of shape {codes.shape} do not fit {samples} samples and a codebook of {size}")
+            return cls(codes, samples, about["codec_hash"], size, about.get("truncated") == "True")
         except FileNotFoundError:
             raise LauraError(f"{path}: no such file") from None
         except (OSError, SafetensorError, KeyError, ValueError) as error:
@@ -108,10 +112,10 @@ class Codes:
 
 
 def encode(backend: Backend, audio: Audio, quantizers: int | None = None, sample_rate: int | None = None) -> Codes:
-    """The codes of a recording, by the first `quantizers` of the codec, by all when None. LauraError for a number that it has not."""
-    most, size, own = backend.codec_levels, backend.codebook_size, backend.codec_hash
-    if quantizers is not None and not 1 <= quantizers <= most:
-        raise LauraError(f"{quantizers} quantizers: this codec has {most}, give 1 to {most}")
+    """The codes of a recording, by the first `quantizers` of the codec, by all when None. LauraError for a number that the codec lacks."""
+    levels = backend.codec_levels
+    if quantizers is not None and not 1 <= quantizers <= levels:
+        raise LauraError(f"{quantizers} quantizers: this codec has {levels}, give 1 to {levels}")
     samples = 0
     if isinstance(audio, (str, Path)) and sample_rate is None:
         audio = stream_audio(audio, PIECE / SAMPLE_RATE)
@@ -124,17 +128,21 @@ def encode(backend: Backend, audio: Audio, quantizers: int | None = None, sample
             yield piece
 
     codes = np.concatenate([piece.astype(np.int16) for piece in backend.codec_encode_stream(counted(), quantizers)], axis=1)
-    return Codes(codes, samples, own, size, recording.truncated)
+    return Codes(codes, samples, backend.codec_hash, backend.codebook_size, recording.truncated)
 
 
 def decode(backend: Backend, codes: Codes) -> Iterator[np.ndarray]:
     """The sound in pieces (n,), together as long as what was encoded. LauraError, before the first, for codes that are not this codec's."""
     if codes.codec_hash != backend.codec_hash:
-        raise LauraError(f"these are codes of codec {codes.codec_hash}, this checkpoint holds codec {backend.codec_hash}: use the one they were made with")
+        raise LauraError(
+            f"these are codes of codec {codes.codec_hash}, this checkpoint holds codec {backend.codec_hash}: "
+            "use the one they were made with"
+        )
     rows, most, size = codes.codes, backend.codec_levels, backend.codebook_size
     if rows.ndim != 2 or not 1 <= rows.shape[0] <= most or rows.shape[1] != -(-codes.samples // HOP) or not rows.shape[1]:
         raise LauraError(
-            f"codes of shape {rows.shape} for {codes.samples} samples: (K, T) is allowed with K = 1 to {most} and T = ceil(samples / {HOP}), at least 1"
+            f"codes of shape {rows.shape} for {codes.samples} samples: "
+            f"(K, T) is allowed with K = 1 to {most} and T = ceil(samples / {HOP}), at least 1"
         )
     if rows.min() < 0 or rows.max() >= size:
         raise LauraError(f"codes go from {rows.min()} to {rows.max()}: this codec's go from 0 to {size - 1}")

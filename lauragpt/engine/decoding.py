@@ -50,7 +50,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Row:
-    """Bounds of a row, in tokens without <eos>, and the key of its noise (the number of the piece within its item)."""
+    """Bounds of a row, in tokens without <eos>, and the key of its noise (the number of the chunk in its recording, of the sentence in its
+    text)."""
 
     maximum: int
     minimum: int = 0
@@ -65,57 +66,55 @@ class Decoded:
     guards: list[str] = field(default_factory=list)
 
 
-# Worst first: a long answer is finished as its worst piece is.
+# Worst first: an answer of several parts has the finish of its worst one.
 FINISHES = ("guard", "length", "eos", "empty")
 
 
-def joined(pieces: list[Decoded]) -> Decoded:
-    """What was written piece by piece, as one."""
-    finishes = {piece.finish for piece in pieces}
+def joined(parts: list[Decoded]) -> Decoded:
+    """Several parts of an answer as one."""
+    finishes = {part.finish for part in parts}
     finish = next((finish for finish in FINISHES if finish in finishes), "empty")
-    ids, log_probs, guards = ([each for piece in pieces for each in getattr(piece, name)] for name in ("ids", "log_probs", "guards"))
+    ids, log_probs, guards = ([each for part in parts for each in getattr(part, name)] for name in ("ids", "log_probs", "guards"))
     return Decoded(ids, log_probs, finish, guards)
 
 
 def decode(
     session: Session, rows: list[Row], allowed: np.ndarray, eos: int, options: Options = Options(), drafts: list[list[int]] | None = None
 ) -> list[Decoded]:
-    """Writes until every row has ended by <eos>, by its maximum or by the guard. `allowed` (V,) bool says what may be
-    written; <eos> may be from `minimum` on. A row with minimum == maximum gets exactly that many tokens.
+    """Writes until every row has ended by <eos>, by its maximum or by the guard. `allowed` (V,) bool: tokens that may be written; <eos> may
+    come from `minimum` on. A row with minimum == maximum gets exactly that many tokens.
 
-    drafts: what each row will perhaps be. The session reads some of it at once and keeps what it would have written itself, so that a
-    good draft saves steps and a bad one changes nothing but the order of float32 sums (speculative decoding, arXiv 2211.17192, with a draft that
-    costs nothing)."""
-    done: list[Decoded] = []
-    for done in steps(session, rows, allowed, eos, options, drafts):
-        pass
-    return done
+    drafts: guesses of each row's tokens. The session reads some of them at once and keeps those that it would have written itself, so
+    that a good draft saves steps and a bad one changes nothing but the order of float32 sums (speculative decoding, arXiv 2211.17192,
+    with a draft that costs nothing)."""
+    *_, decoded = steps(session, rows, allowed, eos, options, drafts)
+    return decoded
 
 
 def steps(
     session: Session, rows: list[Row], allowed: np.ndarray, eos: int, options: Options = Options(), drafts: list[list[int]] | None = None
 ) -> Iterator[list[Decoded]]:
-    """`decode` while it goes on: what has been written so far, again and again, the last time all of it."""
-    done = [Decoded() for _ in rows]
+    """`decode` step by step: always the same list, one `Decoded` a row, which grows until all rows have ended."""
+    decoded = [Decoded() for _ in rows]
     live = [index for index, row in enumerate(rows) if row.maximum > 0]
     if len(live) < len(rows) and live:
         session.select(live)
-    followed = [Draft(draft) for draft in drafts] if drafts else [Draft([]) for _ in rows]
+    guesses = [Draft(draft) for draft in drafts] if drafts else [Draft([]) for _ in rows]
     choose = Choice(allowed, eos, options)
 
     def write(indices: list[int], logits: np.ndarray) -> list[int]:
         """The next token of some rows, by logits (n, V)."""
-        chosen, log_probs = choose(logits, [rows[index] for index in indices], [len(done[index].ids) for index in indices])
+        chosen, log_probs = choose(logits, [rows[index] for index in indices], [len(decoded[index].ids) for index in indices])
         for index, token, log_prob in zip(indices, chosen, log_probs):
-            _write(done[index], token, log_prob, rows[index], eos, options)
-            followed[index].wrote(token)
+            _write(decoded[index], token, log_prob, rows[index], eos, options)
+            guesses[index].advance(token)
         return chosen
 
     def ended(index: int, token: int) -> bool:
-        return _ended(done[index], token, rows[index], eos)
+        return _ended(decoded[index], token, rows[index], eos)
 
     tokens = write(live, session.logits) if live else []
-    yield done
+    yield decoded
     while live:
         stay = [place for place, index in enumerate(live) if not ended(index, tokens[place])]
         if len(stay) < len(live):
@@ -123,7 +122,7 @@ def steps(
             if not live:
                 break
             session.select(stay)
-        ahead = [followed[index].ahead() for index in live]
+        ahead = [guesses[index].ahead() for index in live]
         block = np.zeros((len(live), 1 + max(map(len, ahead))), dtype=np.int64)
         for place, guess in enumerate(ahead):
             block[place, : 1 + len(guess)] = [tokens[place], *guess]
@@ -135,28 +134,30 @@ def steps(
             for guess in ahead[place]:
                 if tokens[place] != guess or ended(index, guess):
                     break
-                (tokens[place],) = write([index], after[place, read : read + 1])
+                tokens[place] = write([index], after[place, read : read + 1])[0]
                 read += 1
             before[place] += read
         if block.shape[1] > 1:
             session.rollback(before)
-        yield done
+        yield decoded
 
 
 class Draft:
-    """What a row will perhaps be, and where in it the row has come to."""
+    """A guess of a row's tokens, and the place in it that the row has come to."""
 
     FEWEST, MOST = 1, 16  # tokens of the draft that are read at once
 
     def __init__(self, ids: list[int]):
         self.ids, self.aligner, self.size = ids, TokenAligner(ids), self.FEWEST
 
-    def wrote(self, token: int) -> None:
+    def advance(self, token: int) -> None:
+        """The row has written a token: more of the draft is read at once as long as it is right."""
         expected = self.aligner.expected
         right = self.aligner.wrote(token) == (expected, True)
         self.size = min(self.MOST, self.size + 1) if right else self.FEWEST
 
     def ahead(self) -> list[int]:
+        """The tokens of the draft to read next."""
         return self.ids[self.aligner.expected : self.aligner.expected + self.size]
 
 
@@ -264,9 +265,9 @@ def _write(row_done: Decoded, token: int, log_prob: float, row: Row, eos: int, o
 
 def cut_loop(written: Decoded, loop: Loop) -> None:
     """Cuts the loop that a text ends in, if it does, to one round: that may have been meant."""
-    found = find_loop(written.ids, loop)
-    if found:
-        period, repeats = found
+    tail = find_loop(written.ids, loop)
+    if tail:
+        period, repeats = tail
         keep = len(written.ids) - (repeats - 1) * period
         written.ids, written.log_probs = written.ids[:keep], written.log_probs[:keep]
         written.finish, written.guards = "guard", [f"loop of {period} tokens, {repeats} times, cut to one"]

@@ -1,7 +1,7 @@
 """The backend on ONNX Runtime: CPU, no torch. It computes what engine/backend.py says from the graphs of `laura export`.
 
-Rows lie left-aligned in the cache: slot p of row b holds position p of that row, and slots from `lengths[b]` on are not looked at, so that a
-rollback is a smaller number. The cache is kept here and only read by the graph, which hands over what is new.
+Rows lie left-aligned in the cache: slot p of row b holds position p of that row, and slots from `lengths[b]` on are not looked at, so
+that a rollback is a smaller number. The cache is kept here and only read by the graph, which hands over what is new.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lauragpt.ctc import CtcAligner, select_aligners, token_times
-from lauragpt.engine.backend import EncoderOutput, Spoken
+from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.engine.onnx_weights import Graphs
 from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.features import FeatureConfig, NumpyFeatures
@@ -21,7 +21,7 @@ from lauragpt.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
 ROOM = 64  # slots by which a cache grows
-PLACES = 512  # rows * longest that the encoder, the GPT before it writes, and the vocoder take at once: more is no quicker, and takes memory
+PLACES = 512  # rows * longest that a network takes at once, except for the GPT's steps: more is no quicker, and takes memory
 
 
 class OnnxSession:
@@ -35,15 +35,15 @@ class OnnxSession:
         self.logits = np.zeros((len(rows), len(backend.table)), dtype=np.float32)
         for part in parts(self.lengths.tolist(), PLACES):
             embeddings = padded([np.concatenate([frames, backend.table[ids]]) for frames, ids, _ in rows[part]])  # (b, S, D)
-            times = padded([np.array([*range(len(f)), *vocabulary.times(ids, len(f), pace)], dtype=np.float32) for f, ids, pace in rows[part]])
+            times = padded([np.array([*range(len(f)), *vocabulary.times(ids, len(f), pace)], np.float32) for f, ids, pace in rows[part]])
             empty, last = np.zeros_like(self.lengths[part]), self.lengths[part, None] - 1
             logits, new = self._run(embeddings, times, empty, last, np.zeros(backend.cache_shape(len(times)), dtype=np.float32))
             self.cache[:, part, :, : new.shape[3]], self.logits[part] = new, logits[:, 0]
 
     def _run(self, embeddings: np.ndarray, times: np.ndarray, lengths: np.ndarray, at: np.ndarray, cache: np.ndarray) -> list[np.ndarray]:
         """-> logits (B, m, V), new keys and values (2 * layers, B, H, n, W)"""
-        given = {"embeddings": embeddings, "times": times, "lengths": lengths, "at": at}
-        return self.backend.run("step", given | dict(zip(self.backend.cache_names, cache)))
+        inputs = {"embeddings": embeddings, "times": times, "lengths": lengths, "at": at}
+        return self.backend.run("step", inputs | dict(zip(self.backend.cache_names, cache)))
 
     def extend(self, ids: np.ndarray) -> np.ndarray:
         ids = np.asarray(ids)
@@ -67,7 +67,7 @@ class OnnxSession:
 
     def select(self, rows: list[int]) -> None:
         source = self._source[rows]
-        if np.array_equal(source, self._source):  # texts change places that have what they were opened with in common: only what came then is moved
+        if np.array_equal(source, self._source):  # beams of one row change places: they share its prompt
             moved = np.flatnonzero(np.arange(len(rows)) != rows)
             if len(moved):
                 since, end = int(self.begun[moved].min()), int(self.lengths.max())
@@ -83,34 +83,39 @@ class OnnxSession:
 class OnnxBackend:
     name, device = "onnx", "cpu"
 
-    def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary, weights: str):
-        """folder, config: a checkpoint's, exported; weights: the hash of its weights. LauraError when a file is missing or was altered, and
-        when the checkpoint was trained on the tokens of another codec."""
-        model, threads = config["model"], os.environ.get("OMP_NUM_THREADS", "")  # as torch and numpy take it
-        self.threads = int(threads) if threads.isdigit() and int(threads) else cores()
+    def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary, weights: str, threads: int | None = None):
+        """folder, config: of an exported checkpoint; weights: the hash of its weights; threads: of a computation, None for
+        OMP_NUM_THREADS, as torch and numpy take it, or all cores. LauraError when a file is missing or was altered, and when the
+        checkpoint was trained on the tokens of another codec."""
+        model, default = config["model"], os.environ.get("OMP_NUM_THREADS", "")
+        self.threads = threads or (int(default) if default.isdigit() and int(default) else cores())
         self.graphs, self.vocabulary = Graphs(folder, self.threads, weights), vocabulary
         self._opened: dict[str, object] = {}
         self.features = NumpyFeatures(FeatureConfig(**model["features"]))
         self.frame = self.features.config.seconds
         self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
         if self.graphs.about["bits"] == 8 and (lacking := lacks_eight_bits(processor())):
-            warnings.warn(f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they are computed as floats, slower than those of 32", LauraWarning, stacklevel=2)
+            message = f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they run as floats, slower than 32 bits"
+            warnings.warn(message, LauraWarning, stacklevel=2)
         self.table = self.graphs.weight("gpt.embed_tokens.weight")  # (V, D)
         self.layers, self.heads, self.head_width = (model["gpt"][key] for key in ("layers", "kv_heads", "head_width"))
         self.cache_names = [f"{kind}{i}" for i in range(self.layers) for kind in ("keys", "values")]
-        self.codec_hash, promised = self.graphs.about["codec_hash"], config["codec_hash"]
-        if promised != self.codec_hash:
-            raise LauraError(f"{folder} was trained on the tokens of codec {promised}, but holds codec {self.codec_hash}: use the codec it was trained with")
+        self.codec_hash, expected = self.graphs.about["codec_hash"], config["codec_hash"]
+        if expected != self.codec_hash:
+            raise LauraError(
+                f"{folder} was trained on the tokens of codec {expected}, but holds codec {self.codec_hash}: "
+                "use the codec it was trained with"
+            )
         self.codec_levels = model["codec"]["quantizer"]["n_quantizers"]
         self.codebook_size = model["codec"]["quantizer"]["codebook_size"]
         self.hop = int(np.prod(model["codec"]["strides"]))
         self.look_ahead = model["vocoder"]["layers"] * model["vocoder"]["look_ahead"]
         self._codebooks: np.ndarray | None = None  # (K, V, E), read when first used
 
-    def run(self, graph: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         if graph not in self._opened:
             self._opened[graph] = self.graphs.open(graph)
-        return self._opened[graph].run(None, given)
+        return self._opened[graph].run(None, inputs)
 
     def cache_shape(self, rows: int, slots: int = 0) -> tuple[int, ...]:
         """Of each layer's keys and values in turn."""
@@ -119,12 +124,18 @@ class OnnxBackend:
     def encode(self, waves: list[np.ndarray]) -> EncoderOutput:
         features = [self.features(wave) for wave in waves]
         lengths = np.array([len(row) for row in features])
-        heard = [self.run("listen", {"features": padded(features[part]), "lengths": lengths[part]}) for part in parts(lengths.tolist(), PLACES)]
-        frames, ctc = (padded([row for rows in each for row in rows]) for each in zip(*heard))
+        outputs = [
+            self.run("listen", {"features": padded(features[part]), "lengths": lengths[part]}) for part in parts(lengths.tolist(), PLACES)
+        ]
+        frames, ctc = (padded([row for rows in each for row in rows]) for each in zip(*outputs))
         return EncoderOutput(frames, lengths, ctc)
 
     def open(
-        self, encoded: EncoderOutput | None, ids: list[list[int]], paces: list[float] | None = None, aligners: list[CtcAligner] | None = None
+        self,
+        encoded: EncoderOutput | None,
+        ids: list[list[int]],
+        paces: list[float] | None = None,
+        aligners: list[CtcAligner] | None = None,
     ) -> OnnxSession:
         if encoded is None:
             frames = [np.zeros((0, self.table.shape[1]), dtype=np.float32)] * len(ids)
@@ -135,31 +146,34 @@ class OnnxBackend:
     def vocode(
         self,
         codes: list[np.ndarray],
-        text: list[Spoken] | None = None,
+        text: list[TextCondition] | None = None,
         prompt: list[np.ndarray | None] | None = None,
         noisy: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
         waves = []
         for part in parts([len(row) for row in codes], PLACES):
-            text_, prompt_, noisy_ = (given and given[part] for given in (text, prompt, noisy))
-            waves += self._sound(*self._predict(codes[part], text_, prompt_, noisy_))
+            conditions = (rows and rows[part] for rows in (text, prompt, noisy))
+            waves += self._sound(*self._predict(codes[part], *conditions))
         return waves
 
     def _predict(self, codes: list, text: list | None, prompt: list | None, noisy: list | None = None) -> tuple[np.ndarray, np.ndarray]:
         """-> embeddings (B, T, E) and their lengths."""
         lengths = np.array([len(row) for row in codes])
-        given = {"tokens": padded([np.asarray(row, dtype=np.int64) for row in codes]), "lengths": lengths}
-        said = text or [Spoken([])] * len(codes)
-        given["text"] = padded([np.array(each.letters, dtype=np.int64) for each in said])
-        given["text_lengths"] = np.array([len(each.letters) for each in said])
-        given["paces"] = np.array([each.pace for each in said], dtype=np.float32)
+        texts = text or [TextCondition([])] * len(codes)
+        inputs = {
+            "tokens": padded([np.asarray(row, dtype=np.int64) for row in codes]),
+            "lengths": lengths,
+            "text": padded([np.array(each.letters, dtype=np.int64) for each in texts]),
+            "text_lengths": np.array([len(each.letters) for each in texts]),
+            "paces": np.array([each.pace for each in texts], dtype=np.float32),
+        }
         for name, waves in (("prompt", prompt), ("noisy", noisy)):
-            heard = [self._conditions(wave) for wave in waves or [None] * len(codes)]
-            given[f"{name}_lengths"] = np.array([len(row) for row in heard])
-            given[name] = padded(heard, int(lengths.max()) if name == "noisy" else None)
-        return self.run("predict", given)[0], lengths
+            features = [self._conditions(wave) for wave in waves or [None] * len(codes)]
+            inputs[f"{name}_lengths"] = np.array([len(row) for row in features])
+            inputs[name] = padded(features, int(lengths.max()) if name == "noisy" else None)
+        return self.run("predict", inputs)[0], lengths
 
-    def vocode_stream(self, codes: Iterable[np.ndarray], text: Spoken, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
+    def vocode_stream(self, codes: Iterable[np.ndarray], text: TextCondition, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
         return self._sound_stream(predicted(codes, lambda all_: self._predict([all_], [text], [prompt])[0][0], self.look_ahead))
 
     def _conditions(self, wave: np.ndarray | None) -> np.ndarray:
@@ -172,7 +186,8 @@ class OnnxBackend:
 
     def codec_encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
         frames = [-(-len(wave) // self.hop) for wave in waves]
-        codes = self._codes(padded([np.asarray(wave, dtype=np.float32) for wave in waves], max(frames) * self.hop), np.array([len(w) for w in waves]))
+        padded_waves = padded([np.asarray(wave, dtype=np.float32) for wave in waves], max(frames) * self.hop)
+        codes = self._codes(padded_waves, np.array([len(wave) for wave in waves]))
         return [row[:, :count] for row, count in zip(codes, frames)]
 
     def _codes(self, waves: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -190,8 +205,8 @@ class OnnxBackend:
 
     def codec_encode_stream(self, pieces: Iterable[np.ndarray], quantizers: int | None = None) -> Iterator[np.ndarray]:
         def network(wave: np.ndarray) -> np.ndarray:  # (1, n) -> (1, T, K)
-            whole = np.pad(wave, ((0, 0), (0, -wave.shape[1] % self.hop)))
-            return self._codes(whole, np.array([wave.shape[1]])).transpose(0, 2, 1)
+            full_hops = np.pad(wave, ((0, 0), (0, -wave.shape[1] % self.hop)))
+            return self._codes(full_hops, np.array([wave.shape[1]])).transpose(0, 2, 1)
 
         waves = (np.asarray(piece, dtype=np.float32) for piece in pieces)
         for codes in windowed(network, waves, self.graphs.about["contexts"]["codes"], frame=self.hop):
@@ -210,7 +225,7 @@ class OnnxBackend:
 
 
 def processor() -> str:
-    """What the system tells of the processor; nothing where it tells otherwise than Linux."""
+    """What Linux says of the processor, /proc/cpuinfo; "" on other systems."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -218,11 +233,10 @@ def processor() -> str:
 
 
 def lacks_eight_bits(about: str) -> str:
-    """The instructions that products of 8-bit blocks need and a processor, of which /proc/cpuinfo tells, lacks; nothing where it has them, or
-    is not known."""
+    """The instructions for products of 8-bit blocks that a processor lacks, by /proc/cpuinfo; "" where it has them, or is not known."""
     for line, needed in (("flags", "avx2"), ("Features", "asimddp")):
-        if found := re.search(rf"^{line}\s*:(.*)$", about, re.MULTILINE):
-            return "" if needed in found[1].split() else needed
+        if match := re.search(rf"^{line}\s*:(.*)$", about, re.MULTILINE):
+            return "" if needed in match[1].split() else needed
     return ""
 
 
@@ -243,11 +257,11 @@ def parts(lengths: list[int], most: int) -> list[slice]:
 
 
 def padded(rows: list[np.ndarray], size: int | None = None) -> np.ndarray:
-    """Rows (n, ...) of uneven length as (B, size, ...), zeros behind their own."""
+    """Rows (n, ...) of uneven length as (B, size, ...), padded with zeros."""
     size = max(len(row) for row in rows) if size is None else size
     result = np.zeros((len(rows), size, *rows[0].shape[1:]), dtype=rows[0].dtype)
-    for row, given in zip(result, rows):
-        row[: min(size, len(given))] = given[:size]
+    for padded_row, row in zip(result, rows):
+        padded_row[: min(size, len(row))] = row[:size]
     return result
 
 

@@ -65,12 +65,12 @@ class Graphs:
             raise LauraError(f"the weights in {folder} are not those that were exported: make the graphs anew with `laura export {folder}`")
         self._kept: list = []  # what the sessions look at without owning it
 
-    def _check(self, path: Path, promised: str) -> None:
+    def _check(self, path: Path, expected: str) -> None:
         try:
-            found = hash_of(path)
+            actual = hash_of(path)
         except OSError:
             raise LauraError(f"{path} is missing: make it anew with `laura export {self.folder}`") from None
-        if found != promised:
+        if actual != expected:
             raise LauraError(f"{path} is not the file that was exported: make the graphs anew with `laura export {self.folder}`")
 
     def weight(self, name: str) -> np.ndarray:
@@ -78,9 +78,8 @@ class Graphs:
         try:
             return taken([self._tensor(name)], "")
         except (OSError, SafetensorError) as error:
-            raise LauraError(
-                f"{self.folder} is not a whole checkpoint ({str(error).splitlines()[0][:120]}): fetch or export it again"
-            ) from None
+            reason = str(error).splitlines()[0][:120]
+            raise LauraError(f"{self.folder} is not a whole checkpoint ({reason}): fetch or export it again") from None
 
     def _tensor(self, name: str) -> np.ndarray:
         with safe_open(self.folder / file_of(name), "np") as file:

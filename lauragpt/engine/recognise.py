@@ -1,63 +1,63 @@
 """Audio -> text: recognition, translation, captions, emotions, orders. One path for all of them.
 
-In: waves (N,) of any length. Each is cut into chunks; chunks that hold no sound are answered with nothing; the others run in
-batches, `[frames, <task>, <lang>, text, <eos>]`. Out: one `Result` a wave, with a segment a chunk.
+In: waves (N,) of any length, cut into chunks; chunks without sound are answered with nothing, the others run in batches,
+`[frames, <task>, <lang>, text, <eos>]`. Each gives a `ChunkResult`. Out: one `Result` a wave, with a segment a chunk, put together as the
+task's row says (`Task.joining`).
 """
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import compress
 
 import numpy as np
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.ctc import CtcAligner, word_times
 from lauragpt.engine.backend import EncoderOutput
-from lauragpt.engine.chunking import PAUSE, Chunk, batches, cut, is_silent
+from lauragpt.engine.chunking import PAUSE, Chunk, Span, batches, cut_all, cut_shorter, is_silent
 from lauragpt.engine.decoding import Decoded, Row, score
+from lauragpt.engine.progress import Meter, Progress, share_of
 from lauragpt.engine.runtime import Runtime
 from lauragpt.errors import LauraError
-from lauragpt.result import Result, Segment, Word, confidence_of
-from lauragpt.tasks import EMOTIONS, TASKS, text_to_slu
+from lauragpt.result import Segment, TextResult, Word, confidence_of
+from lauragpt.tasks import TASKS, text_to_slu
 from lauragpt.text import Tokenizer
 
-AT_ONCE = 120 * SAMPLE_RATE  # padded audio of a batch, less where many texts are followed; a backend may listen to some of it at a time
-# (tokens a second of audio, tokens on top) that a text may have. Fast speech has about 6 words, 30 letters a second.
-LIMITS = {"asr": (30, 16), "s2tt": (15, 24), "aac": (0, 64), "slu": (2, 96)}
+BATCH_SAMPLES = 120 * SAMPLE_RATE  # padded audio of a batch, less with beam search; a backend may encode part of it at a time
+PROBE_TOKENS = 2  # enough to tell speech, which is then read in shorter chunks, from what holds no words
+PROBE_SHARE = 0.25  # of the time that the probes take, about
 
 
-@dataclass
-class Piece:
-    """A chunk of an input and what was heard in it."""
+@dataclass(frozen=True, eq=False)
+class ChunkResult:
+    """What the model made of a chunk."""
 
-    item: int
     chunk: Chunk
-    wave: np.ndarray  # (n,)
-    lang: str | None = None
-    text: str = ""
-    decoded: Decoded = field(default_factory=lambda: Decoded(finish="empty"))
-    scores: np.ndarray | None = None  # (emotions,) probabilities
-    rejected: bool = False  # written, but less surely than was asked for
-    sure: float | None = None  # of what was made by way of a transcript: how sure both steps are
-    ctc: np.ndarray | None = None  # (T, U) log-probabilities, of a transcript, which tell when each word was said
-
-    @property
-    def seconds(self) -> float:
-        return len(self.wave) / SAMPLE_RATE
+    lang: str | None = None  # None: nothing sounds in it, and the model did not see it
+    text: str = ""  # without what was rejected
+    decoded: Decoded = field(default_factory=lambda: Decoded(finish="empty"))  # all of it
+    scores: np.ndarray | None = None  # (labels,) probabilities, of a task with labels
+    ctc_log_probs: np.ndarray | None = None  # (T, units), of a transcript: they tell when each word was spoken
+    confidence: float | None = None  # of a cascade, both steps together; None: as `decoded` tells
+    kept: tuple[bool, ...] | None = None  # which of a transcript's words were not rejected; None: words were not looked at
+    rejected: int = 0  # words of a transcript, or answers, of less confidence than was asked for
 
 
-def listen(runtime: Runtime, task: str, waves: list[np.ndarray], lang: str | None = None, min_confidence: float = 0.0) -> list[Result]:
-    """The answer of an audio -> text task to each wave. `lang` None: the GPT tells each chunk's own. What it is less sure of than
-    `min_confidence` is left out, and counted in the receipt. LauraError for a confidence that is none."""
+def listen(
+    runtime: Runtime,
+    task: str,
+    waves: list[np.ndarray],
+    lang: str | None = None,
+    min_confidence: float = 0.0,
+    progress: Progress | None = None,
+) -> list[TextResult]:
+    """The answer of an audio -> text task to each wave (N,). `lang` None: the GPT chooses each chunk's own. What has less confidence than
+    `min_confidence` is left out, and counted in the receipt. LauraError for a confidence outside 0 to 1."""
     check_confidence(min_confidence)
-    pieces = hear(runtime, task, cut_all(waves, PAUSE if task == "asr" else None), lang, min_confidence)
-    finish = {"ser": _emotion, "slu": _order, "aac": _caption}.get(task, in_order)
-    results = [finish(runtime, task, [piece for piece in pieces if piece.item == item], lang) for item in range(len(waves))]
-    for result in results:
-        if task == "ser" and result.confidence is not None and result.confidence < min_confidence:
-            result.text, result.receipt["rejected"] = "", 1
-            for segment in result.segments:
-                segment.text = ""
-    return results
+    chunks = cut_all(waves, PAUSE if TASKS[task].transcript else None)
+    results = recognise(runtime, task, chunks, lang, progress=progress)
+    return [join(runtime, task, results_of, lang, min_confidence) for results_of in by_item(results, len(waves))]
 
 
 def check_confidence(min_confidence: float) -> None:
@@ -65,155 +65,228 @@ def check_confidence(min_confidence: float) -> None:
         raise LauraError(f"min_confidence is {min_confidence}: give a number from 0 (answer always) to 1")
 
 
-def hear(
-    runtime: Runtime, task: str, pieces: list[Piece], lang: str | None, min_confidence: float = 0.0, known: dict[Chunk, Piece] | None = None
-) -> list[Piece]:
-    """Pieces with what was heard in them, some of them in several parts. `known`: what was heard before of one recording and is not heard
-    again; it is left with what these pieces are made of, and with what is known of later ones."""
-    known = {} if known is None else known
-    if task in runtime.info.chunks:  # what has words is read in shorter pieces, which the checkpoint reads better
-        parts = [_parts(piece, *runtime.info.chunks[task]) for piece in pieces]
-        _hear_all(runtime, task, [piece for piece, several in zip(pieces, parts) if len(several) > 1], lang, most=2)
-        pieces = [part for piece, several in zip(pieces, parts) for part in (several if piece.text or len(several) == 1 else [piece])]
-    heard = [known.get(piece.chunk, piece) for piece in pieces]
-    new = [piece for piece in heard if piece.lang is None]
-    _hear_all(runtime, task, new, lang)
-    for piece in new:
-        reject(runtime, task, piece, min_confidence)
-    end = max((piece.chunk.end for piece in pieces), default=0)
-    later = {chunk: piece for chunk, piece in known.items() if chunk.start >= end}
-    known.clear()
-    known.update(later | {piece.chunk: piece for piece in heard if piece.lang})
-    return heard
+def by_item(results: Iterable[ChunkResult], items: int) -> list[list[ChunkResult]]:
+    """The results of each recording."""
+    groups: list[list[ChunkResult]] = [[] for _ in range(items)]
+    for result in results:
+        groups[result.chunk.item].append(result)
+    return groups
 
 
-def reject(runtime: Runtime, task: str, piece: Piece, min_confidence: float) -> None:
-    """Leaves a text out that is less sure."""
-    piece.rejected = bool(piece.text) and (answer_confidence(runtime, task, [piece]) or 0.0) < min_confidence
-    piece.text = "" if piece.rejected else piece.text
+def recognise(
+    runtime: Runtime,
+    task: str,
+    chunks: list[Chunk],
+    lang: str | None,
+    cache: dict[Span, ChunkResult] | None = None,
+    progress: Progress | None = None,
+) -> list[ChunkResult]:
+    """The results of chunks, in their order; a checkpoint may read a chunk in shorter ones (`CheckpointInfo.chunks`), each with its own
+    result.
+
+    `cache`: earlier results of one recording by span, which are not computed again. Afterwards it holds the results of these chunks and
+    of later ones."""
+    cache = {} if cache is None else cache
+    probes: dict[Chunk, ChunkResult] = {}
+    if task in runtime.info.chunks:
+        parts = [cut_shorter(chunk, *runtime.info.chunks[task]) for chunk in chunks]
+        long = [chunk for chunk, several in zip(chunks, parts) if len(several) > 1]
+        if long:
+            seconds = sum(chunk.seconds for chunk in chunks)
+            share = share_of(progress, 0.0, PROBE_SHARE, seconds)
+            probes = dict(zip(long, _recognise(runtime, task, long, lang, PROBE_TOKENS, share)))
+            progress = share_of(progress, PROBE_SHARE, 1.0, seconds)
+        has_words = {chunk: bool(probe.text) for chunk, probe in probes.items()}
+        chunks = [part for chunk, several in zip(chunks, parts) for part in (several if has_words.get(chunk, True) else [chunk])]
+    earlier = {chunk: cache.get(chunk.span) or probes.get(chunk) for chunk in chunks}
+    done = {chunk: result for chunk, result in earlier.items() if result is not None and result.lang is not None}
+    new = [chunk for chunk in chunks if chunk not in done]
+    done |= dict(zip(new, _recognise(runtime, task, new, lang, progress=progress)))
+    results = [done[chunk] for chunk in chunks]
+    end = max((chunk.span.end for chunk in chunks), default=0)
+    later = {span: result for span, result in cache.items() if span.start >= end}
+    cache.clear()
+    cache.update(later | {result.chunk.span: result for result in results if result.lang})
+    return results
 
 
-def cut_all(waves: list[np.ndarray], pause: float | None = None) -> list[Piece]:
-    return [Piece(item, chunk, wave[chunk.start : chunk.end]) for item, wave in enumerate(waves) for chunk in cut(wave, pause=pause)]
+def _recognise(
+    runtime: Runtime, task: str, chunks: list[Chunk], lang: str | None, max_tokens: int | None = None, progress: Progress | None = None
+) -> list[ChunkResult]:
+    """Chunks as they are, in batches. `max_tokens`: of each answer, in place of the task's own limit."""
+    results = {chunk: ChunkResult(chunk) for chunk in chunks}
+    loud = [chunk for chunk in chunks if not is_silent(chunk.wave)]
+    meter = Meter(progress, sum(chunk.seconds for chunk in chunks))
+    meter.add(meter.total - sum(chunk.seconds for chunk in loud))
+    for group in batches([len(chunk.wave) for chunk in loud], runtime.at_once(BATCH_SAMPLES)):
+        batch = [loud[index] for index in group]
+        results |= dict(zip(batch, _recognise_batch(runtime, task, batch, lang, max_tokens)))
+        meter.add(sum(chunk.seconds for chunk in batch))
+    return list(results.values())
 
 
-def _parts(piece: Piece, shortest: float, longest: float) -> list[Piece]:
-    """The piece in shorter ones, not heard yet; itself when it is short."""
-    chunks, first = cut(piece.wave, shortest, longest), piece.chunk.start
-    if len(chunks) == 1:
-        return [piece]
-    return [Piece(piece.item, Chunk(first + c.start, first + c.end), piece.wave[c.start : c.end]) for c in chunks]
-
-
-def _hear_all(runtime: Runtime, task: str, pieces: list[Piece], lang: str | None, most: int | None = None) -> None:
-    """`most`: tokens that are written of each at most."""
-    loud = [piece for piece in pieces if not is_silent(piece.wave)]
-    for group in batches([len(piece.wave) for piece in loud], runtime.at_once(AT_ONCE)):
-        _hear(runtime, task, [loud[index] for index in group], lang, most)
-
-
-def _hear(runtime: Runtime, task: str, pieces: list[Piece], lang: str | None, most: int | None) -> None:
-    """Fills in one batch."""
-    encoded = runtime.backend.encode([piece.wave for piece in pieces])
-    lettered = TASKS[task].letters and encoded.ctc_log_probs.shape[2] == runtime.info.ctc_units.size  # else nothing says what they are
+def _recognise_batch(runtime: Runtime, task: str, chunks: list[Chunk], lang: str | None, max_tokens: int | None) -> list[ChunkResult]:
+    table = TASKS[task]
+    encoded = runtime.backend.encode([chunk.wave for chunk in chunks])
+    lettered = table.letters and encoded.ctc_log_probs.shape[2] == runtime.info.ctc_units.size  # else nothing says what they are
     aligners = ctc_aligners(runtime, encoded) if lettered else None
-    given = aligners if runtime.info.time_aligned else None
-    session, langs = runtime.begin(encoded, [[runtime.vocabulary.task(task)]] * len(pieces), [lang] * len(pieces), given)
-    for piece, chosen in zip(pieces, langs):
-        piece.lang = chosen
-    if task == "ser":
-        candidates = [[*runtime.tokenizer.encode(label), runtime.vocabulary.eos] for label in EMOTIONS]
-        scores = score(session, candidates)
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        for piece, row in zip(pieces, shares / shares.sum(axis=1, keepdims=True)):
-            piece.scores, piece.decoded = row, Decoded(finish="eos")
-        return
-    a_second, more = LIMITS.get(task, (2, 96))
-    rows = [Row(maximum=most or math.ceil(a_second * piece.seconds) + more) for piece in pieces]
-    drafts = [aligner.draft for aligner in aligners] if aligners else None  # most of a transcript, which one beam then checks in a few steps
-    for piece, decoded in zip(pieces, runtime.write(task, session, rows, drafts, beams=1 if most else None)):
-        piece.decoded, piece.text = decoded, runtime.tokenizer.decode(decoded.ids).strip()
-    if task == "asr" and lettered:
-        for piece, row, length in zip(pieces, encoded.ctc_log_probs, encoded.lengths):
-            piece.ctc = row[:length]
+    prompts = [[runtime.vocabulary.task(task)]] * len(chunks)
+    session, langs = runtime.begin(encoded, prompts, [lang] * len(chunks), aligners if runtime.info.time_aligned else None)
+    if table.labels:
+        candidates = [[*runtime.tokenizer.encode(label), runtime.vocabulary.eos] for label in table.labels]
+        return [_labelled(table.labels, *each) for each in zip(chunks, langs, _softmax(score(session, candidates)))]
+    rows = [Row(maximum=max_tokens or table.most_tokens(chunk.seconds)) for chunk in chunks]
+    drafts = [aligner.draft for aligner in aligners] if aligners else None  # greedy decoding checks one in a few steps
+    decoded = runtime.write(task, session, rows, drafts, beams=1 if max_tokens else None)
+    texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]
+    results = [ChunkResult(*each) for each in zip(chunks, langs, texts, decoded)]
+    if not (table.transcript and lettered):
+        return results
+    frames = (row[:length] for row, length in zip(encoded.ctc_log_probs, encoded.lengths))
+    return [replace(result, ctc_log_probs=ctc) for result, ctc in zip(results, frames)]
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    """(B, C) log-probabilities as shares of 1."""
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def _labelled(labels: tuple[str, ...], chunk: Chunk, lang: str, scores: np.ndarray) -> ChunkResult:
+    """The likeliest label of a chunk; scores (labels,)."""
+    best = int(scores.argmax())
+    decoded = Decoded(log_probs=[math.log(max(scores[best], 1e-300))], finish="eos")
+    return ChunkResult(chunk, lang, labels[best], decoded, scores)
 
 
 def ctc_aligners(runtime: Runtime, encoded: EncoderOutput) -> list[CtcAligner]:
-    """What the CTC head makes of each row, letter by letter, and when."""
+    """The CTC head's draft of each row, letter by letter, with its times."""
     best = (row[:length].argmax(axis=1).tolist() for row, length in zip(encoded.ctc_log_probs, encoded.lengths))
     return [CtcAligner.of(runtime.tokenizer, row, runtime.info.ctc_units) for row in best]
 
 
-def heard_longest(pieces: list[Piece]) -> str | None:
-    heard = {piece.lang: 0.0 for piece in pieces if piece.lang}
-    for piece in pieces:
-        if piece.lang:
-            heard[piece.lang] += piece.seconds
-    return max(heard, key=heard.get, default=None)
+def reject(runtime: Runtime, task: str, result: ChunkResult, min_confidence: float) -> ChunkResult:
+    """The result without what has less confidence: single words of a transcript, whole answers of all other tasks."""
+    if not result.text or min_confidence == 0:
+        return result
+    words, confidences = result.text.split(), word_confidences(runtime.tokenizer, result.decoded)
+    if TASKS[task].transcript and result.lang != "zh" and len(words) == len(confidences):
+        kept = tuple(confidence >= min_confidence for confidence in confidences)
+        return replace(result, text=" ".join(compress(words, kept)), kept=kept, rejected=kept.count(False))
+    if (answer_confidence(runtime, task, [result]) or 0.0) >= min_confidence:
+        return result
+    return replace(result, text="", rejected=1)
 
 
-def text_of(pieces: list[Piece], lang: str | None) -> str:
-    return ("" if lang == "zh" else " ").join(piece.text for piece in pieces if piece.text)
+def join(runtime: Runtime, task: str, results: list[ChunkResult], lang: str | None, min_confidence: float = 0.0) -> TextResult:
+    """The answer to a recording from the results of its chunks."""
+    table = TASKS[task]
+    if not table.labels:  # a label's confidence is that of the mean
+        results = [reject(runtime, task, result, min_confidence) for result in results]
+    answer = _concatenate(runtime, task, results, lang or longest_language(results) or runtime.info.langs[0])
+    texts = [result for result in results if result.text]
+    if table.joining == "unique":  # a sound that goes on for several chunks is named once
+        answer.text = "; ".join(dict.fromkeys(result.text for result in texts))
+    elif table.joining == "best":
+        best = max(texts, key=lambda result: answer_confidence(runtime, task, [result]) or 0.0, default=None)
+        answer.text, answer.confidence = (best.text, answer_confidence(runtime, task, [best])) if best else ("", None)
+    elif table.joining == "mean scores" and texts:
+        mean = np.average([result.scores for result in texts], axis=0, weights=[result.chunk.seconds for result in texts])
+        answer.scores = dict(zip(table.labels, mean.tolist()))
+        answer.text, answer.confidence = table.labels[int(mean.argmax())], float(mean.max())
+        if answer.confidence < min_confidence:
+            answer.text, answer.receipt["rejected"] = "", 1
+            for segment in answer.segments:
+                segment.text = ""
+    if table.slots:
+        answer.intent, answer.slots = text_to_slu(answer.text)
+    return answer
 
 
-def in_order(runtime: Runtime, task: str, pieces: list[Piece], lang: str | None) -> Result:
-    """Chunks' texts one after the other; the language is the one heard longest."""
-    lang = lang or heard_longest(pieces) or runtime.info.langs[0]
-    seconds = sum(piece.seconds for piece in pieces)
-    rejected = sum(piece.rejected for piece in pieces)
-    return Result(
+def _concatenate(runtime: Runtime, task: str, results: list[ChunkResult], lang: str) -> TextResult:
+    """The chunks' texts one after the other."""
+    seconds = sum(result.chunk.seconds for result in results)
+    rejected = sum(result.rejected for result in results)
+    decoded = [result.decoded for result in results]
+    return TextResult(
         task=task,
         lang=lang,
-        text=text_of(pieces, lang),
+        text=joined_text(results, lang),
         segments=[
             Segment(
-                start=round(piece.chunk.start / SAMPLE_RATE, 3),
-                end=round(piece.chunk.end / SAMPLE_RATE, 3),
-                text=piece.text,
-                confidence=answer_confidence(runtime, task, [piece]),
-                words=words_of(runtime, piece),
+                start=round(result.chunk.start, 3),
+                end=round(result.chunk.end, 3),
+                text=result.text,
+                confidence=answer_confidence(runtime, task, [result]),
+                words=words_of(runtime, result),
             )
-            for piece in pieces
-            if piece.lang
+            for result in results
+            if result.lang
         ],
-        confidence=answer_confidence(runtime, task, pieces),
-        receipt=runtime.receipt(
-            seconds, seconds, len(pieces), [piece.decoded for piece in pieces], **({"rejected": rejected} if rejected else {})
-        ),
+        confidence=answer_confidence(runtime, task, results),
+        receipt=runtime.receipt(seconds, seconds, len(results), decoded, **({"rejected": rejected} if rejected else {})),
     )
 
 
-def answer_confidence(runtime: Runtime, task: str, pieces: list[Piece]) -> float | None:
-    """How sure the GPT is of what it made of some pieces (`Segment.confidence`), None where it made nothing."""
-    told = [(piece.sure, piece.seconds) for piece in pieces if piece.sure is not None]
-    if told:
-        return sum(sure * seconds for sure, seconds in told) / sum(seconds for _, seconds in told)
-    known, table = [piece.decoded for piece in pieces if piece.decoded.log_probs], TASKS[task]
-    whole = [math.exp(sum(one.log_probs)) for one in known]
-    spaced = table.letters and all(piece.lang != "zh" for piece in pieces)  # whose words can be told
-    words = [word for one in known for word in word_confidences(runtime.tokenizer, one)] if spaced else []
-    sure = whole if table.whole else words
-    if sure:
-        return sum(sure) / len(sure)
-    return confidence_of([log_prob for one in known for log_prob in one.log_probs])
+def longest_language(results: list[ChunkResult]) -> str | None:
+    """The language of most seconds; None where nothing sounds."""
+    seconds = {result.lang: 0.0 for result in results if result.lang}
+    for result in results:
+        if result.lang:
+            seconds[result.lang] += result.chunk.seconds
+    return max(seconds, key=lambda lang: seconds[lang], default=None)
 
 
-def words_of(runtime: Runtime, piece: Piece) -> list[Word]:
-    """The words of a transcript with their times in the recording; none where they cannot be told."""
-    words = piece.text.split()
-    times = None
-    if piece.ctc is not None and words:
-        times = word_times(piece.ctc, words, piece.seconds, runtime.backend.frame, runtime.info.ctc_units)
+def joined_text(results: list[ChunkResult], lang: str | None) -> str:
+    return ("" if lang == "zh" else " ").join(result.text for result in results if result.text)
+
+
+def answer_confidence(runtime: Runtime, task: str, results: list[ChunkResult]) -> float | None:
+    """The GPT's confidence in its answer to some chunks, as `Segment.confidence` defines it; None where there is none."""
+    weighted = [(result.confidence, result.chunk.seconds) for result in results if result.confidence is not None]
+    if weighted:
+        return sum(confidence * seconds for confidence, seconds in weighted) / sum(seconds for _, seconds in weighted)
+    written, table = [result for result in results if result.decoded.log_probs], TASKS[task]
+    if table.whole:
+        values = [math.exp(sum(result.decoded.log_probs)) for result in written]
+    elif table.letters and all(result.lang != "zh" for result in results):  # Chinese has no spaces to tell words by
+        values = [value for result in written for value in _kept_confidences(runtime.tokenizer, result)]
+    else:
+        values = []
+    if values:
+        return sum(values) / len(values)
+    if any(result.rejected and result.kept for result in written):  # every word was left out
+        return None
+    return confidence_of([log_prob for result in written for log_prob in result.decoded.log_probs])
+
+
+def _kept_confidences(tokenizer: Tokenizer, result: ChunkResult) -> Iterable[float]:
+    confidences = word_confidences(tokenizer, result.decoded)
+    return confidences if result.kept is None else compress(confidences, result.kept)
+
+
+def words_of(runtime: Runtime, result: ChunkResult) -> list[Word]:
+    """The words of a transcript with their times in the recording; none where they cannot be aligned."""
+    if result.ctc_log_probs is None or not result.text:
+        return []
+    words = runtime.tokenizer.decode(result.decoded.ids).split()  # those that were rejected too: they sound in it all the same
+    times = word_times(result.ctc_log_probs, words, result.chunk.seconds, runtime.backend.frame, runtime.info.ctc_units)
     if times is None:
         return []
-    start, sure = piece.chunk.start / SAMPLE_RATE, word_confidences(runtime.tokenizer, piece.decoded)
-    sure = sure if len(sure) == len(words) else [None] * len(words)
-    return [Word(round(start + a, 3), round(start + b, 3), word, own) for (a, b), word, own in zip(times, words, sure)]
+    confidences: list = word_confidences(runtime.tokenizer, result.decoded)
+    if len(confidences) != len(words):
+        confidences = [None] * len(words)
+    offset = result.chunk.start
+    timed = [
+        Word(round(float(offset + start), 3), round(float(offset + end), 3), word, confidence)
+        for (start, end), word, confidence in zip(times, words, confidences)
+    ]
+    return timed if result.kept is None else list(compress(timed, result.kept))
 
 
 def word_confidences(tokenizer: Tokenizer, decoded: Decoded) -> list[float]:
-    """Of each word that was written: how likely are all of the tokens that spell it, with the space before it."""
-    parts: list[float] = []
+    """Of each word that was written: the probability of all tokens that spell it, with the space before it."""
+    log_probs: list[float] = []
     inside, space = False, 0.0
     for token, log_prob in zip(decoded.ids, decoded.log_probs):
         text = tokenizer.decode([token])
@@ -221,41 +294,8 @@ def word_confidences(tokenizer: Tokenizer, decoded: Decoded) -> list[float]:
             inside, space = False, space + log_prob
             continue
         if not inside or text[0].isspace():
-            parts.append(space)
+            log_probs.append(space)
             space = 0.0
-        parts[-1] += log_prob
+        log_probs[-1] += log_prob
         inside = not text[-1].isspace()
-    return [math.exp(part) for part in parts]
-
-
-def _caption(runtime: Runtime, task: str, pieces: list[Piece], lang: str | None) -> Result:
-    """A sound that goes on for several chunks is said once."""
-    result = in_order(runtime, task, pieces, lang)
-    result.text = "; ".join(dict.fromkeys(piece.text for piece in pieces if piece.text))
-    return result
-
-
-def _order(runtime: Runtime, task: str, pieces: list[Piece], lang: str | None) -> Result:
-    """The intent and slots of the chunk the GPT is surest of; every chunk's own stand in the segments."""
-    result = in_order(runtime, task, pieces, lang)
-    spoken = [piece for piece in pieces if piece.text]
-    best = max(spoken, key=lambda piece: answer_confidence(runtime, task, [piece]) or 0.0, default=None)
-    result.text, result.confidence = (best.text, answer_confidence(runtime, task, [best])) if best else ("", None)
-    result.intent, result.slots = text_to_slu(result.text)
-    return result
-
-
-def _emotion(runtime: Runtime, task: str, pieces: list[Piece], lang: str | None) -> Result:
-    """The labels' probabilities under the GPT, averaged over the chunks by their length; the label is the likeliest."""
-    scored = [piece for piece in pieces if piece.scores is not None]
-    if scored:
-        mean = np.average([piece.scores for piece in scored], axis=0, weights=[piece.seconds for piece in scored])
-        for piece in scored:
-            best = int(piece.scores.argmax())
-            piece.text, piece.decoded.log_probs = EMOTIONS[best], [math.log(max(piece.scores[best], 1e-300))]
-    result = in_order(runtime, task, pieces, lang)
-    if scored:
-        result.scores = dict(zip(EMOTIONS, (float(share) for share in mean)))
-        result.text = EMOTIONS[int(mean.argmax())]
-        result.confidence = float(mean.max())
-    return result
+    return [math.exp(log_prob) for log_prob in log_probs]

@@ -24,21 +24,23 @@ FIELDS = ("text", "scores", "intent", "slots")
 
 
 def replay(laura: "Laura", row: dict) -> list[str]:
-    """What differs between the row and the answer that is given now. LauraError for a row that is none, that is of another model, or in which
-    there is nothing to compare."""
+    """What differs between the row and the answer that is given now. LauraError for a row that is none, that is of another model, or in
+    which there is nothing to compare."""
     receipt = row.get("receipt")
     if not isinstance(receipt, dict) or row.get("task") not in TASKS:
         raise LauraError("no answer with a receipt: give the lines that --format json wrote")
-    own = (laura.runtime.info.name, laura.runtime.info.weights)
-    if (receipt.get("model"), receipt.get("weights")) != own:
-        raise LauraError(f"the answer is of {receipt.get('model')} with weights {receipt.get('weights')}, this is {own[0]} with {own[1]}: name it with --model")
+    info, model, weights = laura.runtime.info, receipt.get("model"), receipt.get("weights")
+    if (model, weights) != (info.name, info.weights):
+        raise LauraError(f"the answer is of {model} with weights {weights}, this is {info.name} with {info.weights}: name it with --model")
     if row.get("text") is None and row.get("audio") is None:
         raise LauraError("the answer has neither text nor a file of sound: there is nothing to compare")
     if isinstance(beams := receipt.get("beams", 1), int) and beams != laura.runtime.beams:
         laura = type(laura)(replace(laura.runtime, beams=beams), laura.voices)
     now = _again(laura, row, receipt)
     plain = json.loads(now.to_json())
-    differing = [f"{name}: {plain.get(name)!r}, it was {row[name]!r}" for name in FIELDS if name in row and not _alike(plain.get(name), row[name])]
+    differing = [
+        f"{name}: {plain.get(name)!r}, it was {row[name]!r}" for name in FIELDS if name in row and not _alike(plain.get(name), row[name])
+    ]
     if now.receipt.get("transcript") != receipt.get("transcript"):
         differing.append(f"transcript: {now.receipt.get('transcript')!r}, it was {receipt.get('transcript')!r}")
     if row.get("audio") is not None:
@@ -63,22 +65,24 @@ def _again(laura: "Laura", row: dict, receipt: dict) -> Result:
     if "final" in row:
         raise LauraError("it was part of a stream: only answers to whole recordings are made again")
     task, lang, file = row["task"], row.get("lang"), row.get("file")
-    drawn = {key: receipt[key] for key in ("seed", "temperature", "top_k") if key in receipt}
+    options = {key: receipt[key] for key in ("seed", "temperature", "top_k") if key in receipt}
     try:
         if "chain" in receipt:
-            return laura.chain(receipt["chain"], _there(file), **drawn)
+            return laura.chain(receipt["chain"], _existing(file), **options)
         if task == "tts":
-            return laura.speak(receipt["text"], lang=lang, voice=receipt["voice"], voice_text=receipt["voice_text"], **drawn)
+            return laura.speak(receipt["text"], lang=lang, voice=receipt["voice"], voice_text=receipt["voice_text"], **options)
         if task == "mt":
-            return laura.translate(text=receipt["text"], to=lang)
+            return laura.translate(text=receipt["text"], to=lang, lang=receipt.get("source_lang"))
         if task == "se":
-            return laura.enhance(_there(file), verify="verify" in receipt)
-        return laura.ask(task, _there(file), receipt["asked_lang"], receipt["min_confidence"])
+            return laura.enhance(_existing(file), verify="verify" in receipt)
+        if task == "s2tt" and receipt.get("source_lang"):
+            return laura.translate(_existing(file), to=receipt["asked_lang"], lang=receipt["source_lang"])
+        return laura.ask(task, _existing(file), receipt["asked_lang"], receipt["min_confidence"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LauraError(f"its receipt does not say how it came about ({type(error).__name__}: {error})") from None
 
 
-def _there(file: object) -> Path:
+def _existing(file: object) -> Path:
     if not isinstance(file, str) or not Path(file).exists():
         raise LauraError(f"{file}: the recording that was answered is not there")
     return Path(file)

@@ -1,9 +1,10 @@
 """What every verb stands on: the backend, the vocabulary, the tokenizer and the few steps that all of them share.
 
-In: input frames or ids. Out: an open session behind `<task> <lang>`, masks of what may be written, and the receipt of an answer.
+In: input frames or ids. Out: an open session behind `<task> <lang>`, masks of the tokens that may be written, and the receipt of an answer.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,67 +21,83 @@ from lauragpt.sequence import Vocabulary
 from lauragpt.tasks import BEAMS, TASKS, check_lang
 from lauragpt.text import Tokenizer
 
-BATCH_SAMPLES = 60 * SAMPLE_RATE  # padded audio of a batch
+BATCH_SAMPLES = 60 * SAMPLE_RATE  # padded audio of a batch where audio is written
 
 
-@dataclass
+@dataclass(frozen=True)
 class Runtime:
-    """All that answering needs: a backend, the tokenizer, and what the checkpoint says of itself."""
+    """What answering needs: a backend, the tokenizer, the checkpoint's information. LauraError for a number of beams under 1."""
 
     backend: Backend
     tokenizer: Tokenizer
     info: CheckpointInfo
-    beams: int = BEAMS  # hypotheses that are followed at once where text is written; 1 takes the likeliest token each time
+    beams: int = BEAMS  # hypotheses of beam search where text is written; 1 is greedy decoding
 
     def __post_init__(self):
         Beams(self.beams)  # or LauraError
-        ids, first = np.arange(self.vocabulary.size), self.vocabulary.text_size
-        self.text_mask = ids < first  # (V,) bool: text tokens
-        self.audio_mask = (ids >= first) & (ids < first + self.vocabulary.audio_size)  # (V,) bool: audio tokens
+
+    @cached_property
+    def text_mask(self) -> np.ndarray:
+        """(V,) bool: text tokens."""
+        return np.arange(self.vocabulary.size) < self.vocabulary.text_size
+
+    @cached_property
+    def audio_mask(self) -> np.ndarray:
+        """(V,) bool: audio tokens."""
+        return self.vocabulary.sounds(np.arange(self.vocabulary.size))
 
     @property
     def vocabulary(self) -> Vocabulary:
         return self.info.vocabulary
 
+    def codes(self, ids: list[int]) -> np.ndarray:
+        """Audio tokens as the codec counts them, (T,) from 0."""
+        return np.array(ids, dtype=np.int64) - self.vocabulary.text_size
+
     def check_lang(self, lang: str | None) -> str | None:
         if lang is not None and check_lang(lang) not in self.info.langs:
-            raise LauraError(f"{self.info.name} was not trained on {lang!r}: choose one of {', '.join(self.info.langs)}, or another checkpoint")
+            langs = ", ".join(self.info.langs)
+            raise LauraError(f"{self.info.name} was not trained on {lang!r}: choose one of {langs}, or another checkpoint")
         return lang
 
     def begin(
         self, encoded: EncoderOutput | None, ids: list[list[int]], langs: list[str | None], aligners: list[CtcAligner] | None = None
     ) -> tuple[Session, list[str]]:
-        """Prefill up to and with `<lang>`: the one given, or for all rows the GPT's own choice when none is."""
+        """Prefill up to and with `<lang>`: the caller's, or for all rows the GPT's own choice where a row has none."""
         if all(langs):
             session = self.backend.open(encoded, [[*row, self.vocabulary.lang(lang)] for row, lang in zip(ids, langs)], aligners=aligners)
             return session, list(langs)
         tokens = [self.vocabulary.lang(lang) for lang in self.info.langs]
         chosen = choose_one(self.backend.open(encoded, ids), tokens)
-        # Opened anew, as if the language had been given: where what sounds stands in time is counted from what it is opened with.
+        # Opened anew with the language, as if the caller had chosen it: the times of audio tokens count from what a session is opened with.
         session = self.backend.open(encoded, [[*row, token] for row, token in zip(ids, chosen)], aligners=aligners)
         return session, [self.info.langs[tokens.index(token)] for token in chosen]
 
-    def write(self, task: str, session: Session, rows: list[Row], drafts: list[list[int]] | None = None, beams: int | None = None) -> list[Decoded]:
-        """A text for each row of the session, by a task that writes. `drafts` (engine/decoding.py) save steps where one text alone is followed;
-        `beams` in place of the usual number."""
+    def write(
+        self, task: str, session: Session, rows: list[Row], drafts: list[list[int]] | None = None, beams: int | None = None
+    ) -> list[Decoded]:
+        """A text for each row of the session. `drafts` (engine/decoding.py) save steps of greedy decoding; `beams` in place of the usual
+        number."""
         beams, bonus = self.beams if beams is None else beams, TASKS[task].bonus
         if beams == 1 or bonus is None:
             return decode(session, rows, self.text_mask, self.vocabulary.eos, drafts=drafts)
         return search(session, rows, self.text_mask, self.vocabulary.eos, Beams(beams, bonus))
 
-    def at_once(self, places: int) -> int:
-        """Of so many places of a batch, those that it may have where each row becomes as many as there are beams."""
-        return min(places, 2 * places // self.beams)
+    def at_once(self, size: int) -> int:
+        """The size of a batch, in samples or tokens, where each row becomes as many as there are beams."""
+        return min(size, 2 * size // self.beams)
 
-    def receipt(self, given: float, read: float, chunks: int, pieces: list[Decoded], seed: int = 0, **more: object) -> dict:
+    def receipt(
+        self, seconds_given: float, seconds_read: float, chunks: int, decoded: list[Decoded], seed: int = 0, **more: object
+    ) -> dict:
         """How an answer came about: enough to tell whether anything is missing and to get the same answer again."""
-        whole = joined(pieces)
+        all_of_it = joined(decoded)
         return {
-            "seconds_given": round(given, 3),
-            "seconds_read": round(read, 3),
+            "seconds_given": round(seconds_given, 3),
+            "seconds_read": round(seconds_read, 3),
             "chunks": chunks,
-            "finish": whole.finish,
-            "guards": whole.guards,
+            "finish": all_of_it.finish,
+            "guards": all_of_it.guards,
             "seed": seed,
             "beams": self.beams,
             **more,
@@ -92,6 +109,6 @@ class Runtime:
         }
 
 
-def is_many(given: object) -> bool:
-    """Whether a verb was given a list of items and not one: (samples, rate) and a list of numbers are one recording."""
-    return isinstance(given, (list, tuple)) and not is_pair(given) and not is_numbers(given)
+def is_many(items: object) -> bool:
+    """Whether this is a list of inputs and not one: (samples, rate) and a list of numbers are one recording."""
+    return isinstance(items, (list, tuple)) and not is_pair(items) and not is_numbers(items)

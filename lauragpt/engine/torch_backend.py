@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.ctc import CtcAligner, select_aligners, token_times
-from lauragpt.engine.backend import EncoderOutput, Spoken
+from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.errors import LauraError
 from lauragpt.model.gpt import GPTConfig
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
@@ -25,9 +25,14 @@ from lauragpt.streaming import predicted
 ROOM = 64  # slots: a cache has a multiple of it
 
 
-def open_torch(folder: Path, device: str | None, config: dict, compile: bool = False) -> "TorchBackend":
-    """A folder's model on a device. LauraError when it is damaged, foreign, or was trained on the tokens of another codec."""
-    where = pick_device(device)
+def open_torch(
+    folder: Path, device: str | None, config: dict, compile: bool = False, threads: int | None = None
+) -> "TorchBackend":
+    """A folder's model on a device. `threads`: of a computation on the CPU, which is torch's setting for the whole process. LauraError
+    when it is damaged, foreign, or was trained on the tokens of another codec."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch_device = pick_device(device)
     try:
         model = load_checkpoint(folder)
     except LauraError as error:
@@ -35,11 +40,11 @@ def open_torch(folder: Path, device: str | None, config: dict, compile: bool = F
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({first}): fetch or export it again") from None
-    backend = TorchBackend(model, where, compile)
-    promised, found = config.get("codec_hash"), backend.codec_hash
-    if promised != found:
+    backend = TorchBackend(model, torch_device, compile)
+    expected, actual = config.get("codec_hash"), backend.codec_hash
+    if expected != actual:
         raise LauraError(
-            f"{folder} was trained on the tokens of codec {promised}, but holds codec {found}: use the codec it was trained with"
+            f"{folder} was trained on the tokens of codec {expected}, but holds codec {actual}: use the codec it was trained with"
         )
     return backend
 
@@ -53,10 +58,11 @@ def pick_device(device: str | None) -> torch.device:
 
 
 class Cache:
-    """Keys and values (B, heads, slots, width) of every layer. It grows by half and in steps of ROOM slots, so that shapes seldom change."""
+    """Keys and values (B, heads, slots, width) of every layer. It grows by half, in steps of ROOM slots, so that shapes seldom change."""
 
     def __init__(self, config: GPTConfig):
-        self.config, self.slots, self.layers = config, 0, []
+        self.config, self.slots = config, 0
+        self.layers: list[tuple[Tensor, ...]] = []
 
     def reach(self, positions: Tensor, like: Tensor) -> None:
         slots = int(positions.max()) + 1
@@ -66,7 +72,7 @@ class Cache:
         if not self.layers:
             empty = like.new_zeros(len(like), self.config.kv_heads, 0, self.config.head_width)
             self.layers = [(empty, empty)] * self.config.layers
-        self.layers = [tuple(torch.nn.functional.pad(kept, (0, 0, 0, more)) for kept in layer) for layer in self.layers]
+        self.layers = [tuple(torch.nn.functional.pad(each, (0, 0, 0, more)) for each in layer) for layer in self.layers]
         self.slots += more
 
     def select(self, rows: Tensor) -> None:
@@ -78,7 +84,8 @@ class TorchSession:
 
     def __init__(self, model: LauraModel, rows: list[tuple[Tensor, list[int], float]], aligners: list[CtcAligner] | None):
         """rows: a row's frames (T, D), its ids, the pace of what it speaks."""
-        vocabulary, self.model, self.cache, self.aligners, device = model.vocabulary, model, Cache(model.config.gpt), aligners, rows[0][0].device
+        self.model, self.cache, self.aligners = model, Cache(model.config.gpt), aligners
+        vocabulary, device = model.vocabulary, rows[0][0].device
         embeddings = [torch.cat([frames, model.gpt.embed(torch.tensor(ids, device=device))]) for frames, ids, _ in rows]
         times = [torch.tensor([*range(len(frames)), *vocabulary.times(ids, len(frames), pace)]) for frames, ids, pace in rows]
         self._lengths = self._begun = torch.tensor([len(row) for row in embeddings], device=device)
@@ -113,10 +120,10 @@ class TorchSession:
 
     @torch.inference_mode()
     def select(self, rows: list[int]) -> None:
-        kept = torch.tensor(rows, device=self._lengths.device)
-        self.cache.select(kept)
-        self._lengths, self.logits = self._lengths[kept], self.logits[rows]
-        self._audio, self._other, self._begun = self._audio[kept], self._other[kept], self._begun[kept]
+        index = torch.tensor(rows, device=self._lengths.device)
+        self.cache.select(index)
+        self._lengths, self.logits = self._lengths[index], self.logits[rows]
+        self._audio, self._other, self._begun = self._audio[index], self._other[index], self._begun[index]
         self.aligners = select_aligners(self.aligners, rows)
 
 
@@ -137,12 +144,16 @@ class TorchBackend:
     @torch.inference_mode()
     def encode(self, waves: list[np.ndarray]) -> EncoderOutput:
         padded, lengths = self._waves(waves)
-        heard = self.model.encode(padded, lengths)  # embeddings (B, T, D), lengths (B,), ctc_log_probs (B, T, U)
-        return EncoderOutput(_numpy(heard.embeddings), heard.lengths.cpu().numpy(), _numpy(heard.ctc_log_probs))
+        encoded = self.model.encode(padded, lengths)  # embeddings (B, T, D), lengths (B,), ctc_log_probs (B, T, U)
+        return EncoderOutput(_numpy(encoded.embeddings), encoded.lengths.cpu().numpy(), _numpy(encoded.ctc_log_probs))
 
     @torch.inference_mode()
     def open(
-        self, encoded: EncoderOutput | None, ids: list[list[int]], paces: list[float] | None = None, aligners: list[CtcAligner] | None = None
+        self,
+        encoded: EncoderOutput | None,
+        ids: list[list[int]],
+        paces: list[float] | None = None,
+        aligners: list[CtcAligner] | None = None,
     ) -> TorchSession:
         if encoded is None:
             frames = [torch.zeros(0, self.model.config.gpt.width, device=self.device)] * len(ids)
@@ -154,7 +165,7 @@ class TorchBackend:
     def vocode(
         self,
         codes: list[np.ndarray],
-        text: list[Spoken] | None = None,
+        text: list[TextCondition] | None = None,
         prompt: list[np.ndarray | None] | None = None,
         noisy: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
@@ -165,10 +176,13 @@ class TorchBackend:
     def _predict(self, codes: list, text: list | None, prompt: list | None, noisy: list | None = None) -> tuple[Tensor, Tensor]:
         """-> embeddings (B, T, E) and their lengths."""
         tokens, lengths = self._padded(codes)
-        said = (*self._padded([each.letters for each in text]), torch.tensor([each.pace for each in text], device=self.device)) if text else None
-        return self.model.vocode(tokens, lengths, said, self._optional_waves(prompt), self._optional_waves(noisy)), lengths
+        condition = None
+        if text:
+            paces = torch.tensor([each.pace for each in text], device=self.device)
+            condition = (*self._padded([each.letters for each in text]), paces)
+        return self.model.vocode(tokens, lengths, condition, self._optional_waves(prompt), self._optional_waves(noisy)), lengths
 
-    def vocode_stream(self, codes: Iterable[np.ndarray], text: Spoken, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
+    def vocode_stream(self, codes: Iterable[np.ndarray], text: TextCondition, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
         embeddings = predicted(codes, lambda all_: self._predict([all_], [text], [prompt])[0][0], self.look_ahead)
         return (_numpy(wave) for wave in self.model.codec.decode_stream(embeddings))
 

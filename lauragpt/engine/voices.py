@@ -1,4 +1,4 @@
-"""Voices to speak in: those a checkpoint ships and any recording. A voice is a prompt: what was said, and its audio tokens.
+"""Voices to speak in: those a checkpoint ships and any recording. A voice is a prompt: a transcript and its audio tokens.
 
 In: `voices/NAME.json` (name, lang, text, licence, source, and `default` for one of each language) beside `NAME.wav`, or a wave (N,).
 Out: `Voice`.
@@ -23,7 +23,7 @@ LONGEST_PROMPT = 10.0  # seconds; a longer recording is cut where it is quiet af
 class Voice:
     name: str
     lang: str | None
-    spoken: str  # what the recording says, in spoken form
+    spoken: str  # its transcript, in spoken form
     wave: np.ndarray  # (N,)
     codes: np.ndarray  # (T,) the first quantizer's indices
 
@@ -36,7 +36,7 @@ def prompt_clip(wave: np.ndarray) -> np.ndarray:
 
 
 def make_voice(backend: Backend, name: str, wave: np.ndarray, text: str, lang: str | None) -> Voice:
-    """A voice from a recording and what it says. LauraError when nothing sounds in it."""
+    """A voice from a recording (N,) and its transcript. LauraError when nothing sounds in it."""
     if is_silent(wave):
         raise LauraError(f"the voice {name} has no sound in it: give a recording of somebody speaking")
     return Voice(name, lang, normalize(text, lang or "en"), wave, backend.codec_encode([wave])[0][0])
@@ -51,8 +51,8 @@ class Voices:
         for path in sorted(folder.glob("*.json")):
             try:
                 card = json.loads(path.read_text(encoding="utf-8"))
-                known = {"lang": card["lang"], "text": card["text"], "default": bool(card.get("default"))}
-                self.cards[card["name"]] = known | {"path": path.with_suffix(".wav")}
+                fields = {"lang": card["lang"], "text": card["text"], "default": bool(card.get("default"))}
+                self.cards[card["name"]] = fields | {"path": path.with_suffix(".wav")}
             except (ValueError, KeyError, TypeError) as error:
                 raise LauraError(f"{path} is no voice card ({error}): it needs name, lang, text, licence, source") from None
         self._made: dict[str, Voice] = {}

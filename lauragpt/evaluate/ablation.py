@@ -5,19 +5,18 @@ first (the input itself) and the last (the codec with all its quantizers). If a 
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from lauragpt.engine.api import Laura
+from lauragpt.engine.backend import Backend
 from lauragpt.evaluate.answers import CEILING, GPT_TOKENS, NOISY, SHUFFLED, TRUE
 
 
 class RecordingBackend:
     """A backend that keeps the arguments of every `vocode` call, so that the tokens measured are those that `enhance` really used."""
 
-    def __init__(self, backend):
+    def __init__(self, backend: Backend):
         self.backend = backend
         self.calls: list[dict] = []
 
@@ -29,23 +28,13 @@ class RecordingBackend:
         return self.backend.vocode(codes, text=text, prompt=prompt, noisy=noisy)
 
 
-@contextmanager
-def recording_backend(laura: Laura) -> Iterator[RecordingBackend]:
-    backend = laura.runtime.backend
-    laura.runtime.backend = recording = RecordingBackend(backend)
-    try:
-        yield recording
-    finally:
-        laura.runtime.backend = backend
-
-
 def ablation(laura: Laura, clean: np.ndarray, noisy: np.ndarray, seed: int = 0) -> tuple[dict[str, np.ndarray], float]:
     """The waves by variant, and the seconds that `enhance` took."""
     backend = laura.runtime.backend
-    with recording_backend(laura) as recording:
-        start = time.perf_counter()
-        result = laura.enhance(noisy)
-        seconds = time.perf_counter() - start
+    recording = RecordingBackend(backend)
+    start = time.perf_counter()
+    result = laura.with_backend(recording).enhance(noisy)
+    seconds = time.perf_counter() - start
     chunks = [np.asarray(codes) for call in recording.calls for codes in call["codes"]]
     tokens = np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.int64)  # (T,)
     true_codes = backend.codec_encode([clean])[0]  # (K, T)

@@ -227,7 +227,7 @@ def parity(
     examples, groups = choose(data, split, TASKS if tasks is None else tasks, limit)
     laura, result, noisy = Laura.load(folder, backend="onnx", beams=1), Parity(), noise_of(examples, seed=0)
     comparing = ComparingBackend(laura.runtime.backend, Laura.load(folder, "cpu", backend="torch").runtime.backend)
-    laura.runtime.backend = comparing
+    laura = laura.with_backend(comparing)
     with progress_bar(show) as bar:
         total = bar.add_task("", total=sum(len(group.examples) for group in groups))
         for group in groups:

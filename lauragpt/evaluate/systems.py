@@ -20,7 +20,7 @@ from lauragpt.audio import MINIMUM, SAMPLE_RATE, load_audio
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.manifest import Example
 from lauragpt.engine.api import Laura
-from lauragpt.engine.backend import Spoken
+from lauragpt.engine.backend import TextCondition
 from lauragpt.engine.chunking import HOP, cut
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics
@@ -206,7 +206,7 @@ class Checkpoint:
         runtime, prompt = self.laura.runtime, self.prompt(example)
         [codes] = runtime.backend.codec_encode([wave])
         letters = runtime.tokenizer.encode(normalize(example.source, example.lang), TASKS["tts"].letters)
-        condition = Spoken(letters, codes.shape[1] / max(1, len(letters)))
+        condition = TextCondition(letters, codes.shape[1] / max(1, len(letters)))
         [speech] = runtime.backend.vocode([codes[0]], text=[condition], prompt=[prompt])
         return speech[: len(wave)]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from lauragpt import Laura
-from lauragpt.engine import synthesise, transcripts
+from lauragpt.engine import enhance, translate
 from lauragpt.engine.chain import Step, parse_chain
-from lauragpt.engine.chunking import Chunk, cut, is_silent
+from lauragpt.engine.chunking import Chunk, Span, cut, is_silent
 from lauragpt.engine.decoding import Decoded, Options, Row, decode
-from lauragpt.engine.recognise import Piece, answer_confidence, word_confidences
+from lauragpt.engine.recognise import ChunkResult, answer_confidence, word_confidences
 from lauragpt.engine.voices import Voices
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
@@ -82,7 +82,7 @@ def test_speech_is_translated_by_way_of_its_transcript_where_the_checkpoint_says
         assert len(result.segments) > 1 or result is not told[-1]
         for before, after in zip(transcript.segments, result.segments):
             alone = laura.transcribe(waves[-1][round(before.start * 16000) : round(before.end * 16000)]) if result is told[-1] else transcript
-            written = before.text if alone.lang == "de" or not before.text else laura.translate(text=transcripts.as_written(before.text), to="de").text
+            written = before.text if alone.lang == "de" or not before.text else laura.translate(text=translate.as_written(before.text), to="de").text
             assert after.text == written and not after.words
     assert [r.text for r in told] != [r.text for r in direct.translate(waves, to="de")]
     assert through.ask("s2tt", waves[0], "de").text == told[0].text
@@ -123,10 +123,10 @@ def test_long_audio_is_cleaned_in_chunks_that_fade_into_each_other(laura):
     for number, chunk in enumerate(chunks):
         if not loud[number]:
             continue
-        more = synthesise.OVERLAP if loud[number + 1 : number + 2] == [True] else 0
-        [alone] = synthesise.enhance(laura.runtime, [wave[chunk.start : chunk.end + more]])
+        more = enhance.OVERLAP if loud[number + 1 : number + 2] == [True] else 0
+        [alone] = enhance.enhance(laura.runtime, [wave[chunk.start : chunk.end + more]])
         assert alone.receipt["chunks"] == 1
-        before = synthesise.OVERLAP if number and loud[number - 1] else 0
+        before = enhance.OVERLAP if number and loud[number - 1] else 0
         fade = np.ones(len(alone.audio))
         fade[:before] = (np.arange(before) + 0.5) / max(1, before)
         fade[len(fade) - more :] = 1 - (np.arange(more) + 0.5) / max(1, more)
@@ -146,7 +146,7 @@ def test_long_audio_is_cleaned_beside_other_as_it_is_alone(laura):
 
 def test_every_chunk_whose_words_change_stays_as_it_was(laura, monkeypatch):
     waves = [sound(75.0, 1), sound(26.0, 3)]
-    monkeypatch.setattr("lauragpt.engine.synthesise.SAME_WORDS", 1.1)
+    monkeypatch.setattr("lauragpt.engine.enhance.SAME_WORDS", 1.1)
     for left, wave in zip(laura.enhance(waves, verify=True), waves, strict=True):
         assert np.abs(left.audio - wave).max() < 1e-6
         chunks = left.receipt["chunks"]
@@ -231,15 +231,16 @@ def test_confidence_is_the_chance_of_being_right(laura):
     an order how likely all of it is; of a translation the geometric mean of its tokens."""
     runtime, log = laura.runtime, np.log
 
-    def piece(text: str, log_probs: list[float], letters: bool) -> Piece:
-        return Piece(0, Chunk(0, 16000), sound(1), "en", text, Decoded(runtime.tokenizer.encode(text, letters), log_probs, "eos"))
+    def result(text: str, log_probs: list[float], letters: bool) -> ChunkResult:
+        decoded = Decoded(runtime.tokenizer.encode(text, letters), log_probs, "eos")
+        return ChunkResult(Chunk(0, Span(0, 16000), sound(1)), "en", text, decoded)
 
-    said = piece("no one", [log(0.5), log(0.5), log(0.8), 0.0, log(0.5), 0.0, log(0.1)], letters=True)  # the last is <eos>
-    assert word_confidences(runtime.tokenizer, said.decoded) == pytest.approx([0.25, 0.4])
-    assert answer_confidence(runtime, "asr", [said]) == pytest.approx(0.325)
-    assert answer_confidence(runtime, "asr", [said, piece("a", [log(0.9)], letters=True)]) == pytest.approx((0.25 + 0.4 + 0.9) / 3)
+    transcript = result("no one", [log(0.5), log(0.5), log(0.8), 0.0, log(0.5), 0.0, log(0.1)], letters=True)  # the last is <eos>
+    assert word_confidences(runtime.tokenizer, transcript.decoded) == pytest.approx([0.25, 0.4])
+    assert answer_confidence(runtime, "asr", [transcript]) == pytest.approx(0.325)
+    assert answer_confidence(runtime, "asr", [transcript, result("a", [log(0.9)], letters=True)]) == pytest.approx((0.25 + 0.4 + 0.9) / 3)
     count = len(runtime.tokenizer.encode("no one"))
-    other = piece("no one", [log(0.5)] * count, letters=False)
+    other = result("no one", [log(0.5)] * count, letters=False)
     assert answer_confidence(runtime, "slu", [other]) == pytest.approx(0.5**count) and answer_confidence(runtime, "s2tt", [other]) == pytest.approx(0.5)
     assert answer_confidence(runtime, "asr", []) is None
 
@@ -354,10 +355,10 @@ def test_the_best_of_several_tries_is_kept_and_says_what_was_heard(laura):
 def test_what_changes_the_words_is_not_kept(laura, monkeypatch):
     wave = sound(1.3)
     cleaned = laura.enhance(wave)
-    monkeypatch.setattr("lauragpt.engine.synthesise.SAME_WORDS", 0.0)
+    monkeypatch.setattr("lauragpt.engine.enhance.SAME_WORDS", 0.0)
     kept = laura.enhance(wave, verify=True)
     assert np.array_equal(kept.audio, cleaned.audio) and kept.receipt["verify"]["kept_input"] == 0
-    monkeypatch.setattr("lauragpt.engine.synthesise.SAME_WORDS", 1.1)
+    monkeypatch.setattr("lauragpt.engine.enhance.SAME_WORDS", 1.1)
     left = laura.enhance(wave, verify=True)
     assert np.array_equal(left.audio, wave) and left.receipt["verify"]["kept_input"] == 1 and len(left.receipt["verify"]["agreement"]) == 1
 
@@ -372,4 +373,4 @@ def test_a_language_that_is_predicted_is_as_one_that_is_given(laura):
     assert np.array_equal(predicted.logits, given.logits) and np.array_equal(predicted.extend(ids), given.extend(ids))
     for wave in waves:
         found = laura.enhance(wave)
-        assert np.array_equal(found.audio, synthesise.enhance(runtime, [wave], found.lang)[0].audio)
+        assert np.array_equal(found.audio, enhance.enhance(runtime, [wave], found.lang)[0].audio)

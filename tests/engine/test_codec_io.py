@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.engine.test_api import sound
 
 from lauragpt import Laura
 from lauragpt.audio import load_audio, save_audio
 from lauragpt.engine.codec_io import PIECE, Codes, decode_to
 from lauragpt.errors import LauraError
+from tests.engine.test_api import sound
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from lauragpt.codec.spectral import SpectralConfig
 from lauragpt.ctc import CtcAligner
 from lauragpt.engine import onnx_backend
 from lauragpt.engine.api import Laura
-from lauragpt.engine.backend import Spoken
+from lauragpt.engine.backend import TextCondition
 from lauragpt.engine.decoding import decode
 from lauragpt.engine.onnx_export import export_graphs
 from lauragpt.engine.onnx_weights import pack
@@ -131,8 +131,8 @@ def test_speaking_cleaning_and_the_codec_are_the_same(both, places):
         backend = laura.runtime.backend
         found.append([
             *backend.vocode(tokens, noisy=[sound(len(t) / 25, i) for i, t in enumerate(tokens)]),
-            *backend.vocode(tokens, text=[Spoken([5, 6, 7]), Spoken([8], 2.5), Spoken([9] * 20, 0.7), Spoken([1, 2])], prompt=[sound(1.0), None, sound(0.3), None]),
-            *backend.vocode(tokens[:2], text=[Spoken([5]), Spoken([6])]),
+            *backend.vocode(tokens, text=[TextCondition([5, 6, 7]), TextCondition([8], 2.5), TextCondition([9] * 20, 0.7), TextCondition([1, 2])], prompt=[sound(1.0), None, sound(0.3), None]),
+            *backend.vocode(tokens[:2], text=[TextCondition([5]), TextCondition([6])]),
             *backend.codec_decode(codes),
             *backend.codec_encode(WAVES),
         ])  # fmt: skip

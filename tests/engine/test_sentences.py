@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from lauragpt.engine.texts import LONGEST, split_sentences
+from lauragpt.engine.sentences import LONGEST, split_sentences
 
 
 def test_sentences_end_where_a_reader_would_say():

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lauragpt.checkpoint import FILES, find_checkpoint
-from lauragpt.engine.checkpoint import open_checkpoint
+from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.model.encoder import Encoder
 from lauragpt.model.gpt import GPT
@@ -146,13 +146,13 @@ def test_the_codec_has_a_file_of_its_own_that_training_the_rest_leaves_as_it_is(
 
 
 def test_the_tokens_of_another_codec_are_refused(debug_checkpoint, tmp_path):
-    assert open_checkpoint(debug_checkpoint, "cpu")
+    assert Laura.load(debug_checkpoint, "cpu")
     for name in (*FILES, "tokenizer.json"):
         (tmp_path / name).write_bytes((debug_checkpoint / name).read_bytes())
     config = json.loads((debug_checkpoint / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"codec_hash": "0" * len(config["codec_hash"])}))
     with pytest.raises(LauraError, match="codec"):
-        open_checkpoint(tmp_path, "cpu")
+        Laura.load(tmp_path, "cpu")
 
 
 def test_the_papers_preset_has_the_papers_size():

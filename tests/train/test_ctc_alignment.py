@@ -59,13 +59,13 @@ def test_what_is_written_was_as_likely_in_training(stage, corpus, monkeypatch):
     info = CheckpointInfo("debug", model.codec.hash, LANGS, {}, "", True, (), model.vocabulary)
     runtime = Runtime(TorchBackend(model, torch.device("cpu")), tokenizer, info, beams=1)
     waves = [corpus.waves(example.audio) for example in corpus.dev if example.task == "asr"]
-    pieces = recognise.hear(runtime, "asr", recognise.cut_all(waves), None)
-    assert len(pieces) == len(waves) == 4
-    for wave, piece in zip(waves, pieces, strict=True):
+    results = recognise.recognise(runtime, "asr", recognise.cut_all(waves), None)
+    assert len(results) == len(waves) == 4
+    for wave, result in zip(waves, results, strict=True):
         heard = model.encode(torch.from_numpy(wave)[None], torch.tensor([len(wave)]))
-        plain = layout(model.vocabulary, "asr", piece.lang, ids, int(heard.lengths[0]))
+        plain = layout(model.vocabulary, "asr", result.lang, ids, int(heard.lengths[0]))
         row = time_aligned(plain, "asr", heard.ctc_log_probs[0].argmax(-1).numpy(), tokenizer)
         assert len(set(row.said)) > 1
         said, behind = (-model.loss([each], heard.embeddings).detach().numpy()[1 : 1 + len(ids)] for each in (row, plain))
-        np.testing.assert_allclose(said, piece.decoded.log_probs, atol=1e-4)
+        np.testing.assert_allclose(said, result.decoded.log_probs, atol=1e-4)
         assert np.abs(said - behind).max() > 1e-3
