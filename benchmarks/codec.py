@@ -24,7 +24,16 @@ from lauragpt.engine.api import Laura
 from lauragpt.evaluate.metrics import MissingPackage, need
 
 PACKAGES = ("lauragpt", "torch", "numpy", "transformers")
-HEADS = ("codec", "parameters M", "encode real time factor", "decode real time factor", "encode to EnCodec's", "decode to EnCodec's", "from", "to")
+HEADS = (
+    "codec",
+    "parameters M",
+    "encode real time factor",
+    "decode real time factor",
+    "encode to EnCodec's",
+    "decode to EnCodec's",
+    "from",
+    "to",
+)
 
 
 @dataclass
@@ -60,7 +69,9 @@ def seanet_of(config: CodecConfig, size: int) -> Codec:
 def encodec_of(codec: Codec) -> Contender:
     """transformers' EnCodec at the same hop, quantizers and filters. MissingPackage without transformers."""
     transformers, config = need("transformers"), codec.config
-    bandwidth = config.quantizer.n_quantizers * math.log2(config.quantizer.codebook_size) * config.frame_rate / 1000  # kbit/s at which it uses all of them
+    bandwidth = (
+        config.quantizer.n_quantizers * math.log2(config.quantizer.codebook_size) * config.frame_rate / 1000
+    )  # kbit/s at which it uses all of them
     model = transformers.EncodecModel(transformers.EncodecConfig(
         sampling_rate=config.sample_rate, upsampling_ratios=list(config.strides), num_filters=config.seanet.filters, hidden_size=config.dim,
         codebook_dim=config.dim, codebook_size=config.quantizer.codebook_size, target_bandwidths=[bandwidth], normalize=False,
@@ -100,9 +111,14 @@ def measure(contenders: list[Contender], seconds: float, runs: int) -> list[dict
 
 def markdown(report: dict) -> str:
     rows, lines = report["rows"], command.head(f"Speed of the codec of {report['checkpoint']}", report, "one thread")
-    lines += [f"- {report['seconds']:g} s of speech, {report['runs']} runs in turn, all {report['quantizers']} quantizers; parameters without codebooks"]
+    lines += [
+        f"- {report['seconds']:g} s of speech, {report['runs']} runs in turn, all {report['quantizers']} quantizers; "
+        "parameters without codebooks"
+    ]
     lines += ["- real time factor: seconds of computing a second of sound, under 1 is quicker than real time"]
-    lines += [f"- to EnCodec's: how many times as fast as {rows[-1]['codec']}; the last two columns are the least and the most when decoding"]
+    lines += [
+        f"- to EnCodec's: how many times as fast as {rows[-1]['codec']}; the last two columns are the least and the most when decoding"
+    ]
     lines += [*(f"- {note}" for note in report["notes"]), "", *command.table(HEADS, rows, cell)]
     return "\n".join(lines) + "\n"
 
@@ -121,7 +137,13 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
             contenders.append(encodec_of(seanet))
         except MissingPackage as error:
             notes.append(f"EncodecModel: {error}; the ratios are to the SEANet of ours instead")
-        report = {"checkpoint": laura.name, "quick": quick, "seconds": seconds, "runs": runs, "quantizers": codec.config.quantizer.n_quantizers}
+        report = {
+            "checkpoint": laura.name,
+            "quick": quick,
+            "seconds": seconds,
+            "runs": runs,
+            "quantizers": codec.config.quantizer.n_quantizers,
+        }
         report |= {"machine": machine(laura, PACKAGES), "notes": notes, "rows": measure(contenders, seconds, runs)}
     finally:
         torch.set_num_threads(threads)
@@ -130,7 +152,14 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return command.run("codec", "Measure the codec's speed beside transformers' EncodecModel, on one thread.", "a short recording, one run", benchmark, markdown, arguments)
+    return command.run(
+        "codec",
+        "Measure the codec's speed beside transformers' EncodecModel, on one thread.",
+        "a short recording, one run",
+        benchmark,
+        markdown,
+        arguments,
+    )
 
 
 if __name__ == "__main__":

@@ -62,7 +62,9 @@ def head(title: str, report: dict, threads: str) -> list[str]:
     """The first lines of a report: its title, and on what it was measured."""
     where = report["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
-    told = f"- {where['cpu']}, {threads}; {where['system']}, Python {where['python']}, {packages}; load average before {where['load_average']}"
+    told = (
+        f"- {where['cpu']}, {threads}; {where['system']}, Python {where['python']}, {packages}; load average before {where['load_average']}"
+    )
     return [f"# {title}" + ", the quick form: for a look, not to be quoted" * report["quick"], "", told]
 
 

@@ -1,10 +1,10 @@
 """How quickly the GPT writes, beside transformers' `generate` with the same weights: tokens a second, at several batches.
 
-Two GPTs: the checkpoint's, and one of the size of FunAudioLLM's LauraTTS (12 layers, 512 wide, 8 heads, 2048 in the feed-forward, whose two
-matrices are as many weights as our three of 1376) with random weights, which cost the same time as trained ones. Ours run on ONNX Runtime, with weights of 32 and of 8 bits, and on torch; greedy, every row to
-the same number of tokens. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
-Out: a table on stdout, decoding.json and decoding.md in a folder.
-"""
+Two GPTs: the checkpoint's, and one of the size of FunAudioLLM's LauraTTS (12 layers, 512 wide, 8 heads, 2048 in the feed-forward, whose
+two matrices are as many weights as our three of 1376) with random weights, which cost the same time as trained ones. Ours run on ONNX
+Runtime, with weights of 32 and of 8 bits, and on torch; greedy, every row to the same number of tokens. All take turns, run by run, so
+that a busy moment falls on all; a ratio is of two runs beside each other. Out: a table on stdout, decoding.json and decoding.md in a
+folder."""
 
 import statistics
 import sys
@@ -34,12 +34,17 @@ BYTES = {"ONNX Runtime, 8 bits": 1.125}  # a weight, with its share of a block's
 HEADS = ("GPT", "parameters M", "batch", "runs on", "tokens a second", "times generate", "from", "to", "weights GB/s", "GFLOP/s")
 
 
-def folders(checkpoint: Path, place: Path) -> dict[str, Path]:
-    """Folders of both GPTs, each exported with 32 and with 8 bits: "name/bits" -> folder."""
+def folders(checkpoint: Path, place: Path, quick: bool = False) -> dict[str, Path]:
+    """Folders of both GPTs, each exported with 32 and with 8 bits: "name/bits" -> folder. `quick`: the large one has 2 layers of its 12."""
     made = {}
     model = load_checkpoint(checkpoint)
     torch.manual_seed(0)
-    large = LauraModel(replace(model.config, gpt=GPTConfig(vocabulary=model.config.gpt.vocabulary, **LAURATTS), encoder=replace(model.config.encoder, output=512)))
+    sizes = LAURATTS | ({"layers": 2} if quick else {})
+    large = LauraModel(
+        replace(
+            model.config, gpt=GPTConfig(vocabulary=model.config.gpt.vocabulary, **sizes), encoder=replace(model.config.encoder, output=512)
+        )
+    )
     for name, one in ((checkpoint.name, model), ("LauraTTS-sized", large)):
         for bits in (32, 8):
             folder = place / f"{name}-{bits}"
@@ -55,7 +60,13 @@ def ours(folder: Path, backend: str, new: int) -> Callable[[np.ndarray], None]:
     runtime = Laura.load(folder, backend=backend).runtime
 
     def write(ids: np.ndarray) -> None:
-        done = decode(runtime.backend.open(None, ids.tolist()), [Row(new, minimum=new)] * len(ids), runtime.text_mask, runtime.vocabulary.eos, Options(loop=None))
+        done = decode(
+            runtime.backend.open(None, ids.tolist()),
+            [Row(new, minimum=new)] * len(ids),
+            runtime.text_mask,
+            runtime.vocabulary.eos,
+            Options(loop=None),
+        )
         assert all(len(row.ids) == new for row in done)
 
     return write
@@ -75,13 +86,16 @@ def generate_of(folder: Path, new: int) -> tuple[Callable[[np.ndarray], None], i
     def write(ids: np.ndarray) -> None:
         given = torch.from_numpy(ids)
         with torch.inference_mode():
-            model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=0)
+            model.generate(
+                given, attention_mask=torch.ones_like(given), max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=0
+            )
 
     return write, sum(p.numel() for p in gpt.parameters())
 
 
 def limits(quick: bool) -> dict[str, float]:
-    """What the machine can do with the same threads: reading from memory, GB/s, and float32 products of 2048-cubes, GFLOP/s; the best of five."""
+    """What the machine can do with the same threads: reading from memory, GB/s, and float32 products of 2048-cubes, GFLOP/s; the best
+    of five."""
     size = 256 if quick else 2048
     large, cube = torch.ones(2 ** (22 if quick else 28)), torch.randn(size, size)
 
@@ -119,9 +133,14 @@ def measure(made: dict[str, Path], batches: tuple[int, ...], new: int, runs: int
 
 def markdown(report: dict) -> str:
     lines = command.head("Speed of the GPT", report, f"{report['machine']['threads']} threads")
-    lines += [f"- {report['new']} tokens written behind {PROMPT}, greedy; {report['runs']} runs in turn, the median, and the least and the most"]
+    lines += [
+        f"- {report['new']} tokens written behind {PROMPT}, greedy; {report['runs']} runs in turn, the median, and the least and the most"
+    ]
     can = report["limits"]
-    lines += [f"- what the machine can do with these threads: read {can['memory GB/s']:.1f} GB/s from memory, {can['GFLOP/s']:.0f} GFLOP/s in float32 products. A step reads every weight once, whatever the batch"]
+    lines += [
+        f"- what the machine can do with these threads: read {can['memory GB/s']:.1f} GB/s from memory, "
+        f"{can['GFLOP/s']:.0f} GFLOP/s in float32 products. A step reads every weight once, whatever the batch"
+    ]
     lines += ["", *command.table(HEADS, report["rows"], cell)]
     return "\n".join(lines) + "\n"
 
@@ -132,17 +151,31 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     batches, new, runs = ((1, 2), 8, 1) if quick else ((1, 8, 32), 128, 5)
     folder = find_checkpoint(checkpoint)
     with tempfile.TemporaryDirectory() as place:
-        made = folders(folder, Path(place))
+        made = folders(folder, Path(place), quick)
         laura = Laura.load(next(iter(made.values())))
         torch.set_num_threads(laura.runtime.backend.threads)  # the same for all
-        report = {"checkpoint": folder.name, "quick": quick, "new": new, "runs": runs, "machine": machine(laura, PACKAGES), "limits": limits(quick)}
+        report = {
+            "checkpoint": folder.name,
+            "quick": quick,
+            "new": new,
+            "runs": runs,
+            "machine": machine(laura, PACKAGES),
+            "limits": limits(quick),
+        }
         report["rows"] = measure(made, batches, new, runs)
     command.write(report, out, "decoding", markdown(report))
     return report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return command.run("decoding", "Measure how quickly the GPT writes, beside transformers' generate.", "a few tokens, one run", benchmark, markdown, arguments)
+    return command.run(
+        "decoding",
+        "Measure how quickly the GPT writes, beside transformers' generate.",
+        "a few tokens, one run, 2 layers of the large GPT",
+        benchmark,
+        markdown,
+        arguments,
+    )
 
 
 if __name__ == "__main__":

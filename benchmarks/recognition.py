@@ -1,10 +1,10 @@
 """How quickly recordings are written down, beside other recognisers on the same machine: seconds a second of sound, at several batches.
 
-Peers: pocketsphinx as it comes; a Whisper of the size `tiny` (37.8 M) with random weights, in transformers and in CTranslate2, the engine of
-faster-whisper, with weights of 8 bits. What is random writes nonsense, so each writes a fixed number of tokens: it costs what a trained one would.
-And the checkpoint once more with one beam. The baselines follow one text alone, which is their quickest way. All take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other.
-Out: a table on stdout, recognition.json and recognition.md in a folder.
-"""
+Peers: pocketsphinx as it comes; a Whisper of the size `tiny` (37.8 M) with random weights, in transformers and in CTranslate2, the
+engine of faster-whisper, with weights of 8 bits. What is random writes nonsense, so each writes a fixed number of tokens: it costs what
+a trained one would. And the checkpoint once more with one beam. The baselines follow one text alone, which is their quickest way. All
+take turns, run by run, so that a busy moment falls on all; a ratio is of two runs beside each other. Out: a table on stdout,
+recognition.json and recognition.md in a folder."""
 
 import statistics
 import sys
@@ -46,7 +46,9 @@ def whisper(seconds: float, threads: int, place: Path) -> dict[str, Recogniser |
     def generate(waves: list[np.ndarray]) -> None:
         given = torch.from_numpy(mels(waves))
         with torch.inference_mode():  # the plain `generate`: Whisper's own asks for what only a trained checkpoint brings
-            written = transformers.GenerationMixin.generate(model, given, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, num_beams=1)
+            written = transformers.GenerationMixin.generate(
+                model, given, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, num_beams=1
+            )
         assert written.shape[1] == 1 + tokens
 
     found[names[0]] = generate
@@ -58,10 +60,20 @@ def whisper(seconds: float, threads: int, place: Path) -> dict[str, Recogniser |
 
     spec = WhisperLoader().get_model_spec(model)
     vocabulary = [f"<{number}>" for number in range(model.config.vocab_size)]
-    for number, name in ((END, "<|endoftext|>"), (START, "<|startoftranscript|>"), (SILENT, "<|nospeech|>"), (NO_TIMES, "<|notimestamps|>")):
+    for number, name in (
+        (END, "<|endoftext|>"),
+        (START, "<|startoftranscript|>"),
+        (SILENT, "<|nospeech|>"),
+        (NO_TIMES, "<|notimestamps|>"),
+    ):
         vocabulary[number] = name
     spec.register_vocabulary(vocabulary)
-    spec.config.suppress_ids, spec.config.suppress_ids_begin, spec.config.lang_ids, spec.config.alignment_heads = [END], [], [LANGUAGE], [[0, 0]]
+    spec.config.suppress_ids, spec.config.suppress_ids_begin, spec.config.lang_ids, spec.config.alignment_heads = (
+        [END],
+        [],
+        [LANGUAGE],
+        [[0, 0]],
+    )
     spec.validate()
     spec.optimize(quantization="int8")
     place.mkdir()
@@ -71,7 +83,9 @@ def whisper(seconds: float, threads: int, place: Path) -> dict[str, Recogniser |
     def translate(waves: list[np.ndarray]) -> None:
         given, prompt = ctranslate2.StorageView.from_array(mels(waves)), [START, LANGUAGE, TASK, NO_TIMES]
         # It counts what it is given as half of the most.
-        written = engine.generate(given, [prompt] * len(waves), beam_size=1, max_length=2 * tokens, suppress_tokens=[END], suppress_blank=False)
+        written = engine.generate(
+            given, [prompt] * len(waves), beam_size=1, max_length=2 * tokens, suppress_tokens=[END], suppress_blank=False
+        )
         assert all(len(row.sequences_ids[0]) == tokens for row in written)
 
     return found | {names[1]: translate}
@@ -83,20 +97,22 @@ def one_beam(laura: Laura) -> Recogniser:
     return lambda waves: single.transcribe(waves, lang="en")
 
 
+def in_batches(recognise: Recogniser, size: int) -> Recogniser:
+    return lambda waves: [recognise(waves[start : start + size]) for start in range(0, len(waves), size)]
+
+
 def measure(laura: Laura, baselines: dict[str, Recogniser], batches: tuple[int, ...], seconds: float, runs: int, fewest: int) -> list[dict]:
     """Each batch size on at least `fewest` recordings, a batch after the other."""
-    rows, contenders = [], {laura.name: lambda waves: laura.transcribe(waves, lang="en"), f"{laura.name}, 1 beam": one_beam(laura), **baselines}
+    rows: list[dict] = []
+    recognisers = {laura.name: lambda waves: laura.transcribe(waves, lang="en"), f"{laura.name}, 1 beam": one_beam(laura), **baselines}
     for batch in batches:
         waves = material("speech", seconds, max(batch, fewest))
-
-        def grouped(hear: Recogniser, batch: int = batch) -> Recogniser:
-            return lambda waves: [hear(waves[at : at + batch]) for at in range(0, len(waves), batch)]
-
-        taken = command.in_turn({who: grouped(hear) for who, hear in contenders.items()}, waves, runs)
+        taken = command.in_turn({name: in_batches(recognise, batch) for name, recognise in recognisers.items()}, waves, runs)
         for who, own in taken.items():
             times, median = command.spread(own, taken[laura.name]), statistics.median(own)
             rows.append({
-                "recogniser": who, "batch": batch, "recordings": len(waves), "seconds": median, "real time factor": median / (len(waves) * seconds),
+                "recogniser": who, "batch": batch, "recordings": len(waves),
+                "seconds": median, "real time factor": median / (len(waves) * seconds),
                 "times lauragpt": times["median"], "from": times["from"], "to": times["to"],
             })  # fmt: skip
     return rows
@@ -104,8 +120,13 @@ def measure(laura: Laura, baselines: dict[str, Recogniser], batches: tuple[int, 
 
 def markdown(report: dict) -> str:
     lines = command.head("Speed of recognition", report, f"{report['machine']['threads']} threads (pocketsphinx: one)")
-    lines += [f"- recordings of {report['item']:g} s, {report['fewest']} or as many as a batch has; {report['runs']} runs in turn, the median; the last two columns are the least and the most"]
-    lines += [f"- Whisper: random weights, {TOKENS_A_SECOND:g} tokens a second of sound, so its speed alone means anything; it always hears 30 s"]
+    lines += [
+        f"- recordings of {report['item']:g} s, {report['fewest']} or as many as a batch has; {report['runs']} runs in turn, "
+        "the median; the last two columns are the least and the most"
+    ]
+    lines += [
+        f"- Whisper: random weights, {TOKENS_A_SECOND:g} tokens a second of sound, so its speed alone means anything; it always hears 30 s"
+    ]
     lines += [f"- {note}" for note in report["notes"]]
     lines += ["", *command.table(HEADS, report["rows"], cell)]
     return "\n".join(lines) + "\n"
@@ -116,7 +137,15 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     command.check_out(out)
     batches, seconds, runs, fewest = ((1, 2), 1.0, 1, 2) if quick else ((1, 8, 16, 32), 5.0, 3, 8)
     laura = Laura.load(checkpoint)
-    report = {"checkpoint": laura.name, "quick": quick, "item": seconds, "runs": runs, "fewest": fewest, "machine": machine(laura, PACKAGES), "notes": []}
+    report = {
+        "checkpoint": laura.name,
+        "quick": quick,
+        "item": seconds,
+        "runs": runs,
+        "fewest": fewest,
+        "machine": machine(laura, PACKAGES),
+        "notes": [],
+    }
     with tempfile.TemporaryDirectory() as place:
         baselines, alone = whisper(seconds, laura.runtime.backend.threads, Path(place) / "whisper"), open_baseline()
         if callable(alone):
@@ -124,13 +153,22 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
         else:
             baselines["pocketsphinx"] = alone
         report["notes"] = [f"{who} was not measured: {why}" for who, why in baselines.items() if isinstance(why, str)]
-        report["rows"] = measure(laura, {who: hear for who, hear in baselines.items() if not isinstance(hear, str)}, batches, seconds, runs, fewest)
+        report["rows"] = measure(
+            laura, {who: hear for who, hear in baselines.items() if not isinstance(hear, str)}, batches, seconds, runs, fewest
+        )
     command.write(report, out, "recognition", markdown(report))
     return report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return command.run("recognition", "Measure how quickly speech is written down, beside other recognisers.", "short recordings, one run", benchmark, markdown, arguments)
+    return command.run(
+        "recognition",
+        "Measure how quickly speech is written down, beside other recognisers.",
+        "short recordings, one run",
+        benchmark,
+        markdown,
+        arguments,
+    )
 
 
 if __name__ == "__main__":

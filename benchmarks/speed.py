@@ -27,17 +27,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lauragpt.audio import SAMPLE_RATE
-from lauragpt.cli.demo import SAY, SEED, SNR, TRANSLATE, read_clips
+from lauragpt.cli.demo import SEED, SENTENCES, SNR, TEXT_TRANSLATIONS, read_clips
 from lauragpt.data.augment import fit, mix_at_snr, unclip
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.metrics import MissingPackage, need
 from lauragpt.evaluate.report.tables import number
 
-ITEMS = 8  # inputs a verb is given: one by one, and all in one call
-LONG = 60  # seconds; a longer recording is read once, without a warm-up, which would cost minutes and change nothing
-PEER_LONGEST = 600  # seconds that the baseline is given at most: it takes a quarter of real time
-FITTED = 20  # seconds from which on growth is fitted: less is one chunk
+ITEMS = 8  # inputs of each verb: one by one, then all in one call
+LONG = 60  # seconds; a longer recording is read once, without a warm-up, which would take minutes and change nothing
+PEER_LONGEST = 600  # seconds; the longest recording for the baseline, which takes a quarter of real time
+FITTED = 20  # seconds; growth is fitted from here on, because shorter recordings are one chunk
 PACKAGES = ("lauragpt", "onnxruntime", "torch", "numpy", "pocketsphinx")
 
 
@@ -50,7 +50,7 @@ class Plan:
 
 FULL, QUICK = Plan(5.0, (1, 5, 20, 60, 300, 600, 1800, 3600), 5), Plan(1.0, (1, 2), 1)
 
-# verb -> (kind of its inputs, how it is asked about a list of them)
+# verb -> (kind of its inputs, the call with a list of them)
 VERBS: dict[str, tuple[str, Callable[[Laura, list], list]]] = {
     "transcribe": ("speech", lambda laura, items: laura.transcribe(items, lang="en")),
     "translate speech": ("speech", lambda laura, items: laura.translate(items, to="de")),
@@ -78,21 +78,21 @@ def recordings() -> dict[str, np.ndarray]:
 
 
 def material(kind: str, seconds: float, count: int) -> list:
-    """`count` waves of `seconds` each, one going on where the other ends; or as many sentences."""
+    """`count` waves of `seconds` each, each continuing where the last one ended; or as many sentences."""
     if kind == "text":
-        read = [clip.reference for clip in read_clips() if clip.task == "asr" and clip.lang == "en" and " " in clip.reference]
-        return list(itertools.islice(itertools.cycle([SAY["en"], TRANSLATE[0][2], *read]), count))
+        transcripts = [clip.reference for clip in read_clips() if clip.task == "asr" and clip.lang == "en" and " " in clip.reference]
+        return list(itertools.islice(itertools.cycle([SENTENCES["en"], TEXT_TRANSLATIONS[0][2], *transcripts]), count))
     return list(np.resize(recordings()[kind], (count, int(seconds * SAMPLE_RATE))))
 
 
-def timed(runs: int, warm: bool, call: Callable, *given: object) -> tuple[float, object]:
-    """The median seconds of `runs` calls, after one that is not counted where `warm`; and the last answer."""
-    taken, answer = [], call(*given) if warm else None
+def timed(runs: int, warm: bool, call: Callable, *args: object) -> tuple[float, object]:
+    """The median seconds of `runs` calls, with `warm` after one that does not count; and the last answer."""
+    seconds, answer = [], call(*args) if warm else None
     for _ in range(runs):
-        began = time.perf_counter()
-        answer = call(*given)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken), answer
+        start = time.perf_counter()
+        answer = call(*args)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), answer
 
 
 def measure_verbs(laura: Laura, plan: Plan, tick: Callable[[str], None], notes: list[str]) -> list[dict]:
@@ -121,7 +121,8 @@ def _in_groups(laura: Laura, ask: Callable, items: list, size: int) -> list:
 
 
 def measure_growth(checkpoint: str, plan: Plan, baseline: Callable | str, tick: Callable[[str], None], notes: list[str]) -> list[dict]:
-    """A row a verb and length. Each verb has a process of its own, so that the memory is its own; the baseline follows on the same audio."""
+    """A row a verb and length. Each verb has a process of its own, so that the memory is its own; the baseline follows on the same
+    audio."""
     rows = []
     for verb in GROWING:
         with ProcessPoolExecutor(1, get_context("spawn")) as child:
@@ -155,7 +156,10 @@ def growth(rows: list[dict]) -> list[str]:
         power = np.polyfit(np.log([row["audio_seconds"] for row in long]), np.log([row["seconds"] for row in long]), 1)[0]
         held = [row["peak_mib"] for row in long if row["peak_mib"] is not None]
         memory = f", memory from {held[0]:.0f} to {held[-1]:.0f} MiB" if held else ""
-        told.append(f"{verb}, {long[0]['audio_seconds']} to {long[-1]['audio_seconds']} s: time grows as the length to the power {power:.2f}{memory}")
+        told.append(
+            f"{verb}, {long[0]['audio_seconds']} to {long[-1]['audio_seconds']} s: "
+            f"time grows as the length to the power {power:.2f}{memory}"
+        )
     return told
 
 
@@ -214,8 +218,10 @@ def machine(laura: Laura, packages: tuple[str, ...] = PACKAGES) -> dict:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "cpu": named[1] if named else platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": laura.runtime.backend.threads,
-        "device": f"{laura.runtime.backend.device} ({laura.runtime.backend.name})", "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "cpu": named[1] if named else platform.processor() or platform.machine(), "cores": os.cpu_count(),
+        "threads": laura.runtime.backend.threads,
+        "device": f"{laura.runtime.backend.device} ({laura.runtime.backend.name})",
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.system(), "python": platform.python_version(), "packages": versions,
     }  # fmt: skip
 
@@ -226,13 +232,25 @@ def markdown(report: dict) -> str:
     lines = [f"# Speed of {report['checkpoint']}" + ", the quick form: for a look, not to be quoted" * report["quick"], ""]
     lines += [f"- {where['cpu']}, {where['cores']} cores, {where['threads']} threads; model on {where['device']}; {where['system']}"]
     lines += [f"- Python {where['python']}, {packages}; load average before the run {where['load_average']}"]
-    lines += [f"- Runs after a warm-up, the median counts: {plan['runs']}; over {LONG} s of audio one run without.", *(f"- {note}" for note in report["notes"])]
+    lines += [
+        f"- Runs after a warm-up, the median counts: {plan['runs']}; over {LONG} s of audio one run without.",
+        *(f"- {note}" for note in report["notes"]),
+    ]
     heads = {
         "verbs": ("verb", "batch", "inputs", "seconds", "seconds_a_call", "audio_seconds", "real_time_factor", "speed_up"),
         "growth": ("verb", "audio_seconds", "runs", "seconds", "real_time_factor", "peak_mib", "loaded_mib", "peer_seconds", "times_peer"),
     }
-    for part, title in (("verbs", f"Verbs, {plan['item']:g} s a recording"), ("growth", "Growth with length, and pocketsphinx on the same audio")):
-        lines += ["", f"## {title}", "", "| " + " | ".join(name.replace("_", " ") for name in heads[part]) + " |", "|" + " --- |" * len(heads[part])]
+    for part, title in (
+        ("verbs", f"Verbs, {plan['item']:g} s a recording"),
+        ("growth", "Growth with length, and pocketsphinx on the same audio"),
+    ):
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| " + " | ".join(name.replace("_", " ") for name in heads[part]) + " |",
+            "|" + " --- |" * len(heads[part]),
+        ]
         lines += ["| " + " | ".join(cell(row[name]) for name in heads[part]) + " |" for row in report[part]]
     return "\n".join(lines) + "\n"
 
@@ -251,7 +269,9 @@ def draw(report: dict, path: Path) -> None:
     verbs = list(dict.fromkeys(row["verb"] for row in report["verbs"] if row["real_time_factor"]))
     for batch, shift in ((1, -0.2), (ITEMS, 0.2)):
         rows = [row for row in report["verbs"] if row["batch"] == batch and row["real_time_factor"]]
-        bars.barh([verbs.index(row["verb"]) + shift for row in rows], [row["real_time_factor"] for row in rows], 0.4, label=f"batch {batch}")
+        bars.barh(
+            [verbs.index(row["verb"]) + shift for row in rows], [row["real_time_factor"] for row in rows], 0.4, label=f"batch {batch}"
+        )
     bars.set_yticks(range(len(verbs)), verbs)
     bars.invert_yaxis()
     bars.set(title="verbs", xlabel="seconds of computing a second of sound")
@@ -288,7 +308,12 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Drawn between measurements only, so that drawing takes nothing from what is timed.
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        task = bar.add_task("", total=2 * len(VERBS) + len(GROWING) * len(plan.lengths) + callable(baseline) * sum(length <= PEER_LONGEST for length in plan.lengths))
+        task = bar.add_task(
+            "",
+            total=2 * len(VERBS)
+            + len(GROWING) * len(plan.lengths)
+            + callable(baseline) * sum(length <= PEER_LONGEST for length in plan.lengths),
+        )
         done = itertools.count()
 
         def tick(name: str) -> None:
@@ -306,7 +331,14 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return command.run("speed", "Measure the speed of every verb, and how time and memory grow with length.", "short recordings, one run", benchmark, markdown, arguments)
+    return command.run(
+        "speed",
+        "Measure the speed of every verb, and how time and memory grow with length.",
+        "short recordings, one run",
+        benchmark,
+        markdown,
+        arguments,
+    )
 
 
 if __name__ == "__main__":

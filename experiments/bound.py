@@ -2,11 +2,10 @@
 
     OMP_NUM_THREADS=1 python experiments/bound.py --data runs/data --checkpoint mini --corpus librispeech
 
-Best path; prefix beam search (Graves 2012) with a word trigram of the training texts (Witten and Bell 1991), the classical reader; the GPT with
-one beam and with four. Where the trigram is far ahead, the words were there to be heard, and the GPT lost them. The trigram knows text and
-nothing else, no audio; its weight and its bonus for a word are the best of a few on these same dev recordings, so its row is a little
-flattered. Out: word error rates as Markdown on stdout.
-"""
+Best path; prefix beam search (Graves 2012) with a word trigram of the training texts (Witten and Bell 1991), the classical reader; the
+GPT with one beam and with four. Where the trigram is far ahead, the words were there to be heard, and the GPT lost them. The trigram
+knows text and nothing else, no audio; its weight and its bonus for a word are the best of a few on these same dev recordings, so its
+row is a little flattered. Out: word error rates as Markdown on stdout."""
 
 import argparse
 import math
@@ -21,8 +20,8 @@ from lauragpt import Laura
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.loader import Waves
 from lauragpt.data.manifest import Example
+from lauragpt.evaluate.groups import digest
 from lauragpt.evaluate.metrics import word_errors
-from lauragpt.evaluate.scorers import digest
 from lauragpt.model.lauragpt import load_checkpoint
 from lauragpt.spoken import normalize
 from lauragpt.text import CtcUnits
@@ -137,7 +136,10 @@ def main() -> int:
     print(f"| prefix beam search with a word trigram, the best of {len(WAYS)} weights | {min(rates):.1f} |", flush=True)
     for beams in (1, 4):
         laura = Laura.load(folder, backend="torch", beams=beams)
-        print(f"| GPT, beams: {beams} | {rate(chosen, lambda e, laura=laura: laura.transcribe(waves(e.audio), lang=e.lang).text):.1f} |", flush=True)
+        print(
+            f"| GPT, beams: {beams} | {rate(chosen, lambda e, laura=laura: laura.transcribe(waves(e.audio), lang=e.lang).text):.1f} |",
+            flush=True,
+        )
     return 0
 
 

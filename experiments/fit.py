@@ -3,9 +3,8 @@
     python experiments/fit.py --data runs/data --checkpoint mini
     python experiments/fit.py --data runs/data --stage runs/mini/encoder
 
-Where both are read equally badly, more steps help; where only the others are read badly, more or more varied recordings do.
-Out: word and character error rates by corpus, on train and on dev, as Markdown on stdout. It is no answer of the model's: that is the GPT's.
-"""
+Where both are read equally badly, more steps help; where only the others are read badly, more or more varied recordings do. Out: word
+and character error rates by corpus, on train and on dev, as Markdown on stdout. It is no answer of the model's: that is the GPT's."""
 
 import argparse
 import sys
@@ -17,8 +16,8 @@ from safetensors.torch import load_file
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.loader import Waves
 from lauragpt.data.manifest import Example
+from lauragpt.evaluate.groups import digest
 from lauragpt.evaluate.metrics import character_errors, word_errors
-from lauragpt.evaluate.scorers import digest
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.text import CtcUnits
 from lauragpt.train.run import read_data

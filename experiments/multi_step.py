@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.evaluate import metrics
-from lauragpt.evaluate.judges import in_processes, pocketsphinx_hears, qualities
-from lauragpt.evaluate.run import prompt_of
+from lauragpt.evaluate.inputs import prompt_of
+from lauragpt.evaluate.sound_metrics import parallel_map, pocketsphinx_text, sound_quality
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.spoken import normalize
@@ -130,7 +130,9 @@ def main() -> int:
         torch.manual_seed(0)
         model = load_checkpoint(folder)
         every = model.config.codec.quantizer.n_quantizers
-        model.vocoder = Vocoder(model.config.vocoder) if scheme is one_step else MultiStep(model.config.vocoder, model.codec.quantizer.codebooks)
+        model.vocoder = (
+            Vocoder(model.config.vocoder) if scheme is one_step else MultiStep(model.config.vocoder, model.codec.quantizer.codebooks)
+        )
         steps = train_for(kind(model, corpus, CONFIG), asked.minutes, asked.out / name.replace(" ", "-"))
         model.eval()
         for quantizers in (every,) if scheme is one_step else (min(8, every), every):
@@ -143,14 +145,17 @@ def main() -> int:
                 with torch.inference_mode():
                     sounds.append(model.codec.decode_embeddings(embeddings)[0, : len(wave)].numpy())
                 seconds += time.perf_counter() - began
-            scores = in_processes(qualities, clean, sounds)
-            wer = metrics.wer([[e.source] for e in chosen], in_processes(pocketsphinx_hears, sounds), "en").total
+            scores = parallel_map(sound_quality, clean, sounds)
+            wer = metrics.wer([[e.source] for e in chosen], parallel_map(pocketsphinx_text, sounds), "en").total
             means = [float(np.mean([s[m] for s in scores if m in s])) for m in ("STOI", "PESQ")]
             label = name if scheme is one_step else f"{name}, {quantizers}"
             rows.append((label, steps, len(chosen), wer, *means, seconds / sum(map(len, clean)) * SAMPLE_RATE))
-    real = metrics.wer([[e.source] for e in chosen], in_processes(pocketsphinx_hears, clean), "en").total
+    real = metrics.wer([[e.source] for e in chosen], parallel_map(pocketsphinx_text, clean), "en").total
     print(f"{asked.minutes:g} minutes of training each; dev recordings, true first tokens; the recordings themselves: WER {real:.1f} %\n")
-    print("| scheme | steps | n | WER % heard by pocketsphinx | STOI | PESQ | seconds a second of sound |\n| --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| scheme | steps | n | WER % heard by pocketsphinx | STOI | PESQ | seconds a second of sound |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |"
+    )
     for row in rows:
         print("| {} | {} | {} | {:.1f} | {:.3f} | {:.2f} | {:.4f} |".format(*row))
     return 0

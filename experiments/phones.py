@@ -74,7 +74,10 @@ def frames(model: LauraModel, waves: list[np.ndarray], counts: list[int]) -> dic
         features = model.features(given, torch.tensor([len(wave)]))
         rows = {f"encoder, layer {n}": model.encoder.frames(*features, n)[0] for n in range(1, len(model.encoder.layers) + 1)}
         latents = model.codec.latents(given)
-        rows |= {"codec, latents": model.codec.quantizer.split(latents)[0][0], "codec, first codes": model.codec.quantizer.encode(latents, 1)[0, 0]}
+        rows |= {
+            "codec, latents": model.codec.quantizer.split(latents)[0][0],
+            "codec, first codes": model.codec.quantizer.encode(latents, 1)[0, 0],
+        }
         for name, row in rows.items():
             short = count - len(row)
             row = torch.cat([row, row[-1:].expand(short, *row.shape[1:])]) if short > 0 else row[:count]
@@ -97,7 +100,10 @@ def main() -> int:
     phones, train = [torch.tensor([number[p] for p in row]) for _, row in spoken], 3 * len(spoken) // 4
     torch.manual_seed(0)
     every = frames(load_checkpoint(find_checkpoint(asked.checkpoint)), [wave for wave, _ in spoken], [len(row) for row in phones])
-    print(f"{len(spoken) - train} sentences after {train}, {len(number)} phones, {sum(map(len, phones))} frames\n\n| frames | phones found % |\n| --- | --- |")
+    print(
+        f"{len(spoken) - train} sentences after {train}, {len(number)} phones, {sum(map(len, phones))} frames\n\n"
+        "| frames | phones found % |\n| --- | --- |"
+    )
     for name, rows in every.items():
         share = purity(rows, phones, train) if rows[0].dim() == 1 else probe(rows, phones, train)
         print(f"| {name} | {100 * share:.1f} |", flush=True)
@@ -106,7 +112,10 @@ def main() -> int:
             x = (x - x.mean(0)) / x.std(0)
             centres = kmeans(x, CODES, 10, torch.Generator().manual_seed(0))
             nearest = torch.addmm(centres.square().sum(1), x, centres.t(), alpha=-2).argmin(1)
-            print(f"| {name}, {CODES} clusters | {100 * purity(list(nearest.split([len(p) for p in phones])), phones, train):.1f} |", flush=True)
+            print(
+                f"| {name}, {CODES} clusters | {100 * purity(list(nearest.split([len(p) for p in phones])), phones, train):.1f} |",
+                flush=True,
+            )
     return 0
 
 

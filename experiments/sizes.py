@@ -1,4 +1,5 @@
-"""How large should the GPT and the encoder be, where only so much time is given? Several widths of each, trained from nothing for the same time.
+"""How large should the GPT and the encoder be, where only so much time is given? Several widths of each, trained from nothing for the
+same time.
 
 The GPT learns to translate text, the encoder to spell short speech; everything but the width is `mini`'s.
 

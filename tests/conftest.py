@@ -1,12 +1,19 @@
-"""What several tests stand on: a whole checkpoint with random weights, small enough to be made in a second."""
+"""Fixtures of several test files: a complete checkpoint with random weights, small enough to be made in a second."""
 
 import json
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # also for the processes that tests start
 
 import numpy as np
 import pytest
 import torch
 
-torch.set_num_threads(1)  # sums in one order: a short training gives the same numbers on every machine's count of cores
+torch.set_num_threads(1)  # sums in one order: a short training gives the same numbers on any number of cores
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # "gw0" ... under `pytest -n 2 --dist loadfile`
+if WORKER and hasattr(os, "sched_setaffinity"):  # one core a worker, or ONNX Runtime's threads of one worker wait for the other's
+    CORES = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {CORES[int(WORKER.removeprefix("gw")) % len(CORES)]})
 
 LINES = [
     "the quick brown fox jumps over the lazy dog", "der schnelle braune fuchs springt über den faulen hund",
@@ -15,8 +22,8 @@ LINES = [
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kept_answers(tmp_path_factory):
-    """Evaluations keep their answers here, not in the cache of whoever runs the tests."""
+def answer_cache(tmp_path_factory):
+    """A cache folder for the answers of evaluations, in place of the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAURA_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -24,7 +31,7 @@ def kept_answers(tmp_path_factory):
 
 @torch.no_grad()
 def loud(codec):
-    """An untrained decoder sounds its biases and hardly what it is given: without them, and louder, codes can be told by their sound."""
+    """Makes an untrained decoder depend on its codes: without biases, which would outweigh them, and louder."""
     for name, parameter in codec.decoder.named_parameters():
         if "bias" in name:
             parameter.zero_()

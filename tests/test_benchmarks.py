@@ -28,7 +28,7 @@ def ran(debug_checkpoint, tmp_path_factory):
     """The command as a person types it: (process, the folder it wrote)."""
     out = tmp_path_factory.mktemp("speed") / "new" / "folder"
     command = [sys.executable, str(BENCHMARKS / "speed.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(out)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=600), out
+    return subprocess.run(command, check=False, capture_output=True, text=True), out
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def positive(value) -> bool:
     return isinstance(value, float) and math.isfinite(value) and value > 0
 
 
+@pytest.mark.slow
 def test_every_verb_is_measured_alone_and_in_a_batch(report):
     verbs = ["transcribe", "translate speech", "translate text", "speak", "enhance", "caption", "emotion", "understand"]
     assert [(row["verb"], row["batch"]) for row in report["verbs"]] == [(verb, batch) for verb in verbs for batch in (1, 8)]
@@ -58,7 +59,8 @@ def test_every_verb_is_measured_alone_and_in_a_batch(report):
                 assert row["audio_seconds"] == 8  # eight of a second
 
 
-def test_growth_has_every_length_with_memory_and_the_peer(report):
+@pytest.mark.slow
+def test_growth_has_every_length_with_memory_and_the_baseline(report):
     assert [(row["verb"], row["audio_seconds"]) for row in report["growth"]] == [(v, s) for v in ("transcribe", "enhance") for s in (1, 2)]
     for row in report["growth"]:
         assert positive(row["seconds"]) and row["real_time_factor"] == pytest.approx(row["seconds"] / row["audio_seconds"])
@@ -69,15 +71,20 @@ def test_growth_has_every_length_with_memory_and_the_peer(report):
             assert row["peer_seconds"] is None and row["times_peer"] is None
 
 
+@pytest.mark.slow
 def test_the_report_says_where_it_was_measured(report):
     import torch
 
     assert report["checkpoint"] == "debug" and report["quick"] is True and report["notes"] == []
     where = report["machine"]
     assert where["cpu"] and where["cores"] >= 1 and where["threads"] >= 1 and where["device"]
-    assert where["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0] and set(where["packages"]) >= {"lauragpt", "pocketsphinx"}
+    assert where["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0] and set(where["packages"]) >= {
+        "lauragpt",
+        "pocketsphinx",
+    }
 
 
+@pytest.mark.slow
 def test_the_table_and_the_plot_hold_what_the_report_holds(ran, report):
     process, out = ran
     assert sorted(path.name for path in out.iterdir()) == ["speed.json", "speed.md", "speed.png"]
@@ -108,7 +115,7 @@ def test_the_median_counts_and_the_warm_up_does_not(speed, monkeypatch):
     assert speed.timed(3, True, calls.append, "x") == (2.0, None) and calls == ["x"] * 4
 
 
-def test_a_missing_peer_says_how_to_get_it_and_the_rest_goes_on(speed, debug_checkpoint, monkeypatch):
+def test_a_missing_baseline_says_how_to_get_it_and_the_rest_goes_on(speed, debug_checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     baseline, notes = speed.open_baseline(), []
     assert "pip install pocketsphinx" in baseline
@@ -179,28 +186,38 @@ def test_a_process_that_is_killed_is_a_note_and_the_next_verb_is_measured(speed,
 
 
 def test_growth_is_fitted_beyond_one_chunk(speed):
-    rows = [{"verb": "enhance", "audio_seconds": n, "seconds": 0.01 * n**1.5 + 5 * (n < 20), "peak_mib": 100.0 + n} for n in (1, 20, 200, 2000)]
+    rows = [
+        {"verb": "enhance", "audio_seconds": n, "seconds": 0.01 * n**1.5 + 5 * (n < 20), "peak_mib": 100.0 + n} for n in (1, 20, 200, 2000)
+    ]
     assert speed.growth(rows) == ["enhance, 20 to 2000 s: time grows as the length to the power 1.50, memory from 120 to 2100 MiB"]
     assert speed.growth(rows[:3]) == []
 
 
+@pytest.mark.slow
 def test_recognition_is_measured_beside_others(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "recognition.py"), "--quick", "--out", str(tmp_path)]
-    process = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     report = json.loads((tmp_path / "recognition.json").read_text(encoding="utf-8"))
     missing = [note for note in report["notes"] if "CTranslate2" in note and "pip install ctranslate2" in note]
-    names = {"mini", "mini, 1 beam", "Whisper tiny, transformers", "pocketsphinx"} | (set() if missing else {"Whisper tiny, CTranslate2, 8 bits"})
+    names = {"mini", "mini, 1 beam", "Whisper tiny, transformers", "pocketsphinx"} | (
+        set() if missing else {"Whisper tiny, CTranslate2, 8 bits"}
+    )
     assert {row["recogniser"] for row in report["rows"]} == names and report["notes"] == missing
     for row in report["rows"]:
-        assert row["real time factor"] == pytest.approx(row["seconds"] / row["recordings"]) and row["recordings"] == 2 and row["from"] <= row["times lauragpt"] <= row["to"]
+        assert (
+            row["real time factor"] == pytest.approx(row["seconds"] / row["recordings"])
+            and row["recordings"] == 2
+            and row["from"] <= row["times lauragpt"] <= row["to"]
+        )
         assert row["times lauragpt"] == 1 or row["recogniser"] != "mini"
     assert "| pocketsphinx |" in (tmp_path / "recognition.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_codec_is_measured_beside_encodec_of_its_size(debug_checkpoint, tmp_path):
     command = [sys.executable, str(BENCHMARKS / "codec.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(tmp_path)]
-    process = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     report = json.loads((tmp_path / "codec.json").read_text(encoding="utf-8"))
     mine, seanet, encodec = report["rows"]
@@ -212,13 +229,14 @@ def test_the_codec_is_measured_beside_encodec_of_its_size(debug_checkpoint, tmp_
     assert "| EncodecModel (transformers) |" in (tmp_path / "codec.md").read_text(encoding="utf-8") and "EncodecModel" in process.stdout
     blocked = tmp_path / "file"
     blocked.write_text("")
-    process = subprocess.run([*command[:-1], str(blocked)], check=False, capture_output=True, text=True, timeout=600)
+    process = subprocess.run([*command[:-1], str(blocked)], check=False, capture_output=True, text=True)
     assert process.returncode == 1 and process.stderr.startswith("codec: ") and process.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_decoding_is_measured_beside_generate(debug_checkpoint, tmp_path):
     command = [sys.executable, str(BENCHMARKS / "decoding.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(tmp_path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "decoding.json").read_text(encoding="utf-8"))
     who = ["ONNX Runtime, 32 bits", "ONNX Runtime, 8 bits", "torch", "transformers generate"]

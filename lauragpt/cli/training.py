@@ -134,9 +134,11 @@ def export(
 
         folder = find_checkpoint(checkpoint)
         if check is not None:
-            from lauragpt.evaluate.parity import chosen, parity
+            from lauragpt.evaluate.parity import parity
+            from lauragpt.evaluate.run import choose
+            from lauragpt.tasks import TASKS
 
-            chosen(check, "dev", None, limit)  # what is missing is said before minutes of work
+            choose(check, "dev", TASKS, limit)  # missing data are reported before minutes of work
         print(export_graphs(folder, bits))
         if check is not None:
             found = parity(folder, check, limit=limit)

@@ -1,8 +1,8 @@
-"""Waveform -> a noisier waveform: what enhancement learns to undo and recognition learns to bear.
+"""Augmentation of recordings: noise, speed and level here; narrow bands, codecs and clipping in channel.py.
 
-In: `clean (N,)` float32 at 16 kHz and a `np.random.Generator`. Out: (N,) float32 of the same length, aligned to the sample, so that a
-clean target stays a target. All randomness comes from the generator: seeded by (seed, epoch, id), an augmentation can be redone.
-Masking of spectrograms lives with the model.
+In: `clean (N,)` float32 at 16 kHz and a `np.random.Generator`. Out: (N,) float32 of the same length, aligned to the sample, so that
+enhancement can still compare with the clean recording. All randomness comes from the generator: when it is seeded by
+(seed, epoch, id), the same augmentation can be made again. Masking of spectrograms is in the model.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ def rms(wave: Wave) -> float:
 
 
 def fit(wave: Wave, length: int, rng: np.random.Generator) -> Wave:
-    """(length,) out of a wave: a random piece of a longer one; a shorter one is repeated from a random phase."""
+    """(length,) samples of a wave: a random part of a longer one; a shorter one is repeated from a random phase. LauraError if empty."""
     if not len(wave):
-        raise LauraError("a noise of no samples cannot be mixed in")
+        raise LauraError("a noise without samples cannot be mixed in")
     if len(wave) >= length:
         start = int(rng.integers(len(wave) - length + 1))
         return wave[start : start + length]
@@ -32,43 +32,31 @@ def fit(wave: Wave, length: int, rng: np.random.Generator) -> Wave:
 
 
 def mix_at_snr(clean: Wave, noise: Wave, snr_db: float) -> Wave:
-    """clean + noise scaled so that 10 log10(power of clean / power of noise) = snr_db. Either one silent: clean as it is."""
+    """clean + noise, scaled so that 10 log10(power of clean / power of noise) = snr_db. If either is silent, clean is returned
+    unchanged."""
     if len(clean) != len(noise):
         raise LauraError(f"the noise has {len(noise)} samples, the speech {len(clean)}: fit it first")
-    level, loudness = rms(clean), rms(noise)
-    if level == 0 or loudness == 0:
+    speech_level, noise_level = rms(clean), rms(noise)
+    if speech_level == 0 or noise_level == 0:
         return clean.astype(np.float32)
-    return (clean + noise * (level / loudness * 10 ** (-snr_db / 20))).astype(np.float32)
+    return (clean + noise * (speech_level / noise_level * 10 ** (-snr_db / 20))).astype(np.float32)
 
 
 def mix_sounds(first: Wave, second: Wave, rng: np.random.Generator, spread_db: float = 5.0) -> Wave:
-    """Two sounds at once, both to be heard: their levels differ by at most `spread_db`. As long as the longer one, peak at most 1."""
+    """Two sounds at once. Their levels differ by at most `spread_db`, so both are audible. As long as the longer one; peak at most 1."""
     length = max(len(first), len(second))
     first, second = (np.pad(wave, (0, length - len(wave))) for wave in (first, second))
     return unclip(mix_at_snr(first, second, rng.uniform(-spread_db, spread_db)))
 
 
 def unclip(wave: Wave, peak: float = 1.0) -> Wave:
-    """The wave scaled down to `peak` if it goes beyond."""
+    """The wave, scaled down to `peak` if it is louder."""
     highest = float(np.abs(wave).max(initial=0.0))
     return (wave * (peak / highest)).astype(np.float32) if highest > peak else wave.astype(np.float32)
 
 
-def reverb(clean: Wave, rir: Wave) -> Wave:
-    """clean * rir, moved so that the direct path (the highest peak of the response) stays where it was, with the power of `clean`."""
-    if not len(rir) or not np.abs(rir).max():
-        raise LauraError("a room response must not be silent or empty")
-    direct = int(np.abs(rir).argmax())
-    total = len(clean) + len(rir) - 1
-    size = 1 << (total - 1).bit_length()
-    full = np.fft.irfft(np.fft.rfft(clean, size) * np.fft.rfft(rir, size), size)[:total]
-    wet = full[direct : direct + len(clean)]
-    loudness = rms(wet)
-    return (wet * (rms(clean) / loudness if loudness else 1.0)).astype(np.float32)
-
-
 def coloured_noise(length: int, slope: float, rng: np.random.Generator) -> Wave:
-    """Noise whose power falls with frequency ** slope: 0 white, 1 pink, 2 brown. rms 1."""
+    """Noise whose power falls as frequency ** slope: 0 is white, 1 pink, 2 brown. rms 1."""
     spectrum = rng.standard_normal(length // 2 + 1) + 1j * rng.standard_normal(length // 2 + 1)
     frequency = np.arange(len(spectrum), dtype=np.float64)
     spectrum *= np.maximum(frequency, max(1.0, 20 * length / SAMPLE_RATE)) ** (-slope / 2)  # flat below 20 Hz: no drift
@@ -78,7 +66,7 @@ def coloured_noise(length: int, slope: float, rng: np.random.Generator) -> Wave:
 
 
 def hum(length: int, rng: np.random.Generator) -> Wave:
-    """Mains hum: 50 or 60 Hz and its fading harmonics. rms 1."""
+    """Mains hum: 50 or 60 Hz and weaker harmonics. rms 1."""
     base = rng.choice((50.0, 60.0)) * rng.uniform(0.998, 1.002)
     time = np.arange(length) / SAMPLE_RATE
     wave = sum(
@@ -88,20 +76,9 @@ def hum(length: int, rng: np.random.Generator) -> Wave:
     return (wave / (rms(wave) or 1.0)).astype(np.float32)
 
 
-def babble(speech: Sequence[Wave], length: int, rng: np.random.Generator, voices: int = 5) -> Wave:
-    """Several others speaking at once: `voices` random pieces at equal loudness. rms 1."""
-    if not speech:
-        raise LauraError("babble needs recordings of other speech")
-    total = np.zeros(length)
-    for _ in range(voices):
-        piece = fit(speech[int(rng.integers(len(speech)))], length, rng)
-        total += piece / (rms(piece) or 1.0)
-    return (total / (rms(total) or 1.0)).astype(np.float32)
-
-
-def clip_peaks(wave: Wave, keep: float) -> Wave:
-    """An overdriven recording: everything above `keep` times the peak is cut off."""
-    limit = keep * float(np.abs(wave).max(initial=0.0))
+def clip_peaks(wave: Wave, share: float) -> Wave:
+    """An overdriven recording: everything above `share` of the peak is cut off."""
+    limit = share * float(np.abs(wave).max(initial=0.0))
     return np.clip(wave, -limit, limit).astype(np.float32)
 
 
@@ -110,44 +87,36 @@ def gain(wave: Wave, decibels: float) -> Wave:
 
 
 def change_speed(wave: Wave, speed: float) -> Wave:
-    """(N,) -> (N / speed,): 1.1 is faster and higher, as a tape would be."""
+    """(N,) -> (N / speed,): 1.1 is faster and higher, like a tape played too fast. LauraError outside 0.5 to 2."""
     if not 0.5 <= speed <= 2:
-        raise LauraError(f"a speed of {speed} is not sensible: choose 0.5 to 2")
+        raise LauraError(f"a speed of {speed} is not supported: choose 0.5 to 2")
     return wave.astype(np.float32) if speed == 1 else soxr.resample(wave.astype(np.float32), SAMPLE_RATE * speed, SAMPLE_RATE)
 
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """How often and how much. The chances of the kinds of noise need not sum to 1; a kind without recordings is never drawn."""
+    """How often and how much. The weights of the kinds of noise need not sum to 1; a kind without recordings is never drawn."""
 
     snr_db: tuple[float, float] = (-2.0, 20.0)  # of the main noise
-    recorded: float = 0.55  # weights of the kinds of main noise
+    recorded: float = 0.55  # weights of the kinds of main noise, this one and the next two
     coloured: float = 0.25
-    babble: float = 0.15
     hum: float = 0.05
-    second: float = 0.25  # chance of another noise, 5 to 15 dB weaker
-    reverb: float = 0.3
-    clipped: float = 0.05
+    second: float = 0.25  # probability of another noise, 5 to 15 dB weaker
+    clipped: float = 0.05  # probability
 
 
 @dataclass
 class Noisifier:
-    """Makes clean speech noisy. `noises` recordings of noise, `speech` other speakers for babble, `rirs` room responses: each a list
-    of (N,) waves, each may be empty."""
+    """Makes clean speech noisy. `noises` are recordings of noise, a list of (N,) waves that may be empty."""
 
     noises: Sequence[Wave] = ()
-    speech: Sequence[Wave] = ()
-    rirs: Sequence[Wave] = ()
     config: NoiseConfig = NoiseConfig()
 
     def noisy(self, clean: Wave, rng: np.random.Generator) -> Wave:
         """(N,) -> (N,), aligned with `clean`; at most 1 in peak."""
         config, length = self.config, len(clean)
-        wave = clean
-        if self.rirs and rng.random() < config.reverb:
-            wave = reverb(wave, self.rirs[int(rng.integers(len(self.rirs)))])
         snr = rng.uniform(*config.snr_db)
-        wave = mix_at_snr(wave, self.draw_noise(length, rng), snr)
+        wave = mix_at_snr(clean, self.draw_noise(length, rng), snr)
         if rng.random() < config.second:
             wave = mix_at_snr(wave, self.draw_noise(length, rng), snr + rng.uniform(5, 15))
         if rng.random() < config.clipped:
@@ -157,15 +126,9 @@ class Noisifier:
     def draw_noise(self, length: int, rng: np.random.Generator) -> Wave:
         """(length,) of one kind of noise, by the configured weights."""
         config = self.config
-        kinds = {"coloured": config.coloured, "hum": config.hum}
-        if self.noises:
-            kinds["recorded"] = config.recorded
-        if self.speech:
-            kinds["babble"] = config.babble
-        weight = np.array(list(kinds.values()))
-        kind = rng.choice(list(kinds), p=weight / weight.sum())
+        weights = {"coloured": config.coloured, "hum": config.hum} | ({"recorded": config.recorded} if self.noises else {})
+        weight = np.array(list(weights.values()))
+        kind = rng.choice(list(weights), p=weight / weight.sum())
         if kind == "recorded":
             return fit(self.noises[int(rng.integers(len(self.noises)))], length, rng)
-        if kind == "babble":
-            return babble(self.speech, length, rng, voices=int(rng.integers(1, 7)))
         return hum(length, rng) if kind == "hum" else coloured_noise(length, rng.uniform(0, 2), rng)

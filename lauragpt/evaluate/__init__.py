@@ -1,1 +1,2 @@
-"""Measuring a checkpoint: metrics.py scores pairs, scorers.py runs a task and makes its rows, report.py prints them, run.py is `laura eval`."""
+"""Measuring a checkpoint: metrics.py scores pairs, scorers.py runs a task and makes its rows, report.py prints them, run.py is `laura
+eval`."""

@@ -1,7 +1,7 @@
-"""What a system answered: one JSON line an example and variant, written as it comes, so that an evaluation can be stopped and gone on with.
+"""What a system answered: one JSON line an example, written as soon as it is there, so that an evaluation can be stopped and continued.
 
-In and out: `Answer`s in FOLDER/TASK.jsonl, their sounds beside them. A line is found again by a key of all that the answer depends on:
-the folder names the system, the key the example's input. References are no part of it: they may change without asking again.
+In and out: `Answer`s in FOLDER/TASK.jsonl, with their sounds beside them. A line is found by a key of everything the answer depends on:
+the folder names the system, the key the example's input. References are not part of the key: they may change without asking again.
 """
 
 import dataclasses
@@ -18,40 +18,51 @@ from lauragpt.audio import load_audio, save_audio
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 
+# Variants: several answers to one example.
+NOISY, SHUFFLED, GPT_TOKENS, TRUE, CEILING = (  # of enhancement; TRUE also of speech
+    "noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"
+)  # fmt: skip
+REAL = "the real recordings"  # of speech
+OPUS = "Opus at"  # of the codec, with a rate in kbit/s
+REFERENCES = (NOISY, SHUFFLED, TRUE, CEILING, REAL)  # measured for comparison; the system did not answer them
+
 
 @dataclass
 class Answer:
-    """`variant`: which of several answers to one example this is: a voice, a variant of enhancement; "" where there is one."""
+    """One answer to one example. `variant` tells several answers apart: a voice, a variant of enhancement; "" if there is only one."""
 
     variant: str = ""
-    text: str = ""  # what was written; of speech, what a recogniser heard
-    sound: str = ""  # file name of what was spoken or cleaned, in the answers' folder
+    text: str = ""  # the written answer; for speech, what a recogniser hears in it
+    sound: str = ""  # file name of the speech, in the store's folder
     confidence: float | None = None
     finish: str = ""  # eos, length, guard or empty
     seconds: float = 0.0  # of computing
-    audio_seconds: float = 0.0  # listened to, or spoken
-    texts: dict[str, str] = field(default_factory=dict)  # further readings by name: "CTC greedy"
-    scores: dict[str, float] = field(default_factory=dict)  # emotion -> probability; measure -> value of a sound
+    audio_seconds: float = 0.0  # of sound, input or output
+    texts: dict[str, str] = field(default_factory=dict)  # other transcripts by name: "CTC greedy"
+    scores: dict[str, float] = field(default_factory=dict)  # emotion -> probability; metric -> value of a sound
     failure: str = ""  # one line: why there is no answer
 
 
-class Answers:
-    """The answers of one system. `folder` None keeps them in memory, sounds too."""
+class AnswerStore:
+    """The answers of one system. With `folder` None they are kept in memory, sounds too."""
 
     def __init__(self, folder: Path | None):
-        self.folder, self.known, self.waves = folder, {}, {}
+        self.folder = folder
+        self.by_task: dict[str, dict[str, dict[str, Answer]]] = {}  # task -> key -> variant -> answer
+        self.waves: dict[str, np.ndarray] = {}
 
     def find(self, example: Example) -> dict[str, Answer] | None:
-        """By variant; None when the example has not been answered yet."""
-        return self._of(example.task).get(key_of(example))
+        """By variant; None if the example has not been answered yet."""
+        return self._load(example.task).get(key_of(example))
 
     def add(self, example: Example, answers: list[Answer]) -> None:
-        """All variants of an example at once, so that a line is a whole answer or none."""
-        rows = self._of(example.task)
-        rows[key_of(example)] = {answer.variant: answer for answer in answers}
+        """All variants of an example at once, so that a line is complete or absent. LauraError if the folder cannot be written."""
+        self._load(example.task)[key_of(example)] = {answer.variant: answer for answer in answers}
         if self.folder is None:
             return
-        line = json.dumps({"key": key_of(example), "answers": [_bare(answer) for answer in answers]}, ensure_ascii=False, allow_nan=False)
+        line = json.dumps(
+            {"key": key_of(example), "answers": [_nonempty(answer) for answer in answers]}, ensure_ascii=False, allow_nan=False
+        )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / f"{example.task}.jsonl", "a", encoding="utf-8") as file:
@@ -59,8 +70,8 @@ class Answers:
         except OSError as error:
             raise LauraError(f"{self.folder} cannot be written: {error.strerror}") from None
 
-    def keep(self, example: Example, variant: str, wave: np.ndarray) -> str:
-        """Stores a sound (N,) at 16 kHz and gives back its name for `Answer.sound`."""
+    def save_wave(self, example: Example, variant: str, wave: np.ndarray) -> str:
+        """Stores a sound (N,) at 16 kHz and returns its name for `Answer.sound`."""
         name = f"{example.task}-{key_of(example)}-{hashlib.sha256(variant.encode()).hexdigest()[:6]}.flac"
         if self.folder is None:
             self.waves[name] = wave
@@ -72,26 +83,27 @@ class Answers:
     def wave(self, answer: Answer) -> np.ndarray:
         return self.waves[answer.sound] if self.folder is None else load_audio(self.folder / answer.sound)
 
-    def _of(self, task: str) -> dict[str, dict[str, Answer]]:
-        if task not in self.known:
+    def _load(self, task: str) -> dict[str, dict[str, Answer]]:
+        if task not in self.by_task:
             path = self.folder / f"{task}.jsonl" if self.folder else None
-            self.known[task] = _read(path) if path and path.exists() else {}
-        return self.known[task]
+            self.by_task[task] = _read(path) if path and path.exists() else {}
+        return self.by_task[task]
 
 
-def _bare(answer: Answer) -> dict:
-    return {name: value for name, value in dataclasses.asdict(answer).items() if value}
+def _nonempty(answer: Answer) -> dict:
+    """The fields that differ from their defaults; a confidence of 0 does."""
+    return {name: value for name, value in dataclasses.asdict(answer).items() if value or name == "confidence"}
 
 
 def _read(path: Path) -> dict[str, dict[str, Answer]]:
-    found = {}
+    answers = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
-            found[row["key"]] = {a.get("variant", ""): Answer(**a) for a in row["answers"]}
+            answers[row["key"]] = {a.get("variant", ""): Answer(**a) for a in row["answers"]}
         except (ValueError, KeyError, TypeError):
-            continue  # the line that an interruption cut short: asked again
-    return found
+            continue  # an interruption cut this line short: the example is asked again
+    return answers
 
 
 @cache
@@ -110,6 +122,6 @@ def key_of(example: Example) -> str:
 
 
 def default_folder() -> Path:
-    """Where answers are kept between evaluations: $LAURA_CACHE, else the user's cache folder."""
+    """Where answers are kept between evaluations: in $LAURA_CACHE, else in the user's cache folder."""
     base = os.environ.get("LAURA_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "lauragpt" / "answers"

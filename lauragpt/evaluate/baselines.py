@@ -1,4 +1,5 @@
-"""Other recognisers on the same files: `--baseline`. In: examples. Out: `Answer`s, as a `System` gives them. Adding a baseline is adding a class here."""
+"""Other recognisers on the same files: `--baseline`. In: examples. Out: `Answer`s, as a `System` gives them. A new baseline is a class
+here."""
 
 import hashlib
 import time
@@ -8,18 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from lauragpt.audio import SAMPLE_RATE, load_audio
+from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics
-from lauragpt.evaluate.answers import Answer, Answers
-from lauragpt.evaluate.judges import in_processes, pocketsphinx_hears
-from lauragpt.evaluate.systems import Answered, System, batches
+from lauragpt.evaluate.answers import Answer, AnswerStore
+from lauragpt.evaluate.inputs import input_wave
+from lauragpt.evaluate.sound_metrics import parallel_map, pocketsphinx_text
+from lauragpt.evaluate.systems import BATCH, AnswerPairs, System, batches
 
 
 @dataclass
 class Pocketsphinx:
-    """The offline recogniser of like size (its own American English model)."""
+    """An offline recogniser of similar size, with its own American English model."""
 
     name: str = "pocketsphinx"
     key: str = "pocketsphinx"
@@ -29,17 +31,17 @@ class Pocketsphinx:
             return "pocketsphinx recognises English speech and nothing else"
         return ""
 
-    def answer(self, examples: list[Example], answers: Answers) -> Answered:
-        for batch in batches(examples):
-            yield from zip(batch, in_processes(pocketsphinx_answers, batch), strict=True)
+    def answer(self, examples: list[Example], store: AnswerStore) -> AnswerPairs:
+        for batch in batches(examples, BATCH):
+            yield from zip(batch, parallel_map(pocketsphinx_answers, batch), strict=True)
 
 
 class Transformers:
-    """Any speech recogniser that transformers can open from a folder (Whisper, wav2vec 2.0 ...), as it is, language and all."""
+    """Any speech recogniser that transformers can open from a folder (Whisper, wav2vec 2.0 ...), with its own settings."""
 
     def __init__(self, folder: Path):
         if not folder.is_dir():
-            raise LauraError(f"{folder} is no folder: --baseline transformers:FOLDER takes a recogniser that was saved there")
+            raise LauraError(f"{folder} is not a folder: --baseline transformers:FOLDER takes a recogniser that was saved there")
         self.name = f"transformers:{folder.resolve().name}"
         digest = hashlib.sha256()
         for path in sorted(p for p in folder.iterdir() if p.is_file()):
@@ -51,29 +53,31 @@ class Transformers:
             return f"{self.name} recognises speech and nothing else"
         return ""
 
-    def answer(self, examples: list[Example], answers: Answers) -> Answered:
+    def answer(self, examples: list[Example], store: AnswerStore) -> AnswerPairs:
         if self.pipeline is None:
             try:
                 self.pipeline = metrics.need("transformers").pipeline("automatic-speech-recognition", model=str(self.folder))
             except (OSError, ValueError, RuntimeError) as error:
-                raise LauraError(f"{self.folder} holds no recogniser that transformers can open ({str(error).splitlines()[0][:120]})") from None
+                raise LauraError(
+                    f"{self.folder} holds no recogniser that transformers can open ({str(error).splitlines()[0][:120]})"
+                ) from None
         for example in examples:
-            yield example, heard_by(lambda wave: self.pipeline({"raw": wave, "sampling_rate": SAMPLE_RATE})["text"], example)
+            yield example, recognition(lambda wave: self.pipeline({"raw": wave, "sampling_rate": SAMPLE_RATE})["text"], example)
 
 
-def heard_by(hear: Callable[[np.ndarray], str], example: Example) -> list[Answer]:
-    """What a recogniser hears of a recording."""
+def recognition(recognise: Callable[[np.ndarray], str], example: Example) -> list[Answer]:
+    """A recogniser's answer to an example."""
     try:
-        wave = load_audio(example.audio)
+        wave = input_wave(example)
     except LauraError as error:
         return [Answer(failure=str(error))]
-    began = time.perf_counter()
-    text = hear(wave)
-    return [Answer(text=text, seconds=time.perf_counter() - began, audio_seconds=len(wave) / SAMPLE_RATE)]
+    start = time.perf_counter()
+    text = recognise(wave)
+    return [Answer(text=text, seconds=time.perf_counter() - start, audio_seconds=len(wave) / SAMPLE_RATE)]
 
 
 def open_baseline(name: str) -> System:
-    """LauraError for a name that is none."""
+    """LauraError for an unknown name."""
     kind, _, rest = name.partition(":")
     if name == "pocketsphinx":
         return Pocketsphinx()
@@ -83,4 +87,4 @@ def open_baseline(name: str) -> System:
 
 
 def pocketsphinx_answers(example: Example) -> list[Answer]:
-    return heard_by(pocketsphinx_hears, example)
+    return recognition(pocketsphinx_text, example)

@@ -1,7 +1,6 @@
-"""Captions, entities and confidences as counts an example. In: what the model answered, or how sure it was, beside what is right.
-Out: a `Tally`, whose rows are added up before the measure is taken.
+"""Metrics of captions, entities and confidences as counts of each example. In: answers or confidences, and references. Out: a `Tally`.
 
-CIDEr-D for captions (0..10), SLU-F1 and exact F1 for entities, the expected calibration error for confidences (all in per cent).
+CIDEr-D for captions (0..10), SLU-F1 and exact F1 for entities, the expected calibration error for confidences (all three in per cent).
 """
 
 import math
@@ -14,7 +13,7 @@ import numpy as np
 from lauragpt.evaluate.tally import Tally, mean, ratio
 
 ORDERS = range(1, 5)  # CIDEr's n-grams
-SIGMA = 6.0  # words: the width of CIDEr-D's penalty on a length unlike the reference's
+SIGMA = 6.0  # words: the width of CIDEr-D's penalty on the difference in length
 Entity = tuple[str, str]  # label, value
 
 # --- captions ------------------------------------------------------------------------------------------------------------------
@@ -23,30 +22,30 @@ Entity = tuple[str, str]  # label, value
 def cider_d(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> Tally:
     """CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726) times 10, the mean over the examples; counts (score, 1).
 
-    As the coco-caption code counts, which departs from the paper's equation 1: term frequencies are counts, not shares of the sentence
-    (with clipping they are not the same). Document frequencies come from all the `references` and stay as they are in subsets and
-    resamples; a single example scores 0, since its n-grams are in every document. Words are split at blanks, lower case, without
-    punctuation: not coco-caption's PTB tokenizer, which needs Java and parts "dog's" in two.
-    ValueError where an example has no reference.
+    Counted as in coco-caption's code, which departs from the paper's equation 1: term frequencies are counts, not shares of the sentence
+    (with clipping they differ). Document frequencies come from all `references` and stay the same in subsets and resamples; a single
+    example scores 0, because its n-grams are in every document. Words are split at blanks, in lower case, without punctuation, and not by
+    coco-caption's PTB tokenizer, which needs Java and splits "dog's" in two.
+    ValueError if an example has no reference.
     """
-    texts = [[_words(one) for one in several] for several in references]
+    texts = [[_words(caption) for caption in captions] for captions in references]
     if not all(texts):
         raise ValueError(f"example {texts.index([])} has no reference caption: at least one is needed")
-    documents = Counter(gram for several in texts for gram in {gram for words in several for n in ORDERS for gram in _grams(words, n)})
+    documents = Counter(gram for captions in texts for gram in {gram for words in captions for n in ORDERS for gram in _grams(words, n)})
 
     def weigh(words: list[str]) -> list[dict[tuple[str, ...], float]]:
-        """n-gram -> TF-IDF, for each n; an n-gram that no reference holds counts as one that one example's references hold."""
-        counted = [Counter(_grams(words, n)) for n in ORDERS]
-        return [{gram: tf * math.log(len(texts) / max(documents[gram], 1)) for gram, tf in grams.items()} for grams in counted]
+        """n-gram -> TF-IDF, for each n; an n-gram in no reference counts as if it were in those of one example."""
+        counts = [Counter(_grams(words, n)) for n in ORDERS]
+        return [{gram: tf * math.log(len(texts) / max(documents[gram], 1)) for gram, tf in grams.items()} for grams in counts]
 
-    def score(several: list[list[str]], words: list[str]) -> float:
-        heard, total = weigh(words), 0.0
-        for reference in several:
+    def score(captions: list[list[str]], words: list[str]) -> float:
+        weights, total = weigh(words), 0.0
+        for reference in captions:
             penalty = math.exp(-((len(words) - len(reference)) ** 2) / (2 * SIGMA**2))
-            total += penalty * sum(map(_clipped_cosine, heard, weigh(reference))) / len(ORDERS)
-        return 10 * total / len(several)
+            total += penalty * sum(map(_clipped_cosine, weights, weigh(reference))) / len(ORDERS)
+        return 10 * total / len(captions)
 
-    return mean([score(several, _words(hypothesis)) for several, hypothesis in zip(texts, hypotheses, strict=True)])
+    return mean([score(captions, _words(hypothesis)) for captions, hypothesis in zip(texts, hypotheses, strict=True)])
 
 
 def _words(text: str) -> list[str]:
@@ -57,10 +56,10 @@ def _grams(words: list[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]
 
 
-def _clipped_cosine(heard: dict[tuple[str, ...], float], truth: dict[tuple[str, ...], float]) -> float:
-    """Clipped, so that utterance a word of the reference more often than the reference does gains nothing."""
-    dot = sum(min(heard[gram], truth[gram]) * truth[gram] for gram in heard.keys() & truth.keys())
-    return dot / (math.hypot(*heard.values()) * math.hypot(*truth.values())) if dot else 0.0
+def _clipped_cosine(answer: dict[tuple[str, ...], float], truth: dict[tuple[str, ...], float]) -> float:
+    """Clipped, so that repeating a word of the reference more often than the reference does gains nothing."""
+    dot = sum(min(answer[gram], truth[gram]) * truth[gram] for gram in answer.keys() & truth.keys())
+    return dot / (math.hypot(*answer.values()) * math.hypot(*truth.values())) if dot else 0.0
 
 
 # --- entities ------------------------------------------------------------------------------------------------------------------
@@ -69,11 +68,10 @@ def _clipped_cosine(heard: dict[tuple[str, ...], float], truth: dict[tuple[str, 
 def slu_f1(references: Sequence[Sequence[Entity]], hypotheses: Sequence[Sequence[Entity]]) -> Tally:
     """SLURP's SLU-F1 (Bastianelli et al. 2020, section 4) in per cent: word-F1 and char-F1 with their TP, FP and FN added up.
 
-    As the public code counts: each entity that was answered, in the order of the answer, takes the nearest reference of its label that
-    is left, the first of equals. That is TP 1, and the distance of the values goes to FP and to FN. What stays alone is FP 1 or FN 1.
+    Counted as in the public code: each entity of the answer, in order, takes the nearest remaining reference of its label, the first of
+    equals. That is TP 1, and the distance of the values goes to both FP and FN. Unmatched entities are FP 1 or FN 1.
     The word distance is the word error rate, which can exceed 1; the character distance is edits over the longer value's length.
-    Values are compared in lower case (the public loader does that to the references only). nan, not the public 0, where neither side
-    has any entity.
+    Values are compared in lower case (the public loader does so for references only). nan, not 0 as there, if neither side has an entity.
     """
     twice_tp, sizes = [], []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
@@ -84,7 +82,7 @@ def slu_f1(references: Sequence[Sequence[Entity]], hypotheses: Sequence[Sequence
 
 
 def entity_f1(references: Sequence[Sequence[Entity]], hypotheses: Sequence[Sequence[Entity]]) -> Tally:
-    """Micro F1 over (label, value) pairs in per cent, exact but for case. A label may come several times, and so may a pair."""
+    """Micro F1 over (label, value) pairs in per cent, exact except for case. Labels and pairs may be repeated."""
     truths, answers = ([Counter(_folded(entities)) for entities in side] for side in (references, hypotheses))
     pairs = list(zip(truths, answers, strict=True))
     return ratio([2 * (r & h).total() for r, h in pairs], [r.total() + h.total() for r, h in pairs], 100)
@@ -98,12 +96,12 @@ def _match(reference: list[Entity], hypothesis: list[Entity], distance: Callable
     """(TP, FP + FN)"""
     left, tp, errors = list(reference), 0, 0.0
     for label, value in hypothesis:
-        near = min(((distance(truth, value), i) for i, (name, truth) in enumerate(left) if name == label), default=None)
-        if near is None:
+        nearest = min(((distance(truth, value), i) for i, (name, truth) in enumerate(left) if name == label), default=None)
+        if nearest is None:
             errors += 1
         else:
-            tp, errors = tp + 1, errors + 2 * near[0]
-            left.pop(near[1])
+            tp, errors = tp + 1, errors + 2 * nearest[0]
+            left.pop(nearest[1])
     return tp, errors + len(left)
 
 
@@ -117,7 +115,7 @@ def _character_distance(truth: str, value: str) -> float:
 
 def _edits(one: Sequence[str], other: Sequence[str]) -> int:
     """Levenshtein distance."""
-    row = list(range(len(other) + 1))  # from none of `one` to the first j of `other`
+    row = list(range(len(other) + 1))  # distance from the first 0 of `one` to the first j of `other`
     for i, a in enumerate(one, 1):
         diagonal, row[0] = row[0], i
         for j, b in enumerate(other, 1):
@@ -130,30 +128,31 @@ def _edits(one: Sequence[str], other: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Bin:
-    """The answers whose confidence is in (low, high]; the first bin holds 0 too."""
+    """The answers whose confidence is in (low, high]; the first bin also holds 0."""
 
     low: float
     high: float
     n: int
-    confidence: float  # mean, 0..1; nan where the bin is empty
+    confidence: float  # mean, 0..1; nan if the bin is empty
     accuracy: float  # likewise
 
 
-def calibration(confidences: Sequence[float], right: Sequence[float], bins: int = 10) -> Tally:
+def calibration(confidences: Sequence[float], accuracies: Sequence[float], bins: int = 10) -> Tally:
     """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, equation 3) in per cent, over bins of equal width.
 
-    `confidences` and `right` (n,) are 0..1; counts (n, 3 * bins) are how many, the confidences and the rights of each bin. Few examples
-    a bin raise it even for a calibrated model, and resamples raise it once more: read its interval as a rough one.
-    ValueError where a confidence is not in 0..1, the lengths differ or there is no bin.
+    `confidences` and `accuracies` (n,) are 0..1; counts (n, 3 * bins) are the number, the confidence and the accuracy in each bin. With few
+    examples a bin the error is high even for a calibrated model, and higher still in resamples: its interval is only rough.
+    ValueError if a confidence is not in 0..1, the lengths differ or there is no bin.
     """
-    sure, truth = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    if sure.shape != truth.shape or bins < 1:
-        raise ValueError(f"{len(sure)} confidences, {len(truth)} answers, {bins} bins: as many answers and at least one bin are needed")
-    if not np.all((sure >= 0) & (sure <= 1)):
+    certainty, truth = np.asarray(confidences, dtype=np.float64), np.asarray(accuracies, dtype=np.float64)
+    n = len(certainty)
+    if certainty.shape != truth.shape or bins < 1:
+        raise ValueError(f"{n} confidences, {len(truth)} answers, {bins} bins: as many answers and at least one bin are needed")
+    if not np.all((certainty >= 0) & (certainty <= 1)):
         raise ValueError("a confidence is not in 0..1: give probabilities, not logarithms or per cent")
-    counts = np.zeros((len(sure), 3, bins))
-    counts[np.arange(len(sure)), :, np.searchsorted(np.arange(1, bins) / bins, sure)] = np.stack([np.ones_like(sure), sure, truth], 1)
-    return Tally(counts.reshape(len(sure), 3 * bins), _calibration_error)
+    counts = np.zeros((n, 3, bins))
+    counts[np.arange(n), :, np.searchsorted(np.arange(1, bins) / bins, certainty)] = np.stack([np.ones(n), certainty, truth], 1)
+    return Tally(counts.reshape(n, 3 * bins), _calibration_error)
 
 
 def _calibration_error(sums: np.ndarray) -> float:
@@ -161,8 +160,8 @@ def _calibration_error(sums: np.ndarray) -> float:
     return 100 * float(np.abs(accuracy - confidence).sum() / n.sum()) if n.sum() else math.nan
 
 
-def reliability(confidences: Sequence[float], right: Sequence[float], bins: int = 10) -> list[Bin]:
-    """The reliability diagram's bars, low to high, empty bins too. Errors as in `calibration`."""
-    sums = calibration(confidences, right, bins).counts.sum(0).reshape(3, bins)
+def reliability(confidences: Sequence[float], accuracies: Sequence[float], bins: int = 10) -> list[Bin]:
+    """The bars of the reliability diagram, low to high, with empty bins. Raises as `calibration`."""
+    sums = calibration(confidences, accuracies, bins).counts.sum(0).reshape(3, bins)
     means = (sums[1:] / np.where(sums[0], sums[0], np.nan)).tolist()
     return [Bin(b / bins, (b + 1) / bins, int(n), means[0][b], means[1][b]) for b, n in enumerate(sums[0])]

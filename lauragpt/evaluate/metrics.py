@@ -1,8 +1,8 @@
-"""The measures. In: what was answered beside what is right, one entry an example. Out: a `Tally`, whose score is the measure.
+"""The metrics. In: answers and references, one entry an example. Out: a `Tally`, whose score is the metric.
 
-The counting is the field's own code: jiwer (word and character errors), sacrebleu (BLEU, chrF), pystoi, pesq. Those packages come
-with `pip install lauragpt[eval]`; each is imported where it is used, and a missing one raises `MissingPackage`, so that the column
-says how to get it and the rest of the evaluation goes on. What is short enough to be read is written here.
+The counting is done by the standard packages: jiwer (word and character errors), sacrebleu (BLEU, chrF), pystoi, pesq. They come with
+`pip install lauragpt[eval]`; each is imported where it is used, and a missing one raises `MissingPackage`, so that its column says how
+to install it and the rest of the evaluation continues. Short metrics are written here.
 Rates (WER, UA, ...) are in per cent, as are BLEU and chrF; STOI is 0..1, PESQ -0.5..4.5, SI-SDR in dB.
 """
 
@@ -21,11 +21,9 @@ from lauragpt.evaluate.tally import Tally, mean, ratio
 from lauragpt.spoken import normalize
 from lauragpt.tasks import text_to_slu
 
-RESAMPLES = 1000  # bootstrap draws for an interval; the ends of a 95 % interval are then 25 draws deep
-
 
 class MissingPackage(LauraError):
-    """An optional package of the evaluation is not importable."""
+    """An optional package of the evaluation cannot be imported."""
 
 
 def need(package: str) -> ModuleType:
@@ -45,7 +43,7 @@ def word_errors(reference: str, hypothesis: str, lang: str) -> tuple[int, int]:
 
 
 def character_errors(reference: str, hypothesis: str, lang: str) -> tuple[int, int]:
-    """(errors, reference characters), after the same normalisation; for languages written without spaces these go first."""
+    """(errors, reference characters), after the same normalisation; Chinese is counted without spaces."""
     reference, hypothesis = normalize(reference, lang), normalize(hypothesis, lang)
     if lang == "zh":
         reference, hypothesis = reference.replace(" ", ""), hypothesis.replace(" ", "")
@@ -53,19 +51,19 @@ def character_errors(reference: str, hypothesis: str, lang: str) -> tuple[int, i
 
 
 def _errors(reference: str, hypothesis: str, process: Callable) -> tuple[int, int]:
-    if not reference:  # jiwer refuses an empty reference: the other way round, all that was answered counts as deleted, so as an error
+    if not reference:  # jiwer refuses an empty reference. With the sides exchanged, every answered word is a deletion, and so an error.
         return (process(hypothesis, "").deletions if hypothesis else 0), 0
     counted = process(reference, hypothesis)
     return counted.substitutions + counted.deletions + counted.insertions, counted.hits + counted.substitutions + counted.deletions
 
 
 def wer(references: Sequence[Sequence[str]], hypotheses: Sequence[str], lang: str) -> Tally:
-    """Corpus word error rate in per cent; of several references the one with the fewest errors a word counts."""
+    """Corpus word error rate in per cent; of several references, the one with the lowest rate counts."""
     return _error_rate(references, hypotheses, lang, word_errors)
 
 
 def words_right(references: Sequence[str], hypotheses: Sequence[str], lang: str) -> Tally:
-    """The share of the reference's words that were answered in their place, in per cent; words too many do not count against it."""
+    """The share of the reference's words that the answer has in their place, in per cent; inserted words do not count."""
     hits, words = [], []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
         reference, hypothesis = normalize(reference, lang), normalize(hypothesis, lang)
@@ -80,8 +78,8 @@ def cer(references: Sequence[Sequence[str]], hypotheses: Sequence[str], lang: st
 
 def _error_rate(references: Sequence[Sequence[str]], hypotheses: Sequence[str], lang: str, count: Callable) -> Tally:
     pairs = [
-        min((count(one, hypothesis, lang) for one in several), key=lambda pair: pair[0] / max(pair[1], 1))
-        for several, hypothesis in zip(references, hypotheses, strict=True)
+        min((count(reference, hypothesis, lang) for reference in alternatives), key=lambda pair: pair[0] / max(pair[1], 1))
+        for alternatives, hypothesis in zip(references, hypotheses, strict=True)
     ]
     return ratio([errors for errors, _ in pairs], [words for _, words in pairs], 100)
 
@@ -90,7 +88,7 @@ def _error_rate(references: Sequence[Sequence[str]], hypotheses: Sequence[str], 
 
 
 def chrf(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> tuple[Tally, str]:
-    """Corpus chrF2 and sacrebleu's signature. Text as written: case and punctuation count."""
+    """Corpus chrF2 and sacrebleu's signature. Case and punctuation count."""
     return _sacrebleu(need("sacrebleu").metrics.CHRF(), references, hypotheses)
 
 
@@ -102,9 +100,9 @@ def bleu(references: Sequence[Sequence[str]], hypotheses: Sequence[str], lang: s
 def _sacrebleu(metric, references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> tuple[Tally, str]:
     if not hypotheses:
         return mean([]), ""
-    most = max(len(several) for several in references)  # sacrebleu wants streams: the k-th reference of all, None where there is none
-    streams = [[several[k] if k < len(several) else None for several in references] for k in range(most)]
-    # The counts a sentence that `corpus_score` sums; it has no public way to them.
+    most = max(map(len, references))  # sacrebleu takes streams: the k-th reference of every example, or None
+    streams = [[alternatives[k] if k < len(alternatives) else None for alternatives in references] for k in range(most)]
+    # The counts that `corpus_score` sums over sentences; there is no public way to them.
     counts = np.array(metric._extract_corpus_statistics(list(hypotheses), streams), dtype=np.float64)
     return Tally(counts, lambda sums: float(metric._compute_score_from_stats(sums.astype(int).tolist()).score)), str(metric.get_signature())
 
@@ -118,7 +116,7 @@ def wa(references: Sequence[str], hypotheses: Sequence[str]) -> Tally:
 
 
 def confusion(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """(c, c) how often class i was called class j, and the names of the classes."""
+    """(c, c) how often class i was answered with class j, and the names of the classes."""
     names = sorted({*references, *hypotheses})
     table = np.zeros((len(names), len(names)), dtype=np.int64)
     for reference, hypothesis in zip(references, hypotheses, strict=True):
@@ -127,88 +125,90 @@ def confusion(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[np.
 
 
 def ua(references: Sequence[str], hypotheses: Sequence[str]) -> Tally:
-    """Unweighted accuracy: recall averaged over the classes that the references hold, in per cent."""
+    """Unweighted accuracy: recall averaged over the classes of the references, in per cent."""
 
-    def value(support: np.ndarray, given: np.ndarray, hits: np.ndarray) -> float:
+    def value(support: np.ndarray, predicted: np.ndarray, hits: np.ndarray) -> float:
         return 100 * float((hits[support > 0] / support[support > 0]).mean())
 
     return _by_class(references, hypotheses, value)
 
 
 def wf1(references: Sequence[str], hypotheses: Sequence[str]) -> Tally:
-    """F1 a class, averaged with the classes' support as weights (sklearn's `average="weighted"`), in per cent."""
+    """F1 of each class, averaged with the classes' support as weights (sklearn's `average="weighted"`), in per cent."""
 
-    def value(support: np.ndarray, given: np.ndarray, hits: np.ndarray) -> float:
-        f1 = 2 * hits / np.maximum(support + given, 1)  # 2PR/(P+R) with P = hits/given, R = hits/support
+    def value(support: np.ndarray, predicted: np.ndarray, hits: np.ndarray) -> float:
+        f1 = 2 * hits / np.maximum(support + predicted, 1)  # 2PR/(P+R) with P = hits/predicted, R = hits/support
         return 100 * float((f1 * support).sum() / support.sum())
 
     return _by_class(references, hypotheses, value)
 
 
 def _by_class(references: Sequence[str], hypotheses: Sequence[str], value: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> Tally:
-    """Counts an example: one-hot truth, one-hot answer, one-hot truth where they agree."""
+    """Counts of an example: one-hot truth, one-hot answer, one-hot truth if they agree."""
     names = sorted({*references, *hypotheses})
     hot = np.eye(len(names))
     truth = hot[[names.index(r) for r in references]]
-    given = hot[[names.index(h) for h in hypotheses]]
-    return Tally(np.concatenate([truth, given, truth * given], 1), lambda sums: value(*np.split(sums, 3)))
+    predicted = hot[[names.index(h) for h in hypotheses]]
+    return Tally(np.concatenate([truth, predicted, truth * predicted], 1), lambda sums: value(*np.split(sums, 3)))
 
 
 @dataclass(frozen=True)
 class SlotTallies:
-    exact: Tally  # intent and every slot right, nothing added, in per cent
+    exact: Tally  # intent and every slot right and no slot added, in per cent
     intent: Tally
 
 
 def slots(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> SlotTallies:
     """Lines of `tasks.slu_to_text`. Values are compared as lower-case words; slot order does not count."""
     exact, intents = [], []
-    for several, hypothesis in zip(references, hypotheses, strict=True):
-        intent, given = _order(hypothesis)
-        orders = [_order(reference) for reference in several]
-        exact.append(float((intent, given) in orders))
-        intents.append(float(any(intent == right for right, _ in orders)))
+    for alternatives, hypothesis in zip(references, hypotheses, strict=True):
+        prediction = _parse_slu(hypothesis)
+        truths = [_parse_slu(reference) for reference in alternatives]
+        exact.append(float(prediction in truths))
+        intents.append(float(any(prediction[0] == intent for intent, _ in truths)))
     return SlotTallies(mean(exact, 100), mean(intents, 100))
 
 
-def _order(line: str) -> tuple[str, frozenset[tuple[str, str]]]:
-    intent, given = text_to_slu(line.lower())
-    return intent, frozenset(given.items())
+def _parse_slu(line: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    """(intent, {(slot, value)})"""
+    intent, pairs = text_to_slu(line.lower())
+    return intent, frozenset(pairs.items())
 
 
 def right_sound(sounds: Sequence[str], captions: Sequence[str]) -> Tally:
-    """The share of captions that name the class that is heard (`captions.sound_of`), in per cent."""
+    """The share of captions that name the class of the sound (`captions.sound_of`), in per cent."""
     return wa(sounds, [sound_of(caption) or "" for caption in captions])
 
 
 # --- sound ---------------------------------------------------------------------------------------------------------------------
 
 
-def stoi(clean: np.ndarray, heard: np.ndarray) -> float | None:
-    """Short-time objective intelligibility of `heard` (N,) against `clean` (N,), 0..1. None: too little speech to say (under 30 frames)."""
+def stoi(clean: np.ndarray, wave: np.ndarray) -> float | None:
+    """Short-time objective intelligibility of `wave` (N,) against `clean` (N,), 0..1. None if there is too little speech (under 30
+    frames)."""
     package = need("pystoi")
     with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)  # pystoi warns and answers 1e-5 where it has too few frames
+        warnings.simplefilter("error", RuntimeWarning)  # with too few frames pystoi warns and returns 1e-5
         try:
-            return float(package.stoi(clean, heard, SAMPLE_RATE))
+            return float(package.stoi(clean, wave, SAMPLE_RATE))
         except (RuntimeWarning, ValueError):
             return None
 
 
-def pesq(clean: np.ndarray, heard: np.ndarray) -> float | None:
-    """Wide-band PESQ (ITU-T P.862.2). None: no speech found in either of them."""
+def pesq(clean: np.ndarray, wave: np.ndarray) -> float | None:
+    """Wide-band PESQ (ITU-T P.862.2). None if one of them holds no speech."""
     package = need("pesq")
-    if not clean.any() or not heard.any():
+    if not clean.any() or not wave.any():
         return None  # the package would divide by the peak
     try:
-        return float(package.pesq(SAMPLE_RATE, clean, heard, "wb"))
+        return float(package.pesq(SAMPLE_RATE, clean, wave, "wb"))
     except (package.PesqError, ValueError, ZeroDivisionError):
         return None
 
 
-def si_sdr(clean: np.ndarray, heard: np.ndarray) -> float | None:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019), means removed. None where one of them is silent."""
-    target, estimate = clean.astype(np.float64) - clean.mean(), heard.astype(np.float64) - heard.mean()
+def si_sdr(clean: np.ndarray, wave: np.ndarray) -> float | None:
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019), means removed. None if one of them is silent."""
+    target, estimate = clean.astype(np.float64) - clean.mean(), wave.astype(np.float64) - wave.mean()
     energy = float(target @ target)
     if energy == 0 or not estimate.any():
         return None

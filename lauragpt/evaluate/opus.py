@@ -1,14 +1,13 @@
-"""Opus, the codec that people use, as a mark beside our own: what it makes of a wave at a bit rate, by libsndfile.
+"""Opus, the common codec, for comparison with our own: a wave after it at a bit rate, by libsndfile.
 
-In: wave (N,) at 16 kHz and a wish in kbit/s. Out: the wave after it, (N,), and the bit rate that its packets took.
+In: a wave (N,) at 16 kHz and a bit rate in kbit/s. Out: the decoded wave (N,) and the bit rate of its packets.
 """
 
-import io
-
 import numpy as np
-import soundfile
 
 from lauragpt.audio import SAMPLE_RATE, decode_audio
+from lauragpt.data.channel import encode_audio
+from lauragpt.errors import LauraError
 from lauragpt.evaluate.metrics import MissingPackage
 
 RATES = (6, 8, 12)  # kbit/s
@@ -16,19 +15,16 @@ LOWEST, HIGHEST = 6, 256  # kbit/s: libsndfile's ends of `compression_level`, 1 
 
 
 def opus(wave: np.ndarray, kilobits: float) -> tuple[np.ndarray, float]:
-    """MissingPackage where libsndfile cannot write Opus or set its rate."""
-    file, level = io.BytesIO(), 1 - (kilobits - LOWEST) / (HIGHEST - LOWEST)
+    """The wave after Opus, and its bit rate in kbit/s. MissingPackage if libsndfile cannot write Opus or set its rate."""
     try:
-        with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, "OPUS", format="OGG", compression_level=level) as sink:
-            sink.write(wave)
-    except (soundfile.SoundFileError, TypeError, ValueError) as error:
-        raise MissingPackage(f"not measured: this libsndfile cannot write Opus at a given rate ({error})") from None
-    data = file.getvalue()
+        data = encode_audio(wave, SAMPLE_RATE, "OGG", "OPUS", compression_level=1 - (kilobits - LOWEST) / (HIGHEST - LOWEST))
+    except LauraError as error:
+        raise MissingPackage(f"not measured: {error}") from None
     return decode_audio(data, "Opus")[: len(wave)], packet_bits(data) * SAMPLE_RATE / len(wave) / 1000
 
 
 def packet_bits(ogg: bytes) -> int:
-    """Bits of the sound alone: the container and the two pages that name the stream are no part of a bit rate."""
+    """Bits of the packets alone, without the container and the two header pages."""
     at, pages, total = 0, 0, 0
     while at < len(ogg):
         table = ogg[at + 27 : at + 27 + ogg[at + 26]]

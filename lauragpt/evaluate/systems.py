@@ -1,8 +1,7 @@
-"""Who is asked: a checkpoint, a baseline (another recogniser), or a file of anyone's answers. In: examples. Out: `Answer`s, an example at a time.
+"""What is measured: a checkpoint, a baseline (another recogniser), or a file of anyone's answers. In: examples. Out: `Answer`s, by example.
 
-A system has a name and a key (what its answers depend on beside the example: they are kept under it), says which groups it can answer,
-and answers them in batches. Other recognisers are in baselines.py.
-"""
+A system has a name and a key (what its answers depend on beside the example; they are cached under it), says which groups it can
+answer, and answers them in batches. Other recognisers are in baselines.py."""
 
 import hashlib
 import json
@@ -25,21 +24,20 @@ from lauragpt.engine.backend import TextCondition
 from lauragpt.engine.chunking import HOP, cut
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics
-from lauragpt.evaluate.ablation import MINE, NOISY, SHUFFLED, TRUE, ablation
-from lauragpt.evaluate.answers import Answer, Answers
-from lauragpt.evaluate.judges import OUTSIDE, in_processes, pocketsphinx_hears, qualities, similarity
+from lauragpt.evaluate.ablation import ablation
+from lauragpt.evaluate.answers import GPT_TOKENS, NOISY, OPUS, REAL, SHUFFLED, TRUE, Answer, AnswerStore
+from lauragpt.evaluate.inputs import input_wave
 from lauragpt.evaluate.opus import RATES, opus
+from lauragpt.evaluate.sound_metrics import POCKETSPHINX, parallel_map, pocketsphinx_text, sound_quality, speaker_similarity
 from lauragpt.result import Result
 from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
 
-BATCH = 64  # items a call: large enough to be quick
-SOUNDS = 8  # of those whose answer is sound, which takes as long: an interruption loses no more
-REAL = "the real recordings"
-OPUS = "Opus at"  # and so many kbit/s: the mark beside the codec
-ANSWERS = 5  # raised when what is asked of a checkpoint changes, so that answers kept from before are not taken for new ones
+BATCH = 64  # examples a call: large enough to be fast
+AUDIO_BATCH = 8  # of those whose answer is sound, which takes longer: an interruption loses no more
+ANSWERS = 5  # raised when what is asked of a checkpoint changes, so that cached answers from before are not used
 LEVELS = (1, 2, 4, 8, 16, 32)  # numbers of quantizers that the codec is measured with
-Answered = Iterator[tuple[Example, list[Answer]]]
+AnswerPairs = Iterator[tuple[Example, list[Answer]]]
 
 
 class System(Protocol):
@@ -47,16 +45,16 @@ class System(Protocol):
     key: str
 
     def refuses(self, task: str, lang: str) -> str:
-        """Why it cannot answer such examples; "" when it can."""
+        """The reason why it cannot answer such examples; "" if it can."""
 
-    def answer(self, examples: list[Example], answers: Answers) -> Answered:
-        """Examples of one task and language, in any order; sounds go to `answers.keep`."""
+    def answer(self, examples: list[Example], store: AnswerStore) -> AnswerPairs:
+        """Examples of one task and language, in any order. Sounds are saved with `store.save_wave`."""
 
 
 @dataclass
 class Checkpoint:
-    """A model of ours. `noise`: clean (N,) -> noisy (N,), a function of the example's id, for enhancement without given pairs; `prompt`:
-    another recording of an example's speaker, for speaking with the tokens of the real one."""
+    """One of our models. `noise` makes a clean recording (N,) noisy, for enhancement without given pairs; `prompt` gives another
+    recording of an example's speaker, for the vocoder. Both are functions of the example's id."""
 
     laura: Laura
     noise: Callable[[Example, np.ndarray], np.ndarray]
@@ -71,175 +69,192 @@ class Checkpoint:
     def refuses(self, task: str, lang: str) -> str:
         return "" if lang in self.laura.runtime.info.langs else f"{self.name} was not trained on {lang}"
 
-    def answer(self, examples: list[Example], answers: Answers) -> Answered:
+    def answer(self, examples: list[Example], store: AnswerStore) -> AnswerPairs:
         task, lang = examples[0].task, examples[0].lang
         if task == "mt":
-            for batch in batches(examples):
+            for batch in batches(examples, BATCH):
                 sources = [example.source for example in batch]
-                yield from zip(batch, self._ask(lambda sources=sources: self.laura.translate(text=sources, to=lang), sources))
+                yield from zip(batch, self._ask(lambda sources=sources: self.laura.translate(text=sources, to=lang), [1] * len(sources)))
             return
-        for batch in batches(sorted(examples, key=lambda e: e.duration), SOUNDS if task in ("tts", "se", "codec") else BATCH):
+        respond = {"tts": self._speak, "se": self._enhance, "codec": self._encode}.get(task, self._listen)
+        for batch in batches(sorted(examples, key=lambda e: e.duration), AUDIO_BATCH if task in ("tts", "se", "codec") else BATCH):
             pairs: list[tuple[Example, np.ndarray]] = []
             for example in batch:
                 try:
-                    pairs.append((example, load_audio(example.audio)))
+                    pairs.append((example, input_wave(example)))
                 except LauraError as error:
                     yield example, [Answer(failure=str(error))]
             if pairs:
-                told = {"tts": self._speak, "se": self._enhance, "codec": self._encode}.get(task, self._listen)(task, lang, *zip(*pairs), answers)
-                yield from zip([example for example, _ in pairs], told)
+                answers = respond(task, lang, [example for example, _ in pairs], [wave for _, wave in pairs], store)
+                yield from zip([example for example, _ in pairs], answers)
 
-    def _ask(self, verb: Callable[[], list[Result]], items: list, sizes: list[int] | None = None) -> list[list[Answer]]:
-        """One answer an item. The time of a batch is shared among its members by their sizes."""
-        began = time.perf_counter()
-        results, took = verb(), time.perf_counter() - began
-        sizes = sizes or [1] * len(items)
+    def _ask(self, verb: Callable[[], list[Result]], sizes: list[int]) -> list[list[Answer]]:
+        """One answer a result. The time of a batch is divided among its examples by their sizes."""
+        start = time.perf_counter()
+        results, seconds = verb(), time.perf_counter() - start
         return [
             [Answer(text=r.text or "", confidence=r.confidence, finish=r.receipt["finish"], scores=r.scores,
-                    seconds=took * size / sum(sizes), audio_seconds=r.receipt["seconds_read"])]
+                    seconds=seconds * size / sum(sizes), audio_seconds=r.receipt["seconds_read"])]
             for r, size in zip(results, sizes, strict=True)
         ]  # fmt: skip
 
-    def _listen(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
-        waves = list(waves)
-        given = lang if task in ("asr", "s2tt") else None  # the language is asked for where the task is about it
-        told = self._ask(lambda: self.laura.ask(task, waves, given), waves, [len(wave) for wave in waves])
+    def _listen(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
+        output_lang = lang if task in ("asr", "s2tt") else None  # the other tasks answer in a language of their own
+        answers = self._ask(lambda: self.laura.ask(task, waves, output_lang), [len(wave) for wave in waves])
         if task == "asr":
-            for [answer], wave in zip(told, waves):
+            for [answer], wave in zip(answers, waves):
                 answer.texts["CTC greedy"] = ctc_text(self.laura, wave)
-        return told
+        return answers
 
-    def _enhance(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
-        """One answer a variant of the ablation; where it is known what was said, `text` is what was heard of it."""
-        told, sounds, clean = [], [], []
+    def _enhance(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
+        """One answer a variant of the ablation; `texts` hold what recognisers hear, for examples with a transcript."""
+        answers, sounds, clean = [], [], []
         for example, wave in zip(examples, waves):
             noisy = load_audio(example.noisy) if example.noisy else self.noise(example, wave)
             length = min(len(wave), len(noisy))
-            sounds_by_variant, took = ablation(self.laura, wave[:length], noisy[:length], self.seed)
-            told.append([
-                Answer(variant, sound=answers.keep(example, variant, sound), audio_seconds=length / SAMPLE_RATE,
-                       seconds=took if variant == MINE else 0.0)
-                for variant, sound in sounds_by_variant.items()
+            variants, seconds = ablation(self.laura, wave[:length], noisy[:length], self.seed)
+            answers.append([
+                Answer(variant, sound=store.save_wave(example, variant, sound), audio_seconds=length / SAMPLE_RATE,
+                       seconds=seconds if variant == GPT_TOKENS else 0.0)
+                for variant, sound in variants.items()
             ])  # fmt: skip
-            sounds += sounds_by_variant.values()
-            clean += [wave[:length]] * len(sounds_by_variant)
-        every = [answer for row in told for answer in row]
-        for answer, scores in zip(every, in_processes(qualities, clean, sounds), strict=True):
+            sounds += variants.values()
+            clean += [wave[:length]] * len(variants)
+        flat = [answer for by_example in answers for answer in by_example]
+        for answer, scores in zip(flat, parallel_map(sound_quality, clean, sounds), strict=True):
             answer.scores = scores
         with suppress(metrics.MissingPackage):  # its column says so
-            judged = [i for i, answer in enumerate(every) if answer.variant != SHUFFLED]  # which holds no words, and costs as much to hear
-            owners = [e for e, row in zip(examples, told) for _ in row]
-            self._judge([owners[i] for i in judged], [every[i] for i in judged], [sounds[i] for i in judged], lang)
-        return told
+            places = [
+                i for i, answer in enumerate(flat) if answer.variant != SHUFFLED
+            ]  # which has no words, and takes as long to recognise
+            owners = [example for example, by_example in zip(examples, answers) for _ in by_example]
+            self._recognise([owners[i] for i in places], [flat[i] for i in places], [sounds[i] for i in places], lang)
+        return answers
 
-    def _judge(self, examples: Sequence[Example], answers: list[Answer], sounds: list[np.ndarray], lang: str) -> None:
-        """What recognisers hear of sounds of which is known what they say: this model, and of English one from outside (MissingPackage)."""
-        said = [i for i, e in enumerate(examples) if e.task == "tts" or e.extra.get("transcript")]
-        long = [i for i in said if len(sounds[i]) >= MINIMUM * SAMPLE_RATE]  # less holds no word, and is refused
-        own = self.laura.transcribe([sounds[i] for i in long], lang=lang) if long else []
-        for i, text in [*((i, "") for i in said), *((i, result.text or "") for i, result in zip(long, own, strict=True))]:
-            answers[i].texts["itself"] = text
-        for i, text in zip(said, in_processes(pocketsphinx_hears, [sounds[i] for i in said]) if lang == "en" else ()):
-            answers[i].texts[OUTSIDE] = text
+    def _recognise(self, examples: Sequence[Example], answers: list[Answer], sounds: list[np.ndarray], lang: str) -> None:
+        """Fills `texts` of the answers whose words are known, with what this model hears and, for English, pocketsphinx
+        (MissingPackage)."""
+        spoken = [i for i, e in enumerate(examples) if e.task == "tts" or e.extra.get("transcript")]
+        long = [i for i in spoken if len(sounds[i]) >= MINIMUM * SAMPLE_RATE]  # shorter sound is refused: it has no words
+        results = self.laura.transcribe([sounds[i] for i in long], lang=lang) if long else []
+        for i in spoken:
+            answers[i].texts["itself"] = ""
+        for i, result in zip(long, results, strict=True):
+            answers[i].texts["itself"] = result.text or ""
+        for i, text in zip(spoken, parallel_map(pocketsphinx_text, [sounds[i] for i in spoken]) if lang == "en" else ()):
+            answers[i].texts[POCKETSPHINX] = text
 
-    def _encode(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
-        """A number of quantizers a variant, whose `text` holds the codes of the last of them; then Opus, at each of its rates."""
-        backend, told = self.laura.runtime.backend, []
-        bits = math.log2(backend.codebook_size) * SAMPLE_RATE / HOP / 1000  # kbit/s of a quantizer
+    def _encode(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
+        """A variant for each number of quantizers, whose `text` holds the codes of the last one; then Opus at each of its rates."""
+        backend, answers = self.laura.runtime.backend, []
+        quantizer_rate = math.log2(backend.codebook_size) * SAMPLE_RATE / HOP / 1000  # kbit/s
         for wave, codes in zip(waves, backend.codec_encode(list(waves))):
             levels = [n for n in LEVELS if n <= len(codes)]
-            made = [Answer(f"{n} quantizers", text=" ".join(map(str, codes[n - 1])), scores={"kbit/s": n * bits}) for n in levels]
+            variants = [
+                Answer(f"{n} quantizers", text=" ".join(map(str, codes[n - 1])), scores={"kbit/s": n * quantizer_rate}) for n in levels
+            ]
             sounds = [backend.codec_decode([codes[:n]])[0] for n in levels]
             with suppress(metrics.MissingPackage):
                 for rate in RATES:
-                    sound, took = opus(wave, rate)
-                    made.append(Answer(f"{OPUS} {rate} kbit/s", scores={"kbit/s": took}))
+                    sound, real_rate = opus(wave, rate)
+                    variants.append(Answer(f"{OPUS} {rate} kbit/s", scores={"kbit/s": real_rate}))
                     sounds.append(sound)
-            for answer, scores in zip(made, in_processes(qualities, [wave] * len(sounds), sounds), strict=True):
+            for answer, scores in zip(variants, parallel_map(sound_quality, [wave] * len(sounds), sounds), strict=True):
                 answer.scores |= scores
-            told.append(made)
-        return told
+            answers.append(variants)
+        return answers
 
-    def _speak(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], answers: Answers) -> list[list[Answer]]:
-        """The real recording, its tokens through the vocoder, and a voice a variant; `text` is what the outside recogniser heard, where
-        there is one for the language."""
-        told = [[Answer(REAL, audio_seconds=len(wave) / SAMPLE_RATE)] for wave in waves]
+    def _speak(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
+        """The real recording, its tokens through the vocoder, and a variant for each voice. `text` is what the recogniser hears:
+        pocketsphinx for English, else this model."""
+        answers = [[Answer(REAL, audio_seconds=len(wave) / SAMPLE_RATE)] for wave in waves]
         sounds = [[wave] for wave in waves]
-        made = [self._vocode(example, wave) for example, wave in zip(examples, waves, strict=True)]
-        scores = in_processes(qualities, waves, made)
-        for example, row, several, said, found in zip(examples, told, sounds, made, scores, strict=True):
-            row.append(Answer(TRUE, sound=answers.keep(example, TRUE, said), audio_seconds=len(said) / SAMPLE_RATE, scores=found))
-            several.append(said)
+        vocoded = [self._vocode(example, wave) for example, wave in zip(examples, waves, strict=True)]
+        for i, scores in enumerate(parallel_map(sound_quality, waves, vocoded)):
+            name, seconds = store.save_wave(examples[i], TRUE, vocoded[i]), len(vocoded[i]) / SAMPLE_RATE
+            answers[i].append(Answer(TRUE, sound=name, audio_seconds=seconds, scores=scores))
+            sounds[i].append(vocoded[i])
         for voice in voice_names(self.laura, lang) or [None]:
-            began = time.perf_counter()
-            results = self.laura.speak([e.source for e in examples], lang=lang, voice=voice, seed=self.seed)
-            took, total = time.perf_counter() - began, sum(len(r.audio) for r in results) or 1
-            for example, row, wave, r in zip(examples, told, sounds, results, strict=True):
-                name = f"voice {voice or 'by default'}"
-                row.append(Answer(name, sound=answers.keep(example, name, r.audio), confidence=r.confidence, finish=r.receipt["finish"],
-                                  seconds=took * len(r.audio) / total, audio_seconds=len(r.audio) / SAMPLE_RATE))  # fmt: skip
-                own = similarity(self.laura.voices.get(voice).wave, r.audio) if voice else None
-                row[-1].scores |= {} if own is None else {"similarity": own}
-                wave.append(r.audio)
-        every, heard = [answer for row in told for answer in row], [wave for row in sounds for wave in row]
-        self._judge([e for e, row in zip(examples, told) for _ in row], every, heard, lang)
-        for answer in every:
-            answer.text = answer.texts.get(OUTSIDE, answer.texts["itself"])
-        return told
+            for i, (answer, wave) in enumerate(self._voice_answers(voice, lang, examples, store)):
+                answers[i].append(answer)
+                sounds[i].append(wave)
+        flat = [answer for by_example in answers for answer in by_example]
+        owners = [example for example, by_example in zip(examples, answers) for _ in by_example]
+        self._recognise(owners, flat, [wave for by_example in sounds for wave in by_example], lang)
+        for answer in flat:
+            answer.text = answer.texts.get(POCKETSPHINX, answer.texts["itself"])
+        return answers
+
+    def _voice_answers(self, voice: str | None, lang: str, examples: list[Example], store: AnswerStore) -> list[tuple[Answer, np.ndarray]]:
+        """The examples' texts spoken by one voice: an answer and its wave each."""
+        start = time.perf_counter()
+        results = self.laura.speak([e.source for e in examples], lang=lang, voice=voice, seed=self.seed)
+        seconds, samples = time.perf_counter() - start, sum(len(r.audio) for r in results) or 1
+        name, answers = f"voice {voice or 'by default'}", []
+        for example, r in zip(examples, results, strict=True):
+            cosine = speaker_similarity(self.laura.voices.get(voice).wave, r.audio) if voice else None
+            answers.append(Answer(
+                name, sound=store.save_wave(example, name, r.audio), confidence=r.confidence, finish=r.receipt["finish"],
+                seconds=seconds * len(r.audio) / samples, audio_seconds=len(r.audio) / SAMPLE_RATE,
+                scores={} if cosine is None else {"similarity": cosine},
+            ))  # fmt: skip
+        return [(answer, r.audio) for answer, r in zip(answers, results)]
 
     def _vocode(self, example: Example, wave: np.ndarray) -> np.ndarray:
-        """(N,): what the vocoder makes of a recording's own tokens, given its text and another recording of the speaker. No tokens that
-        the GPT may write for `speak` can be heard better."""
+        """(N,): a recording's own tokens through the vocoder, with its text and another recording of the speaker. No tokens that the GPT
+        writes for `speak` can sound better."""
         runtime, prompt = self.laura.runtime, self.prompt(example)
         [codes] = runtime.backend.codec_encode([wave])
         letters = runtime.tokenizer.encode(normalize(example.source, example.lang), TASKS["tts"].letters)
-        spoken = TextCondition(letters, codes.shape[1] / max(1, len(letters)))
-        [said] = runtime.backend.vocode([codes[0]], text=[spoken], prompt=[prompt])
-        return said[: len(wave)]
+        condition = TextCondition(letters, codes.shape[1] / max(1, len(letters)))
+        [speech] = runtime.backend.vocode([codes[0]], text=[condition], prompt=[prompt])
+        return speech[: len(wave)]
 
 
 @dataclass
-class Given:
-    """Anyone's answers from a JSONL file: {"id": ..., "text": ...}, or {"id": ..., "audio": FILE} where the answer is sound."""
+class AnswerFile:
+    """Answers from a JSONL file: {"id": ..., "text": ...}, or {"id": ..., "audio": FILE} if the answer is sound."""
 
     name: str
-    rows: dict[str, dict]
+    rows: dict[str, dict]  # by id
     folder: Path
     key: str = ""
 
     def refuses(self, task: str, lang: str) -> str:
         return ""
 
-    def answer(self, examples: list[Example], answers: Answers) -> Answered:
+    def answer(self, examples: list[Example], store: AnswerStore) -> AnswerPairs:
         for example in examples:
             row = self.rows.get(example.id)
+            audio = example.task in ("tts", "se")
             if row is None:
-                yield example, [Answer(failure=f"{self.name} holds no answer to it")]
-            elif not isinstance(row.get("audio" if example.task in ("tts", "se") else "text"), str):
-                wanted = "a sound: its line needs \"audio\"" if example.task in ("tts", "se") else "text: its line needs \"text\""
-                yield example, [Answer(failure=f"{example.task} is answered with {wanted}")]
-            elif example.task in ("tts", "se"):
-                yield example, self._sound(example, row, answers)
+                yield example, [Answer(failure=f"no answer in {self.name}")]
+            elif not isinstance(row.get("audio" if audio else "text"), str):
+                needed = 'a sound: its line needs "audio"' if audio else 'text: its line needs "text"'
+                yield example, [Answer(failure=f"{example.task} is answered with {needed}")]
+            elif audio:
+                yield example, self._sound(example, row, store)
             else:
                 yield example, [Answer(text=row["text"], confidence=row.get("confidence"))]
 
-    def _sound(self, example: Example, row: dict, answers: Answers) -> list[Answer]:
+    def _sound(self, example: Example, row: dict, store: AnswerStore) -> list[Answer]:
         try:
             wave, real = load_audio(self.folder / row["audio"]), load_audio(example.audio)
+            noisy = load_audio(example.noisy) if example.noisy else None
         except LauraError as error:
             return [Answer(failure=str(error))]
         if example.task == "se":
-            noisy = [Answer(NOISY, scores=qualities(real, load_audio(example.noisy)))] if example.noisy else []
-            return [*noisy, Answer(self.name, sound=answers.keep(example, self.name, wave), scores=qualities(real, wave))]
-        hear = pocketsphinx_hears if example.lang == "en" else lambda wave: ""
+            inputs = [] if noisy is None else [Answer(NOISY, scores=sound_quality(real, noisy))]
+            return [*inputs, Answer(self.name, sound=store.save_wave(example, self.name, wave), scores=sound_quality(real, wave))]
+        recognise = pocketsphinx_text if example.lang == "en" else lambda wave: ""
         return [
-            Answer(REAL, text=hear(real), audio_seconds=len(real) / SAMPLE_RATE),
-            Answer(self.name, text=hear(wave), sound=answers.keep(example, self.name, wave), audio_seconds=len(wave) / SAMPLE_RATE),
+            Answer(REAL, text=recognise(real), audio_seconds=len(real) / SAMPLE_RATE),
+            Answer(self.name, text=recognise(wave), sound=store.save_wave(example, self.name, wave), audio_seconds=len(wave) / SAMPLE_RATE),
         ]
 
 
-def read_given(path: Path) -> Given:
-    """A file of answers. LauraError names the line that is wrong, and an id that comes twice."""
+def read_answer_file(path: Path) -> AnswerFile:
+    """LauraError names the line that is wrong, or an id that comes twice."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -251,15 +266,15 @@ def read_given(path: Path) -> Given:
         try:
             row = json.loads(line)
         except ValueError:
-            raise LauraError(f"{path}:{number}: not JSON: a line is {{\"id\": ..., \"text\": ...}}") from None
+            raise LauraError(f'{path}:{number}: not JSON: a line is {{"id": ..., "text": ...}}') from None
         if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("text", row.get("audio")), str):
             raise LauraError(f'{path}:{number}: a line is {{"id": ..., "text": ...}} or {{"id": ..., "audio": FILE}}, all of them text')
         if row["id"] in rows:
-            raise LauraError(f"{path}:{number}: the id {row['id']!r} comes a second time: leave one answer an example")
+            raise LauraError(f"{path}:{number}: the id {row['id']!r} comes a second time: give one answer an example")
         rows[row["id"]] = row
     if not rows:
         raise LauraError(f"{path} holds no answers")
-    return Given(path.stem, rows, path.parent)
+    return AnswerFile(path.stem, rows, path.parent)
 
 
 def checkpoint_key(name_or_path: str | Path, seed: int) -> str:
@@ -284,7 +299,6 @@ def voice_names(laura: Laura, lang: str) -> list[str]:
     return [name for name, card in laura.voices.cards.items() if card["lang"] == lang]
 
 
-def batches(items: list, size: int | None = None) -> Iterator[list]:
-    size = size or BATCH
+def batches(items: list, size: int) -> Iterator[list]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -117,7 +117,7 @@ class EncoderBatches(PlannedBatches):
 
     def __call__(self, step: int) -> EncoderBatch:
         rng, examples = self.rng(step), self.draw(step)
-        waves = [self.corpus.augmented(example, rng, self.config.noise) for example in examples]
+        waves = [self.corpus.augmented(example, rng, self.config.noise, self.config.degraded) for example in examples]
         return EncoderBatch(pad(waves), [self.corpus.units.encode(example.targets[0]) for example in examples])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lauragpt.data.augment import Noisifier, change_speed, gain
+from lauragpt.data.channel import degrade
 from lauragpt.data.loader import Waves
 from lauragpt.data.manifest import Example
 from lauragpt.data.slu_templates import SluTemplates
@@ -58,13 +59,15 @@ class Corpus:
         noise = [self.waves(self.noises[int(rng.integers(len(self.noises)))]) for _ in range(2)] if self.noises else []
         return Noisifier([n for n in noise if np.abs(n).max() > 0]).noisy(clean, rng)
 
-    def augmented(self, example: Example, rng: np.random.Generator, noise: float) -> np.ndarray:
-        """The recording faster or slower, louder or softer, and with the chance `noise` noisy."""
+    def augmented(self, example: Example, rng: np.random.Generator, noise: float, degraded: float = 0.0) -> np.ndarray:
+        """The recording faster or slower, louder or softer, with the chance `noise` noisy, and with the chance `degraded` as it would arrive
+        by telephone or compressed (data/channel.py)."""
         wave = self.waves(example.audio)
         if rng.random() < SPEED_CHANCE:
             wave = change_speed(wave, float(rng.choice(SPEEDS)))
         wave = gain(wave, rng.uniform(*GAIN_DB)).clip(-1, 1)
-        return self.noisy(wave, rng) if rng.random() < noise else wave
+        wave = self.noisy(wave, rng) if rng.random() < noise else wave
+        return degrade(wave, rng) if degraded and rng.random() < degraded else wave
 
     def voice_prompt(self, example: Example, rng: np.random.Generator) -> Example | None:
         """Another utterance of the same speaker, if there is one."""

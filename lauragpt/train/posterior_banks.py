@@ -41,7 +41,7 @@ class PosteriorSampler:
 
 @torch.no_grad()
 def collect_banks(
-    model: LauraModel, corpus: Corpus, hours: Mapping[str, float], noise: float, augment: bool, seed: int, rank: int,
+    model: LauraModel, corpus: Corpus, hours: Mapping[str, float], noise: float, degraded: float, augment: bool, seed: int, rank: int,
     batch_seconds: float = 60.0,
 ) -> dict[str, list[PosteriorBank]]:  # fmt: skip
     """language -> banks, one a corpus. `hours`: corpus -> most hours of it. The encoder has learnt these recordings: half of the batches
@@ -57,7 +57,7 @@ def collect_banks(
             recordings: dict[str, list[tuple[str, np.ndarray]]] = {}
             for batch in _batches([examples[i] for i in rng.permutation(len(examples))], 3600 * most, batch_seconds):
                 encoder.train(rng.random() < 0.5)
-                output = encode_recordings(model, pad([corpus.augmented(e, rng, noise) for e in batch]), augment)
+                output = encode_recordings(model, pad([corpus.augmented(e, rng, noise, degraded) for e in batch]), augment)
                 for e, log_probs, length in zip(batch, output.ctc_log_probs.float().cpu().numpy(), output.lengths.tolist(), strict=True):
                     recordings.setdefault(e.lang, []).append((e.targets[0], log_probs[:length]))
             for lang, several in recordings.items():

@@ -193,7 +193,7 @@ class JointBatches(SequenceBatches):
         elif task.name == "mt":
             source, output = encode(self.source_text(example.source, example.source_lang, rng)), encode(example.targets[0])
         else:
-            wave = self.corpus.augmented(example, rng, self.config.noise)
+            wave = self.corpus.augmented(example, rng, self.config.noise, self.config.degraded)
             output = self.corpus.tokens(task.name, example.targets[int(rng.integers(len(example.targets)))])
             transcript = example.targets[0] if task.name == "asr" else self.pseudo_labels.get(example.id)
         frames = self.features.length(len(wave)) if wave is not None else 0

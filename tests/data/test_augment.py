@@ -1,4 +1,4 @@
-"""Augmentation: levels are measured, reverb is compared with np.convolve, colour with its spectrum, everything redone by its seed."""
+"""Augmentation: levels are measured, the colour of noise is compared with its spectrum, and each seed gives the same again."""
 
 import numpy as np
 import pytest
@@ -34,23 +34,6 @@ def test_silence_has_no_snr_and_lengths_must_agree():
         augment.mix_at_snr(clean, clean[:-1], 0)
 
 
-@pytest.mark.parametrize("length, response", [(1000, 1), (1000, 333), (100, 4000), (16000, 16000)])
-def test_reverb_is_a_convolution_that_starts_at_the_direct_path(length, response):
-    clean = rng(3).standard_normal(length).astype(np.float32)
-    rir = rng(4).standard_normal(response) * np.exp(-np.arange(response) / 100)
-    rir[response // 10] = 9.0  # the direct path
-    expected = np.convolve(clean, rir)[response // 10 :][:length]
-    wet = augment.reverb(clean, rir)
-    assert len(wet) == length
-    np.testing.assert_allclose(wet, expected * augment.rms(clean) / augment.rms(expected), atol=2e-5)
-
-
-def test_a_response_of_nothing_is_refused():
-    for rir in (np.zeros(10), np.zeros(0)):
-        with pytest.raises(LauraError, match="room response"):
-            augment.reverb(speechlike(), rir)
-
-
 @pytest.mark.parametrize("slope", [0.0, 1.0, 2.0])
 def test_the_colour_of_noise_is_its_slope(slope):
     noise = augment.coloured_noise(2**17, slope, rng())
@@ -74,15 +57,8 @@ def test_fit_takes_a_piece_or_repeats():
     np.testing.assert_array_equal(np.diff(piece), 1)
     longer = augment.fit(wave, 25, rng())
     assert len(longer) == 25 and set(np.diff(longer)) == {1, -9}
-    with pytest.raises(LauraError, match="no samples"):
+    with pytest.raises(LauraError, match="without samples"):
         augment.fit(wave[:0], 4, rng())
-
-
-def test_babble_is_made_of_the_speech_and_needs_some():
-    others = [speechlike(0.3, seed) for seed in (5, 6)]
-    assert augment.rms(augment.babble(others, 8000, rng())) == pytest.approx(1, abs=1e-3)
-    with pytest.raises(LauraError, match="babble"):
-        augment.babble([], 8000, rng())
 
 
 def test_two_sounds_are_both_heard():
@@ -104,12 +80,12 @@ def test_clipping_gain_and_speed():
     faster = augment.change_speed(tone, 1.25)
     assert len(faster) == pytest.approx(12800, abs=1)
     assert np.abs(np.fft.rfft(faster)).argmax() * SAMPLE_RATE / len(faster) == pytest.approx(625, abs=2)
-    with pytest.raises(LauraError, match="speed of 0"):
+    with pytest.raises(LauraError, match="a speed of 0 is not supported"):
         augment.change_speed(tone, 0)
 
 
 def test_the_noisifier_keeps_length_is_seeded_and_never_passes_one():
-    noisifier = Noisifier([3 * speechlike(2.0, 7)], [speechlike(0.7, 8)], [np.exp(-np.arange(800) / 90)])
+    noisifier = Noisifier([3 * speechlike(2.0, 7)])
     clean = speechlike()
     seen, lagged = set(), np.zeros(2 * SAMPLE_RATE)
     for seed in range(60):

@@ -16,7 +16,7 @@ from lauragpt.data.synth_texts import SETS, Line, TextSet, asr_use, parse_slurp,
 from lauragpt.errors import LauraError
 from lauragpt.tasks import text_to_slu
 
-WORDS = "time people water light story house river letter morning garden window answer".split()
+WORDS = ["time", "people", "water", "light", "story", "house", "river", "letter", "morning", "garden", "window", "answer"]
 INSTALLED = {engine for engine, program in synth.PROGRAMS.items() if shutil.which(program)}
 
 

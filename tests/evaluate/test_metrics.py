@@ -22,7 +22,9 @@ def speechlike(seconds: float = 2.0) -> np.ndarray:
     """Noise in syllables: enough structure for STOI and PESQ to be defined."""
     time = np.arange(int(seconds * 16000)) / 16000
     tone = sum(np.sin(2 * np.pi * f * time) / f for f in (150, 300, 450, 900, 1800, 2700)) * 40
-    return (0.4 * np.abs(np.sin(2 * np.pi * 2 * time)) * (tone + 0.3 * np.random.default_rng(1).standard_normal(len(time)))).astype(np.float32)
+    return (0.4 * np.abs(np.sin(2 * np.pi * 2 * time)) * (tone + 0.3 * np.random.default_rng(1).standard_normal(len(time)))).astype(
+        np.float32
+    )
 
 
 def test_wer_and_cer_are_jiwers():

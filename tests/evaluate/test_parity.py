@@ -1,4 +1,4 @@
-"""Both backends on the same recordings and texts: equal where they are, told where they are not."""
+"""Both backends on the same recordings and texts: equal where they are, reported where they are not."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lauragpt.cli.app import app
 from lauragpt.data.manifest import Example, write_manifest
 from lauragpt.engine.api import Laura
 from lauragpt.evaluate import parity as module
-from lauragpt.evaluate.parity import Count, Parity, Shadowed, compare, largest, parity
+from lauragpt.evaluate.parity import ComparingBackend, Count, Parity, compare, largest, parity
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +22,13 @@ def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     time = np.arange(20000) / 16000
     save_audio(folder / "a.wav", (0.2 * np.sin(2 * np.pi * (200 + 150 * time) * time) * np.sin(9 * time) ** 2).astype(np.float32))
-    heard = {"corpus": "made", "split": "dev", "audio": str(folder / "a.wav"), "duration": 1.25, "lang": "en"}
-    said = {"source": "A dog runs.", "source_lang": "en"}
+    recording = {"corpus": "made", "split": "dev", "audio": str(folder / "a.wav"), "duration": 1.25, "lang": "en"}
+    text = {"source": "A dog runs.", "source_lang": "en"}
     write_manifest(folder / "dev.jsonl", [
-        Example(id="asr/1", task="asr", targets=["a"], **heard), Example(id="aac/1", task="aac", targets=["a"], **heard),
-        Example(id="ser/1", task="ser", targets=["sad"], **heard), Example(id="slu/1", task="slu", targets=["a"], **heard),
-        Example(id="se/1", task="se", noisy=str(folder / "a.wav"), **heard), Example(id="tts/1", task="tts", **heard, **said),
-        Example(id="mt/1", task="mt", corpus="made", split="dev", lang="de", targets=["Ein Hund."], **said),
+        Example(id="asr/1", task="asr", targets=["a"], **recording), Example(id="aac/1", task="aac", targets=["a"], **recording),
+        Example(id="ser/1", task="ser", targets=["sad"], **recording), Example(id="slu/1", task="slu", targets=["a"], **recording),
+        Example(id="se/1", task="se", noisy=str(folder / "a.wav"), **recording), Example(id="tts/1", task="tts", **recording, **text),
+        Example(id="mt/1", task="mt", corpus="made", split="dev", lang="de", targets=["Ein Hund."], **text),
     ])  # fmt: skip
     return folder
 
@@ -41,26 +41,27 @@ def test_what_ships_computes_what_torch_does(data):
 
 
 def test_every_token_that_is_written_is_compared():
-    """One by one and several at once, through rollback and rows dropped: as many as were read, and one that differs in the last alone is told."""
+    """One by one and several at once, through rollback and rows dropped: as many as were read, and one that differs in the last alone
+    is told."""
     laura, other = (Laura.load("mini", backend=name) for name in ("onnx", "torch"))
-    shadowed, start = Shadowed(laura.runtime.backend, other.runtime.backend), laura.runtime.vocabulary.task("mt")
-    session = shadowed.open(None, [[5, 6, start], [7, start]])
+    comparing, start = ComparingBackend(laura.runtime.backend, other.runtime.backend), laura.runtime.vocabulary.task("mt")
+    session = comparing.open(None, [[5, 6, start], [7, start]])
     for token in range(3):
         session.extend(np.array([[token], [9]]))
     session.rollback(session.lengths - 1)
     session.extend(np.array([[4, 5], [6, 7]]))
     session.select([1])
     session.extend(np.array([[8]]))
-    assert shadowed.count.tokens == 2 + 6 + 4  # the last is still to be compared
-    shadowed.settle()
-    assert shadowed.count.tokens == 13 and shadowed.count.other == 0 and shadowed.count.holds
+    assert comparing.count.tokens == 2 + 6 + 4  # the last is still to be compared
+    comparing.flush()
+    assert comparing.count.tokens == 13 and comparing.count.other == 0 and comparing.count.holds
     session.extend(np.array([[8]]))
-    session.behind[-1][1][0, 0, 3] += 50.0
-    shadowed.settle()
-    assert shadowed.count.tokens == 14 and shadowed.count.other == 1
+    session.pending[-1][1][0, 0, 3] += 50.0
+    comparing.flush()
+    assert comparing.count.tokens == 14 and comparing.count.other == 1
 
 
-def test_another_model_is_told(data, monkeypatch, capsys):
+def test_another_model_is_reported(data, monkeypatch, capsys):
     class Altered(Laura):
         @classmethod
         def load(cls, folder, device=None, backend=None, **more):

@@ -10,61 +10,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import transformers
+from builders import example
 
 from lauragpt.audio import load_audio
 from lauragpt.cli.demo import RECORDINGS
 from lauragpt.data.captions import CAPTIONS
-from lauragpt.data.manifest import Example, write_manifest
+from lauragpt.data.manifest import write_manifest
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import systems
 from lauragpt.evaluate.ablation import RecordingBackend, ablation
-from lauragpt.evaluate.answers import Answer, key_of
-from lauragpt.evaluate.judges import in_processes, pocketsphinx_hears
+from lauragpt.evaluate.answers import CEILING, GPT_TOKENS, NOISY, SHUFFLED, TRUE, Answer, AnswerStore, key_of
+from lauragpt.evaluate.groups import Bench, check, floor_examples, make_groups, read_split
+from lauragpt.evaluate.inputs import noise_of, prompt_of
 from lauragpt.evaluate.metrics import MissingPackage
-from lauragpt.evaluate.report.tables import Report, Row, against
-from lauragpt.evaluate.run import check, evaluate, floor_examples, make_groups, noise_of, prompt_of, read_split, score
-from lauragpt.evaluate.scorers import SCORERS, Bench, best_constant
+from lauragpt.evaluate.report.tables import Report, Row, add_verdicts
+from lauragpt.evaluate.run import evaluate, score
+from lauragpt.evaluate.scorers import SCORERS, best_constant
+from lauragpt.evaluate.sound_metrics import parallel_map, pocketsphinx_text, sound_quality
 from lauragpt.evaluate.systems import checkpoint_key
 from lauragpt.evaluate.tally import Score, mean
-from lauragpt.tasks import TASKS, slu_to_text
-
-
-def example(task: str, number: int, **more) -> Example:
-    about = {"split": "dev", "lang": "en", "corpus": "set", "targets": [f"text {number}"]} | more
-    return Example(id=f"{task}/{about['corpus']}/{about['split']}-{number}", task=task, **about)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Manifests of all eight tasks over the package's own recordings; the training lines are only counted for floors."""
-    folder = tmp_path_factory.mktemp("data")
-    rows = json.loads((RECORDINGS / "index.json").read_text(encoding="utf-8"))
-    dev = []
-    for row in rows:
-        about = {"audio": str(RECORDINGS / row["file"]), "duration": row["duration"], "corpus": row["corpus"], "lang": row["lang"]}
-        number = len(dev)
-        if row["task"] == "asr":
-            dev.append(example("asr", number, **about | {"targets": [row["reference"]]}))
-        if row["corpus"] in ("kathleen", "kerstin"):
-            dev.append(example("tts", number, **about | {"targets": [], "source": row["reference"], "source_lang": row["lang"]}))
-        if row["corpus"] == "kathleen":
-            dev.append(example("se", number, **about | {"targets": [], "extra": {"transcript": row["reference"]}}))
-            dev.append(example("s2tt", number, **about | {"targets": ["die nacht war ruhig"], "lang": "de", "source_lang": "en"}))
-        if row["task"] in ("ser", "slu"):
-            dev.append(example(row["task"], number, **about | {"targets": [row["reference"]]}))
-        if row["task"] == "aac":
-            dev.append(example("aac", number, **about | {"targets": ["a sound is heard"], "extra": {"sound": row["reference"]}}))
-    quiet = next(row for row in rows if row["task"] == "noise")
-    dev.append(example("asr", 90, audio=str(RECORDINGS / quiet["file"]), duration=5.0, corpus="nospeech", targets=[""]))
-    dev.append(example("mt", 91, source="Two dogs run.", source_lang="en", lang="de", targets=["Zwei Hunde laufen.", "Zwei Hunde rennen."]))
-    train = [example("ser", n, split="train", corpus="ravdess", audio="x.opus", duration=1.0, targets=[t]) for n, t in enumerate(["calm", "calm", "sad"])]
-    train += [example("slu", 9, split="train", corpus="barista", audio="x.opus", duration=1.0, targets=[slu_to_text("orderDrink", {"size": "small"})])]
-    write_manifest(folder / "dev.jsonl", dev)
-    write_manifest(folder / "train.jsonl", train)
-    synth = [example("slu", n, split=split, corpus="synth-slurp", audio=dev[0].audio, duration=1.0) for n, split in enumerate(["train", "dev"])]
-    write_manifest(folder / "synth-slurp.jsonl", synth)
-    return folder
+from lauragpt.tasks import TASKS
 
 
 def test_every_task_has_a_scorer():
@@ -94,7 +60,11 @@ def test_a_limit_takes_the_same_examples_whatever_their_order():
 def test_a_limit_takes_fewer_where_they_are_long_or_make_sound():
     long = [example("asr", n, duration=10.0) for n in range(50)] + [example("se", n, duration=1.0) for n in range(50)]
     long += [example("tts", n, duration=9.0) for n in range(50)]
-    assert [len(g.examples) for g in make_groups(long, 20)] == [4, 1, 2] and [len(g.examples) for g in make_groups(long, None)] == [50, 16, 16]
+    assert [len(g.examples) for g in make_groups(long, 20)] == [4, 1, 2] and [len(g.examples) for g in make_groups(long, None)] == [
+        50,
+        16,
+        16,
+    ]
 
 
 def test_directions_of_translation_are_rows_of_their_own():
@@ -103,11 +73,11 @@ def test_directions_of_translation_are_rows_of_their_own():
 
 
 @pytest.mark.parametrize(
-    "split, tasks, limit, said",
+    "split, tasks, limit, message",
     [("exam", None, None, "unknown split 'exam'"), ("dev", ["sing"], None, "unknown task 'sing'"), ("dev", None, 0, "limit is 0")],
 )
-def test_what_cannot_be_asked_is_refused_in_one_line(tmp_path, split, tasks, limit, said):
-    with pytest.raises(LauraError, match=said):
+def test_what_cannot_be_asked_is_refused_in_one_line(tmp_path, split, tasks, limit, message):
+    with pytest.raises(LauraError, match=message):
         check(tmp_path, split, tasks, limit)
 
 
@@ -128,7 +98,7 @@ def test_noise_depends_on_seed_and_id_alone_and_has_the_promised_level(data):
         assert np.array_equal(noisy, noise_of(examples[::-1], seed=0)(one, clean))
         assert not np.array_equal(noisy, noise_of(examples, seed=1)(one, clean))
         levels.append(10 * np.log10(np.mean(clean**2) / np.mean((noisy - clean) ** 2)))
-    assert -0.1 <= min(levels) and max(levels) <= 10.1 and max(levels) - min(levels) > 2
+    assert min(levels) >= -0.1 and max(levels) <= 10.1 and max(levels) - min(levels) > 2
 
 
 def test_a_prompt_is_another_recording_of_the_speaker_whatever_else_is_measured():
@@ -137,7 +107,7 @@ def test_a_prompt_is_another_recording_of_the_speaker_whatever_else_is_measured(
     spoken[1] = replace(spoken[1], audio=recording)
     spoken[2] = replace(spoken[2], audio=spoken[0].audio)  # the same recording once more is no other
     prompt = prompt_of([*spoken, example("asr", 9)])
-    assert np.array_equal(prompt(spoken[0]), load_audio(recording)) and len(prompt_of(spoken, most=1.0)(spoken[0])) == 16000
+    assert np.array_equal(prompt(spoken[0]), load_audio(recording)) and len(prompt_of(spoken, seconds=1.0)(spoken[0])) == 16000
     assert np.array_equal(prompt(spoken[0]), prompt_of(spoken[::-1])(spoken[0])) and np.array_equal(prompt(spoken[0]), prompt(spoken[2]))
     assert prompt(spoken[3]) is None and prompt(replace(spoken[3], speaker="")) is None
     assert prompt(spoken[1]) is None  # the other cannot be read
@@ -158,13 +128,14 @@ def test_the_best_constant_sentence_is_the_best_of_the_training_targets():
 
 
 def test_an_outside_recogniser_hears_a_real_recording():
-    assert "night" in pocketsphinx_hears(load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus"))
+    assert "night" in pocketsphinx_text(load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus"))
 
 
 def test_work_in_processes_is_the_same_work_in_order():
-    waves = [load_audio(RECORDINGS / name)[: 16000 * n] for n, name in enumerate(["kathleen-arctic_a0473_1592704836.opus"] * 3, 1)]
-    assert in_processes(pocketsphinx_hears, waves) == [pocketsphinx_hears(wave) for wave in waves]
-    assert in_processes(max, [1, 5, 2], [4, 3, 2]) == [4, 5, 2] and in_processes(len, []) == []
+    clean = load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
+    waves = [clean + noise * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32) for noise in (0.1, 0.01)]
+    assert parallel_map(sound_quality, [clean] * 2, waves) == [sound_quality(clean, wave) for wave in waves]
+    assert parallel_map(max, [1, 5, 2], [4, 3, 2]) == [4, 5, 2] and parallel_map(len, []) == []
 
 
 def test_a_missing_package_costs_its_row_and_says_how_to_get_it(monkeypatch):
@@ -179,7 +150,7 @@ def test_a_missing_package_costs_its_row_and_says_how_to_get_it(monkeypatch):
 
 def test_a_report_says_its_split_and_holds_no_nan(tmp_path):
     rows = [Row("asr", "set", 2, 9, "WER %", Score(50.0, 40.0, 60.0, 2), 100.0, "empty text", {"CER %": float("nan")}, 2.0, 8.0, True)]
-    report = Report("debug", "dev", 0, rows, ["a note"], ["asr/1: cut short"])
+    report = Report("debug", "dev", 0, rows, ["a note"], {"cut short": ["asr/1"]})
     report.save(tmp_path)
     text = (tmp_path / "report.md").read_text()
     assert "`dev` chooses" in text and "| 2 of 9 |" in text and "40.0 to 60.0" in text and "0.25" in text and "cut short" in text
@@ -187,57 +158,21 @@ def test_a_report_says_its_split_and_holds_no_nan(tmp_path):
     assert saved["rows"][0]["also"]["CER %"] is None and saved["rows"][0]["real_time_factor"] == 0.25
 
 
-@pytest.fixture(scope="module")
-def laura(debug_checkpoint):
-    return Laura.load(debug_checkpoint)
-
-
-def test_the_ladder_measures_the_tokens_that_enhance_used(laura):
-    clean = load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
+def test_the_ablation_measures_the_tokens_that_enhance_used():
+    """With the checkpoint that ships: an untrained GPT writes one token again and again, and shuffling changes nothing."""
+    laura, clean = Laura.load("mini"), load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
     noisy = clean + 0.02 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
-    rungs, seconds = ablation(laura, clean, noisy)
-    backend = laura.runtime.backend
-    assert not isinstance(backend, RecordingBackend) and seconds > 0
-    assert list(rungs) == ["noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"]
-    assert all(len(wave) == len(clean) for wave in rungs.values())
-    np.testing.assert_array_equal(rungs["the GPT's tokens"], laura.enhance(noisy).audio)
-    recorder = RecordingBackend(backend)
-    laura.with_backend(recorder).enhance(noisy)
-    [codes] = recorder.calls[0]["codes"]
-    shuffled = backend.vocode([np.random.default_rng(0).permutation(codes)], noisy=[noisy])[0]
-    np.testing.assert_allclose(rungs["the GPT's tokens, shuffled"], shuffled[: len(clean)], atol=1e-5)
-
-
-def test_all_tasks_are_measured_for_real(laura, data, tmp_path, capsys):
-    report = evaluate(laura, data, limit=2, out=tmp_path)
-    assert {row.task for row in report.rows} == {*TASKS, "codec"}
-    assert not report.failures
-    by = {(row.task, row.data): row for row in report.rows}
-    assert by["ser", "ravdess"].floor_name == "always calm, the commonest of train"
-    assert by["asr", "nospeech"].metric == "stays silent %"
-    assert "CTC greedy WER %" in by["asr", "kathleen"].also and by["asr", "kathleen"].floor == 100
-    assert sum(row.task == "se" for row in report.rows) == 5
-    assert by["se", "kathleen: the GPT's tokens"].floor == by["se", "kathleen: noisy input"].score.value
-    codec = [row for row in report.rows if row.task == "codec" and row.data.startswith("kathleen")]
-    assert [row.data.split(": ")[1] for row in codec] == ["1 quantizers", "2 quantizers", "4 quantizers", *(f"Opus at {n} kbit/s" for n in (6, 8, 12))]
-    assert [row.also["kbit/s"] for row in codec[:3]] == [0.25, 0.5, 1] and all("codes used" in row.also for row in codec[:3])
-    assert codec[3].score.value < codec[4].score.value < codec[5].score.value and "codes used" not in codec[3].also
-    heard = by["se", "kathleen: the codec's ceiling"].also
-    assert heard["WER % heard by pocketsphinx"] >= 0 and heard["WER % heard by itself"] >= 0
-    assert "WER % heard by itself" not in by["se", "kathleen: the GPT's tokens, shuffled"].also  # no words are in it
-    assert "pocketsphinx" in by["tts", "kathleen: the real recordings"].also["heard by"]
-    true = by["tts", "kathleen: the true tokens"]
-    assert 0 < true.also["STOI"] < 1 and true.floor == by["tts", "kathleen: the real recordings"].score.value
-    assert "this model itself" in by["tts", "kerstin: the real recordings"].also["heard by"]
-    assert "right sound %" in capsys.readouterr().out
-    assert json.loads((tmp_path / "report.json").read_text())["split"] == "dev"
-    worst = (tmp_path / "worst.md").read_text()
-    assert re.findall(r"^## (\w+)$", worst, re.MULTILINE) == list(dict.fromkeys(row.task for row in report.rows if row.task != "codec"))
-    assert all(section.count("\n| ") - 2 <= 10 for section in worst.split("\n## ")[1:]) and "real recordings" not in worst
-    few = report.worst(3).split("\n## asr\n")[1].split("\n## ")[0]  # a header, its rule, three answers: of each row the worst before the next
-    assert few.count("\n| ") - 2 == 3 == len({line.split("|")[1] for line in few.splitlines() if line.startswith("| ") and "example" not in line and "---" not in line})
-    html = (tmp_path / "report.html").read_text()
-    assert "Speech enhancement" in html and html.count("<audio") > 10 and "http" not in re.sub(r"https?://(www\.w3\.org|arxiv)", "", html)
+    waves, seconds = ablation(laura, clean, noisy)
+    assert seconds > 0
+    assert list(waves) == [NOISY, SHUFFLED, GPT_TOKENS, TRUE, CEILING] and all(len(wave) == len(clean) for wave in waves.values())
+    np.testing.assert_array_equal(waves[GPT_TOKENS], laura.enhance(noisy).audio)
+    recording = RecordingBackend(laura.runtime.backend)
+    laura.with_backend(recording).enhance(noisy)
+    [codes] = recording.calls[0]["codes"]
+    shuffled = laura.runtime.backend.vocode([np.random.default_rng(0).permutation(codes)], noisy=[noisy])[0]
+    np.testing.assert_allclose(waves[SHUFFLED], shuffled[: len(clean)], atol=1e-5)
+    quality = {name: sound_quality(clean, wave)["STOI"] for name, wave in waves.items()}
+    assert quality[SHUFFLED] + 0.05 < quality[GPT_TOKENS] < quality[TRUE] < quality[CEILING]  # the GPT's tokens carry the words
 
 
 def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_measured(laura, data, tmp_path):
@@ -247,15 +182,13 @@ def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_measured(la
     write_manifest(tmp_path / "dev.jsonl", [*whole, broken])
     report = evaluate(laura, tmp_path, tasks=["ser"], show=False)
     assert [row.n for row in report.rows] == [2]
-    assert len(report.failures) == 1 and report.failures[0].startswith(broken.id)
+    assert list(report.failures.values()) == [[broken.id]]
 
 
-def test_nothing_is_asked_twice(laura, debug_checkpoint, data, tmp_path, monkeypatch):
-    first = evaluate(debug_checkpoint, data, tasks=["ser", "se"], limit=1, show=False, cache=tmp_path)
-    for verb in ("ask", "enhance"):
-        monkeypatch.setattr(Laura, verb, lambda *given, **more: pytest.fail("asked again"))
-    again = evaluate(debug_checkpoint, data, tasks=["ser", "se"], limit=1, show=False, cache=tmp_path)
-    assert again.to_json() == first.to_json() and len(again.rows) == 6
+def test_answers_come_back_from_their_file(tmp_path):
+    one, answers = example("ser", 0), [Answer("a", text="sad", confidence=0.0, scores={"sad": 0.0}), Answer("b", failure="no sound")]
+    AnswerStore(tmp_path).add(one, answers)
+    assert AnswerStore(tmp_path).find(one) == {answer.variant: answer for answer in answers}
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(debug_checkpoint, data, tmp_path, monkeypatch):
@@ -295,12 +228,12 @@ def test_another_checkpoint_other_input_and_another_seed_are_asked_anew(debug_ch
 
 def test_anyones_answers_are_scored(data, tmp_path):
     """Perfect answers have perfect scores; no model is loaded."""
-    lines, speech = [], tmp_path / "said"
+    lines, speech = [], tmp_path / "speech"
     speech.mkdir()
     for e in read_split(data, "dev"):
         if e.task in ("tts", "se"):
             shutil.copy(e.audio, speech / f"{len(lines)}.opus")
-            lines.append({"id": e.id, "audio": f"said/{len(lines)}.opus"})
+            lines.append({"id": e.id, "audio": f"speech/{len(lines)}.opus"})
         elif e.task == "aac":
             lines.append({"id": e.id, "text": CAPTIONS[e.extra["sound"]][0]})
         else:
@@ -310,13 +243,16 @@ def test_anyones_answers_are_scored(data, tmp_path):
     report = evaluate("no such checkpoint", data, hyp=path, show=False)
     by = {(row.task, row.data): row.score.value for row in report.rows}
     assert {row.task for row in report.rows} == set(TASKS) and report.model == "theirs" and not report.failures
-    assert by["asr", "kathleen"] == 0 and by["ser", "ravdess"] == by["slu", "barista"] == by["aac", "esc50"] == by["asr", "nospeech"] == 100
+    assert by["asr", "kathleen"] == 0 and ("asr", "kathleen, telephone") not in by
+    assert (
+        by["asr", "librispeech"] == 0 and by["ser", "ravdess"] == by["slu", "barista"] == by["aac", "esc50"] == by["asr", "nospeech"] == 100
+    )
     assert by["mt", "set en-de"] == 100 and by["se", "kathleen: theirs"] > 0.999
     assert by["tts", "kathleen: theirs"] == by["tts", "kathleen: the real recordings"] < 100
 
 
 @pytest.mark.parametrize(
-    "lines, said",
+    "lines, message",
     [
         (['{"id": "asr/x", "text": "a"}', '{"id": "asr/x", "text": "b"}'], ":2: the id 'asr/x' comes a second time"),
         (['{"id": "asr/x", "text": "a"}'], "none of its ids"),
@@ -327,10 +263,10 @@ def test_anyones_answers_are_scored(data, tmp_path):
         ([""], "holds no answers"),
     ],
 )
-def test_answers_that_make_no_sense_are_refused(data, tmp_path, lines, said):
+def test_answers_that_make_no_sense_are_refused(data, tmp_path, lines, message):
     path = tmp_path / "theirs.jsonl"
     path.write_text("\n".join(lines))
-    with pytest.raises(LauraError, match=re.escape(said)):
+    with pytest.raises(LauraError, match=re.escape(message)):
         evaluate(data=data, hyp=path, show=False)
     with pytest.raises(LauraError, match="cannot be read"):
         evaluate(data=data, hyp=tmp_path / "none.jsonl", show=False)
@@ -341,14 +277,23 @@ def test_missing_and_foreign_answers_are_named(data, tmp_path):
     path = tmp_path / "theirs.jsonl"
     path.write_text(json.dumps({"id": known[0].id, "text": "calm"}) + "\n")
     report = evaluate(data=data, hyp=path, tasks=["ser"], show=False)
-    assert report.rows[0].n == 1 and len(report.failures) == len(known) - 1 and "no answer" in report.failures[0]
+    [[reason, names]] = report.failures.items()
+    assert report.rows[0].n == 1 and len(names) == len(known) - 1 and reason == "no answer in theirs"
+    many = Report("m", "dev", 0)
+    for number in range(495):
+        many.fail(f"ser/{number}", reason)
+    assert many.failure_lines() == ["495 examples: no answer in theirs (ser/0, ser/1, ser/2 ...)"]
     path.write_text(path.read_text() + json.dumps({"id": "ser/unknown", "text": "calm"}) + "\n")
     with pytest.raises(LauraError, match="no example has the id 'ser/unknown'"):
         evaluate(data=data, hyp=path, tasks=["ser"], show=False)
 
 
-def test_a_peer_is_measured_on_the_same_files(laura, data):
-    report = evaluate(laura, data, tasks=["asr"], baselines=["pocketsphinx"], show=False)
+def test_a_baseline_is_measured_on_the_same_files(laura, data, tmp_path):
+    examples = [e for e in read_split(data, "dev") if e.task == "asr" and e.corpus in ("kathleen", "kerstin", "digits")]
+    examples += [replace(e, id="asr/nospeech", corpus="nospeech", targets=[""]) for e in examples if e.corpus == "digits"][:1]
+    write_manifest(tmp_path / "dev.jsonl", examples)
+    data = tmp_path
+    report = evaluate(laura, data, tasks=["asr"], limit=1, baselines=["pocketsphinx"], show=False)
     by = {row.data: row for row in report.rows}
     assert by["kathleen"].also["pocketsphinx WER %"] < 60 and by["kathleen"].also["pocketsphinx x real time"] > 0
     assert "pocketsphinx WER %" not in by["kerstin"].also  # it knows no German
@@ -372,7 +317,7 @@ def test_rows_are_paired_by_id_whatever_their_order():
         return Row("asr", "set", len(values), len(values), "WER %", tally.score(), tally=tally, examples=examples, lower_is_better=True)
 
     mine, other = row({f"{n}": n / 30 for n in range(30)}), row({f"{n}": n / 30 + 0.01 + n / 10000 for n in (7, *range(29, 7, -1), 99)})
-    against([mine], [other])
+    add_verdicts([mine], [other])
     assert mine.verdict.word == "better" and mine.verdict.n == 23 and mine.verdict.difference == pytest.approx(-0.01 - 0.0018)
 
 
@@ -390,7 +335,9 @@ def test_references_that_are_empty_or_in_another_script_are_scored(laura, tmp_pa
     recording = str(RECORDINGS / "digits-4_theo_0.opus")
     texts = {"cyrillic": "привет мир", "chinese": "你好 世界", "empty": "", "signs": "?!"}
     rows = [example("asr", n, corpus=name, audio=recording, duration=0.5, targets=[text]) for n, (name, text) in enumerate(texts.items())]
-    write_manifest(tmp_path / "dev.jsonl", [*rows, example("asr", 9, corpus="chinese", lang="zh", audio=recording, duration=0.5, targets=["你好世界"])])
+    write_manifest(
+        tmp_path / "dev.jsonl", [*rows, example("asr", 9, corpus="chinese", lang="zh", audio=recording, duration=0.5, targets=["你好世界"])]
+    )
     report = evaluate(laura, tmp_path, tasks=["asr"], show=False)
     by = {row.data: row for row in report.rows}
     assert by["cyrillic"].metric == "WER %" and by["cyrillic"].score.value > 0
@@ -402,7 +349,16 @@ def test_references_that_are_empty_or_in_another_script_are_scored(laura, tmp_pa
 
 def test_a_reference_that_is_missing_is_named_with_its_line(laura, tmp_path):
     recording = str(RECORDINGS / "digits-4_theo_0.opus")
-    good = {"id": "asr/a", "task": "asr", "split": "dev", "lang": "en", "corpus": "a", "audio": recording, "duration": 0.5, "targets": ["four"]}
+    good = {
+        "id": "asr/a",
+        "task": "asr",
+        "split": "dev",
+        "lang": "en",
+        "corpus": "a",
+        "audio": recording,
+        "duration": 0.5,
+        "targets": ["four"],
+    }
     (tmp_path / "dev.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(good | {"id": "asr/b", "targets": []}) + "\n")
     with pytest.raises(LauraError, match="dev.jsonl, line 2: field 'targets'"):
         evaluate(laura, tmp_path, show=False)
@@ -411,13 +367,16 @@ def test_a_reference_that_is_missing_is_named_with_its_line(laura, tmp_path):
         evaluate(laura, tmp_path, show=False)
 
 
-def test_any_recogniser_of_transformers_is_a_peer(laura, data, tmp_path):
+def test_any_recogniser_of_transformers_is_a_baseline(laura, data, tmp_path):
     """A tiny one with random weights, from a folder and without a network: what it writes is nonsense, but it is what it writes."""
     letters = {letter: n for n, letter in enumerate(["<pad>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz'"])}
     (tmp_path / "vocab.json").write_text(json.dumps(letters))
-    tokenizer = transformers.Wav2Vec2CTCTokenizer(tmp_path / "vocab.json", pad_token="<pad>", unk_token="<unk>", bos_token=None, eos_token=None)
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(
+        tmp_path / "vocab.json", pad_token="<pad>", unk_token="<unk>", bos_token=None, eos_token=None
+    )
     config = transformers.Wav2Vec2Config(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(16, 16), conv_stride=(8, 40), conv_kernel=(16, 80),
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        conv_dim=(16, 16), conv_stride=(8, 40), conv_kernel=(16, 80),
         num_feat_extract_layers=2, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, vocab_size=len(letters),
     )  # fmt: skip
     transformers.set_seed(0)
@@ -426,7 +385,7 @@ def test_any_recogniser_of_transformers_is_a_peer(laura, data, tmp_path):
     report = evaluate(laura, data, tasks=["asr"], limit=1, baselines=[f"transformers:{tmp_path / 'tiny'}"], show=False)
     by = {row.data: row for row in report.rows}
     assert by["kathleen"].also["transformers:tiny WER %"] > 0 and by["kerstin"].also["transformers:tiny x real time"] > 0
-    with pytest.raises(LauraError, match="none is no folder"):
+    with pytest.raises(LauraError, match="none is not a folder"):
         evaluate(laura, data, tasks=["asr"], baselines=[f"transformers:{tmp_path / 'none'}"], show=False)
 
 
@@ -434,18 +393,20 @@ def test_speech_that_ended_at_once_is_heard_as_nothing(laura, data, monkeypatch)
     real = Laura.speak
     monkeypatch.setattr(Laura, "speak", lambda self, *given, **more: [replace(r, audio=r.audio[:640]) for r in real(self, *given, **more)])
     report = evaluate(laura, data, tasks=["tts"], limit=1, show=False)
-    said = [row for row in report.rows if "voice" in row.data]
-    assert said and all(row.score.value == 100 and row.also["words heard right %"] == 0 for row in said)
+    rows = [row for row in report.rows if "voice" in row.data]
+    assert rows and all(row.score.value == 100 and row.also["words heard right %"] == 0 for row in rows)
 
 
 def test_an_answer_of_the_wrong_kind_is_named_and_the_others_are_scored(data, tmp_path):
     rows = [e for e in read_split(data, "dev") if e.task in ("ser", "tts")]
     path = tmp_path / "theirs.jsonl"
-    lines = [{"id": e.id, "text": "calm"} if n else {"id": e.id, "audio": "x.wav"} for n, e in enumerate(sorted(rows, key=lambda e: e.task))]
+    lines = [
+        {"id": e.id, "text": "calm"} if n else {"id": e.id, "audio": "x.wav"} for n, e in enumerate(sorted(rows, key=lambda e: e.task))
+    ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     report = evaluate(data=data, hyp=path, show=False)
-    assert [row.task for row in report.rows] == ["ser"] and any('needs "text"' in line for line in report.failures)
-    assert any('needs "audio"' in line for line in report.failures)
+    assert [row.task for row in report.rows] == ["ser"] and any('needs "text"' in reason for reason in report.failures)
+    assert any('needs "audio"' in reason for reason in report.failures)
 
 
 def test_a_recogniser_that_is_missing_costs_its_rows_alone(laura, data, monkeypatch):
@@ -453,4 +414,4 @@ def test_a_recogniser_that_is_missing_costs_its_rows_alone(laura, data, monkeypa
     report = evaluate(laura, data, tasks=["tts", "ser"], limit=1, baselines=["pocketsphinx"], show=False)
     by = {(row.task, row.data.partition(":")[0]): row for row in report.rows}
     assert "pip install pocketsphinx" in "".join(by["tts", "kathleen"].cells()) and by["ser", "ravdess"].n == 1
-    assert any("pip install pocketsphinx" in line for line in report.failures)
+    assert any("pip install pocketsphinx" in reason for reason in report.failures)

@@ -54,11 +54,16 @@ def test_every_condition_matters(vocoder):
     torch.manual_seed(3)
     tokens, lengths, six = torch.randint(12, (1, 6)), torch.tensor([6]), torch.tensor([6])
     bare = vocoder(tokens, lengths)
-    given = [
-        {"text": (torch.randint(20, (1, 6)), six, torch.ones(1))}, {"prompt": (torch.randn(1, 6, 10), six)}, {"noisy": (torch.randn(1, 6, 10), six)},
-    ]  # fmt: skip
-    for condition in given:
-        assert (vocoder(tokens, lengths, **condition) - bare).abs().amax(-1).min() > 1e-4, condition.keys()
+    letters, features, others = torch.randint(20, (1, 6)), torch.randn(1, 6, 10), torch.randn(1, 6, 10)
+    conditions = {
+        "text": [(letters, six, torch.ones(1)), (letters.flip(1), six, torch.ones(1))],
+        "prompt": [(features, six), (others, six)],
+        "noisy": [(features, six), (others, six)],
+    }
+    for name, (condition, other) in conditions.items():
+        output = vocoder(tokens, lengths, **{name: condition})
+        for changed in (bare, vocoder(tokens, lengths, **{name: other})):  # without it, and with other content of the same length
+            assert (output - changed).abs().amax(-1).min() > 1e-4, name
 
 
 @torch.no_grad()

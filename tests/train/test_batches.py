@@ -18,6 +18,19 @@ def test_a_batch_depends_on_seed_rank_and_step_alone(make_stage):
         assert other.shape != waves(3).shape or not torch.equal(other, waves(3))
 
 
+def test_as_many_recordings_as_asked_arrive_through_a_channel(make_stage, corpus):
+    [example] = corpus.train[:1]
+    assert np.array_equal(*(corpus.augmented(example, np.random.default_rng(1), 0.0, degraded) for degraded in (0.0, 1e-9)))
+    pairs = [[corpus.augmented(example, np.random.default_rng(seed), 0.0, degraded) for degraded in (0.0, 1.0)] for seed in range(30)]
+    assert all(clean.shape == heard.shape for clean, heard in pairs)
+    assert sum(not np.array_equal(clean, heard) for clean, heard in pairs) > 15  # degrade itself leaves about a fifth as they are
+
+    def waves(**more) -> torch.Tensor:
+        return make_stage("encoder", noise=0.0, **more).batch(3).recordings.waves
+
+    assert not torch.equal(waves(degraded=1.0), waves(degraded=0.0)) and torch.equal(waves(degraded=1.0), waves(degraded=1.0))
+
+
 def test_the_guide_of_a_crop_is_that_of_its_place_in_the_recording(make_stage, corpus):
     stage = make_stage("codec", batch_seconds=4)
     batch, hop, teacher = stage.batch(1), stage.codec.config.hop, stage.batch.teacher

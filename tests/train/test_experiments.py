@@ -12,12 +12,17 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 @pytest.mark.parametrize(
     "name, more, rows",
     [
-        ("multi_step", ["--minutes", "0.02", "--limit", "1"], ["one step", "quantizer by quantizer, 8", "quantizer by quantizer, 32"]),
-        ("phones", ["--sentences", "24"], ["encoder, layer 1", "codec, first codes"]),
+        pytest.param(
+            "multi_step",
+            ["--minutes", "0.02", "--limit", "1"],
+            ["one step", "quantizer by quantizer, 8", "quantizer by quantizer, 32"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("phones", ["--sentences", "24"], ["encoder, layer 1", "codec, first codes"], marks=pytest.mark.slow),
         ("fit", ["--sentences", "2"], ["kathleen"]),
         ("bound", ["--sentences", "1", "--corpus", "kathleen"], ["best path", "GPT, beams: 1", "GPT, beams: 4"]),
-        ("sizes", ["--minutes", "0.02", "--part", "gpt"], ["128", "256", "384"]),
-        ("sizes", ["--minutes", "0.02", "--part", "encoder"], ["96", "192", "288"]),
+        pytest.param("sizes", ["--minutes", "0.02", "--part", "gpt"], ["128", "256", "384"], marks=pytest.mark.slow),
+        pytest.param("sizes", ["--minutes", "0.02", "--part", "encoder"], ["96", "192", "288"], marks=pytest.mark.slow),
     ],
 )
 def test_an_experiment_prints_its_table(name, more, rows, prepared, tmp_path):

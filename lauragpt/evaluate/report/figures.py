@@ -1,6 +1,6 @@
-"""What our pages are made of (the demo's and the evaluation's): spectrograms, data: URIs, words beside the right words.
+"""Parts of our HTML pages (the demo's and the evaluation's): spectrograms, data: URIs, words compared with a reference.
 
-In: waves (N,), texts. Out: PNG bytes, URIs, words with whether they are right. Everything lies in the page itself; nothing is fetched.
+In: waves (N,), texts. Out: PNG bytes, URIs, words with whether they are right. All of it is embedded in the page; nothing is fetched.
 """
 
 import base64
@@ -14,18 +14,18 @@ from lauragpt.errors import LauraError
 from lauragpt.spoken import normalize
 
 WINDOW, HOP, RANGE = 512, 128, 75.0  # samples, samples, dB shown
-# Dark to bright through purple and orange: even in lightness, so that it also reads in grey.
+# From dark to bright through purple and orange, with even steps of lightness, so that it also works in grey.
 COLOURS = np.array([(8, 6, 28), (52, 16, 94), (124, 32, 120), (196, 60, 100), (246, 126, 84), (254, 204, 130), (252, 250, 214)], float)
 
 
 def compare(text: str, reference: str, lang: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
-    """The words of both, each with whether the other has it in its place; compared in spoken form, the answer shown as written."""
-    written, right = text.split(), normalize(reference, lang).split()
+    """The words of both, each with whether the other has it in its place. Compared in spoken form; the answer is shown as written."""
+    written, expected = text.split(), normalize(reference, lang).split()
     spoken = [normalize(word, lang) for word in written]
-    blocks = difflib.SequenceMatcher(None, spoken, right, autojunk=False).get_matching_blocks()
-    mine = {block.a + k for block in blocks for k in range(block.size)}
-    theirs = {block.b + k for block in blocks for k in range(block.size)}
-    return [(word, n in mine) for n, word in enumerate(written)], [(word, n in theirs) for n, word in enumerate(right)]
+    blocks = difflib.SequenceMatcher(None, spoken, expected, autojunk=False).get_matching_blocks()
+    matched = {block.a + k for block in blocks for k in range(block.size)}
+    found = {block.b + k for block in blocks for k in range(block.size)}
+    return [(word, n in matched) for n, word in enumerate(written)], [(word, n in found) for n, word in enumerate(expected)]
 
 
 def data_uri(kind: str, data: bytes) -> str:
@@ -56,5 +56,6 @@ def png(pixels: np.ndarray) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits, indexed colour
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        chunk(kind, data) for kind, data in ((b"IHDR", header), (b"PLTE", palette.tobytes()), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+        chunk(kind, data)
+        for kind, data in ((b"IHDR", header), (b"PLTE", palette.tobytes()), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
     )

@@ -1,7 +1,7 @@
-"""An evaluation as pictures: inline SVG that takes its colours and its font from the page around it, so one drawing serves light and dark.
+"""The plots of an evaluation: inline SVG that takes its colours and font from the page, so that it works in light and dark mode.
 
-In: the `Row`s of a report. Out: `Plot`s, a task at a time. matplotlib comes with `pip install lauragpt[eval]`; without it `draw` raises
-MissingPackage and the page goes on without pictures.
+In: the `Row`s of a report. Out: `Plot`s. matplotlib comes with `pip install lauragpt[eval]`; without it `draw` raises MissingPackage and
+the page has no plots.
 """
 
 import math
@@ -14,13 +14,12 @@ from io import StringIO
 import numpy as np
 
 from lauragpt.evaluate import metrics
-from lauragpt.evaluate.answers import Answer
+from lauragpt.evaluate.answers import OPUS, Answer
 from lauragpt.evaluate.counts import calibration, reliability
 from lauragpt.evaluate.report.tables import Row, number
-from lauragpt.evaluate.systems import OPUS
 from lauragpt.evaluate.tally import Score
 
-# matplotlib wants colours of its own: these stand for the page's, and are exchanged in the finished SVG.
+# matplotlib needs literal colours: these stand for the page's variables and are replaced in the finished SVG.
 INK, SOFT, LINE, ACCENT = "#010203", "#040506", "#070809", "#0a0b0c"
 VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)", ACCENT: "var(--accent)"}
 WIDTH = 5.0  # inches of 72 px: the text is then as large as the page's small print in a column of 360 px
@@ -32,8 +31,8 @@ STYLE = {
 }  # fmt: skip
 
 TITLES = {  # of tasks whose rows are variants of one answer
-    "se": ("the ablation of enhancement", "If the GPT's tokens stand no higher than the shuffled ones, they do nothing."),
-    "tts": ("each voice beside the real recordings", "What a recogniser mishears of a person is its own share of the errors: the rest is the voice's."),
+    "se": ("the ablation of enhancement", "If the GPT's tokens are no better than the shuffled ones, they do nothing."),
+    "tts": ("each voice beside the real recordings", "Errors on the real recordings are the recogniser's; the rest are the voice's."),
 }  # fmt: skip
 
 
@@ -46,29 +45,34 @@ class Plot:
 
 
 def draw(rows: Sequence[Row], seed: int = 0) -> list[Plot]:
-    """All plots that the rows have enough for. MissingPackage without matplotlib."""
+    """All plots for which the rows have enough data. MissingPackage without matplotlib."""
     metrics.need("matplotlib")
     plots = []
     for task in dict.fromkeys(row.task for row in rows):
-        mine = [row for row in rows if row.task == task and math.isfinite(row.score.value)]
+        measured = [row for row in rows if row.task == task and math.isfinite(row.score.value)]
         if task == "codec":
-            plots += [rates(corpus, group, measure) for corpus, group in by_corpus(mine).items() for measure in ("STOI", "PESQ") if drawn(group, measure)]
+            plots += [
+                rates(corpus, group, measure)
+                for corpus, group in by_corpus(measured).items()
+                for measure in ("STOI", "PESQ")
+                if with_rate(group, measure)
+            ]
         elif task in TITLES:
-            plots += [variants(corpus, group) for corpus, group in by_corpus(mine).items() if len(group) > 1]
-        elif mine:
-            plots += [scores(metric, [r for r in mine if r.metric == metric]) for metric in dict.fromkeys(r.metric for r in mine)]
-        plots += [confusion(row) for row in mine if row.confusion is not None]
-        plots += [answer_confidence(row) for row in mine if any(right_or_wrong(row))]
-        plots += [breakdown(row, parts) for row in mine if row.its_own and (parts := row.parts(seed))]
+            plots += [variants(corpus, group) for corpus, group in by_corpus(measured).items() if len(group) > 1]
+        else:
+            plots += [scores(metric, [r for r in measured if r.metric == metric]) for metric in dict.fromkeys(r.metric for r in measured)]
+        plots += [confusion(row) for row in measured if row.confusion is not None]
+        plots += [reliability_plot(row) for row in measured if any(right_or_wrong(row))]
+        plots += [breakdown(row, parts) for row in measured if not row.is_reference and (parts := row.parts(seed))]
     return plots
 
 
 def by_corpus(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows called "corpus: variant", by corpus."""
-    found: dict[str, list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row.data.split(": ")[0], []).append(row)
-    return found
+        groups.setdefault(row.data.split(": ")[0], []).append(row)
+    return groups
 
 
 # --- what is drawn -------------------------------------------------------------------------------------------------------------
@@ -83,20 +87,20 @@ def scores(metric: str, rows: Sequence[Row]) -> Plot:
             if row.floor is not None and math.isfinite(row.floor):
                 axes.plot([row.floor] * 2, [place - 0.3, place + 0.3], color=SOFT, linewidth=1.5, linestyle=(0, (2, 1.5)))
         low, high = axes.get_xlim()
-        whole = 103 if metric.endswith("%") or metric == "chrF" else high  # the scale of a share, however far the scores spread
-        axes.set(xlim=(min(low, -0.03 * whole), max(high, whole)), xlabel=axis_name(rows[0]))
+        top = 103 if metric.endswith("%") or metric == "chrF" else high  # per cent always run from 0 to 100
+        axes.set(xlim=(min(low, -0.03 * top), max(high, top)), xlabel=axis_name(rows[0]))
 
     note = "Dot: the score; bar: its 95 % interval; dashed: the trivial floor."
-    return Plot(rows[0].task, f"{metric} by set", note, picture(paint, 0.75 + 0.3 * len(rows)))
+    return Plot(rows[0].task, f"{metric} by corpus", note, picture(paint, 0.75 + 0.3 * len(rows)))
 
 
 def variants(corpus: str, rows: Sequence[Row]) -> Plot:
-    """Bars side by side: the rungs of enhancement, or the voices beside the real recordings."""
+    """Bars: the variants of enhancement, or the voices beside the real recordings."""
 
     def paint(axes) -> None:
         for place, row in enumerate(rows):
-            value, mine = row.score.value, row.its_own or row.task == "codec"
-            axes.barh(place, value, height=0.6, color=ACCENT if mine else SOFT, alpha=0.6 if mine else 0.4, linewidth=0)
+            value, ours = row.score.value, not row.is_reference
+            axes.barh(place, value, height=0.6, color=ACCENT if ours else SOFT, alpha=0.6 if ours else 0.4, linewidth=0)
             if math.isfinite(row.score.low):
                 axes.plot([row.score.low, row.score.high], [place] * 2, color=INK, linewidth=1.2)
             end = max(value, row.score.high) if math.isfinite(row.score.high) else value
@@ -113,8 +117,8 @@ def quality(row: Row, measure: str) -> float:
     return row.score.value if row.metric == measure else row.also.get(measure, math.nan)
 
 
-def drawn(rows: Sequence[Row], measure: str) -> list[Row]:
-    """Those that have a bit rate and the measure: PESQ and Opus are not to be had everywhere."""
+def with_rate(rows: Sequence[Row], measure: str) -> list[Row]:
+    """The rows with a bit rate and the metric: PESQ and Opus may be missing."""
     return [row for row in rows if math.isfinite(row.also.get("kbit/s", math.nan)) and math.isfinite(quality(row, measure))]
 
 
@@ -123,12 +127,12 @@ def rates(corpus: str, rows: Sequence[Row], measure: str) -> Plot:
 
     def paint(axes) -> None:
         for ours, name, colour in ((True, "this codec", ACCENT), (False, "Opus", INK)):
-            found = [row for row in drawn(rows, measure) if row.data.split(": ", 1)[-1].startswith(OPUS) != ours]
-            if not found:
+            points = [row for row in with_rate(rows, measure) if row.data.split(": ", 1)[-1].startswith(OPUS) != ours]
+            if not points:
                 continue
-            places, heights = [row.also["kbit/s"] for row in found], [quality(row, measure) for row in found]
+            places, heights = [row.also["kbit/s"] for row in points], [quality(row, measure) for row in points]
             axes.plot(places, heights, "o-", color=colour, markersize=4, linewidth=1.2)
-            for row, place in zip(found, places):
+            for row, place in zip(points, places):
                 if row.metric == measure and math.isfinite(row.score.low):
                     axes.plot([place] * 2, [row.score.low, row.score.high], color=colour, linewidth=4, alpha=0.3)
             axes.annotate(name, (places[-1], heights[-1]), (4, 6), textcoords="offset points", ha="center", fontsize=8, color=colour)
@@ -138,7 +142,7 @@ def rates(corpus: str, rows: Sequence[Row], measure: str) -> Plot:
         axes.set(xlim=(0.2, 16), xlabel="kbit/s", ylabel=f"{measure}, higher is better")
         axes.grid(linewidth=0.6)
 
-    note = "What the codec alone loses: no answer that it decodes can be better. Bar: the 95 % interval."
+    note = "What the codec alone loses: no decoded answer can be better. Bar: the 95 % interval."
     return Plot("codec", f"{corpus}: {measure} by bit rate", note, picture(paint, 2.6))
 
 
@@ -148,7 +152,7 @@ def breakdown(row: Row, parts: Sequence[tuple[str, Score]]) -> Plot:
         intervals(axes, [f"{name} ({score.n})" for name, score in parts], [score for _, score in parts])
         axes.set_xlabel(axis_name(row))
 
-    note = "In brackets: examples. Dashed: the score of all. Few examples make wide intervals."
+    note = "In brackets: number of examples. Dashed: the score of all. Few examples give wide intervals."
     return Plot(row.task, f"{row.data}: by part", note, picture(paint, 0.75 + 0.24 * len(parts)))
 
 
@@ -162,7 +166,7 @@ def confusion(row: Row) -> Plot:
             axes.text(answer, truth, str(counts[truth, answer]), ha="center", va="center", fontsize=8)
         name_places(axes, names)
         axes.set_xticks(range(len(names)), [label(name) for name in names], rotation=40, ha="right", rotation_mode="anchor", color=INK)
-        axes.set(xlim=(-0.5, len(names) - 0.5), xlabel="answered", ylabel="true")
+        axes.set(xlim=(-0.5, len(names) - 0.5), xlabel="answer", ylabel="truth")
         axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
         axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
         axes.grid(False)
@@ -170,13 +174,13 @@ def confusion(row: Row) -> Plot:
         axes.tick_params(which="both", length=0)
         axes.spines[:].set_visible(False)
 
-    return Plot(row.task, f"{row.data}: what is taken for what", "Counts; the darker, the larger the share of the true class.",
+    return Plot(row.task, f"{row.data}: confusion matrix", "Counts; the darker, the larger the share of the true class.",
                 picture(paint, 1.2 + 0.32 * len(names)))  # fmt: skip
 
 
-def answer_confidence(row: Row) -> Plot:
-    confidences, right = right_or_wrong(row)
-    bins = [b for b in reliability(confidences, right) if b.n]
+def reliability_plot(row: Row) -> Plot:
+    confidences, correct = right_or_wrong(row)
+    bins = [b for b in reliability(confidences, correct) if b.n]
 
     def paint(axes) -> None:
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 2)))
@@ -184,37 +188,37 @@ def answer_confidence(row: Row) -> Plot:
             axes.bar((b.low + b.high) / 2, b.accuracy, width=0.92 * (b.high - b.low), color=ACCENT, alpha=0.3, linewidth=0)
             axes.plot(b.confidence, b.accuracy, "o", color=ACCENT, markersize=5, clip_on=False)
             axes.annotate(str(b.n), (b.confidence, b.accuracy), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=SOFT)
-        axes.set(xlim=(0, 1), ylim=(0, 1.1), xlabel="how sure it was", ylabel="share that was right")
+        axes.set(xlim=(0, 1), ylim=(0, 1.1), xlabel="confidence", ylabel="accuracy")
         axes.set_yticks([0, 0.5, 1])
         axes.grid(linewidth=0.6)
 
-    error = number(calibration(confidences, right).total)
-    note = f"On the dashed line confidence is honest; below it, too high. Numbers: examples. Expected calibration error {error} %."
-    return Plot(row.task, f"{row.data}: is it right when it is sure?", note, picture(paint, 2.6))
+    error = number(calibration(confidences, correct).total)
+    note = f"Below the dashed line the confidence is too high. Numbers: examples. Expected calibration error {error} %."
+    return Plot(row.task, f"{row.data}: accuracy by confidence", note, picture(paint, 2.6))
 
 
 def right_or_wrong(row: Row) -> tuple[list[float], list[float]]:
-    """Confidences, and 1 or 0 for right or wrong; two empty lists where a row's answers are not simply right or wrong."""
+    """Confidences, and 1 or 0 for right or wrong; two empty lists if the answers of a row are not simply right or wrong."""
     if row.lower_is_better or not row.metric.endswith("%") or row.tally is None or len(row.tally) != len(row.answers):
         return [], []
-    right = [row.tally.of([place]).total / 100 for place in range(len(row.tally))]
-    pairs = [(sure, r) for answer, r in zip(row.answers, right) if (sure := confidence(answer)) is not None]
-    if not pairs or any(r not in (0, 1) for r in right):
+    correct = [row.tally.of([place]).total / 100 for place in range(len(row.tally))]
+    pairs = [(value, c) for answer, c in zip(row.answers, correct) if (value := confidence(answer)) is not None]
+    if not pairs or any(c not in (0, 1) for c in correct):
         return [], []
-    return [sure for sure, _ in pairs], [r for _, r in pairs]
+    return [value for value, _ in pairs], [c for _, c in pairs]
 
 
 def confidence(answer: Answer) -> float | None:
-    """Of a choice between classes, the share of the one that was chosen."""
-    sure = max(answer.scores.values()) if answer.scores else answer.confidence
-    return sure if sure is not None and 0 <= sure <= 1 else None
+    """The answer's confidence; for a choice between classes, the probability of the chosen one."""
+    value = max(answer.scores.values()) if answer.scores else answer.confidence
+    return value if value is not None and 0 <= value <= 1 else None
 
 
 # --- how it is drawn -----------------------------------------------------------------------------------------------------------
 
 
-def intervals(axes, names: Sequence[str], found: Sequence[Score]) -> None:
-    for place, score in enumerate(found):
+def intervals(axes, names: Sequence[str], scores: Sequence[Score]) -> None:
+    for place, score in enumerate(scores):
         if math.isfinite(score.low):
             axes.plot([score.low, score.high], [place] * 2, color=ACCENT, linewidth=5, alpha=0.35)
         if math.isfinite(score.value):
@@ -245,7 +249,7 @@ def picture(paint: Callable, height: float) -> str:
 
     file = StringIO()
     with rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a letter that matplotlib's own font lacks: the page's font will have it
+        warnings.simplefilter("ignore")  # a letter that matplotlib's font lacks: the page's font has it
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         paint(figure.subplots())
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -259,9 +263,11 @@ def _patch(corner: tuple[float, float], alpha: float):
 
 
 def _inherit(svg: str) -> str:
-    """The element alone, without the prolog and what would reach out of it: its style sheet, its background, ids that nothing refers to."""
+    """The <svg> element without prolog, style sheet and background, and without ids that nothing refers to: ids are global in a page."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg class="plot" viewBox="\1" xmlns:xlink="http://www.w3.org/1999/xlink">', svg, count=1)
+    svg = re.sub(
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg class="plot" viewBox="\1" xmlns:xlink="http://www.w3.org/1999/xlink">', svg, count=1
+    )
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', svg))
     svg = re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in used else "", svg)

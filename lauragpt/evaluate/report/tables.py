@@ -1,7 +1,7 @@
-"""What an evaluation found: rows, the table a person reads, report.json, report.md and worst.md.
+"""The results of an evaluation: rows, the table for a terminal, report.json, report.md and worst.md.
 
-In: `Row`s of `scorers.py`. Out: a rich table on stdout and two files. The report always says which split was measured and what that
-split is for, because a number without its split is not a number.
+In: `Row`s of `scorers.py`. Out: a rich table and three files. The report always says which split was measured and what that split is for,
+because a score means nothing without its split.
 """
 
 import json
@@ -16,11 +16,10 @@ from rich.table import Table
 
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
-from lauragpt.evaluate.ablation import COMPARED
-from lauragpt.evaluate.answers import Answer
-from lauragpt.evaluate.systems import REAL
+from lauragpt.evaluate.answers import REFERENCES, Answer
 from lauragpt.evaluate.tally import Score, Tally, Verdict, compare
 
+FEW = 3  # examples named with a failure
 SPLIT_RULE = "`train` trains, `dev` chooses between checkpoints and settings, `test` is only measured."
 HEAD = ("task", "data", "n", "metric", "value", "95 %", "trivial floor", "also", "seconds", "x real time")
 
@@ -30,28 +29,28 @@ class Row:
     task: str
     data: str  # corpus, with the language pair or the kind of sound where a corpus has several
     n: int
-    available: int  # examples of this corpus in the split; n of them, chosen by hash, were measured
+    available: int  # examples of this corpus in the split, of which n, chosen by hash, were measured
     metric: str
     score: Score
     floor: float | None = None
     floor_name: str = ""
-    also: dict[str, float | str] = field(default_factory=dict)  # further columns; a string says why there is no number
-    seconds: float = 0.0  # wall clock of the model's answers
-    audio_seconds: float = 0.0  # of sound listened to, or spoken
+    also: dict[str, float | str] = field(default_factory=dict)  # further metrics; a string says why there is no number
+    seconds: float = 0.0  # of computing the answers
+    audio_seconds: float = 0.0  # of sound, input or output
     lower_is_better: bool = False
-    tally: Tally | None = None  # what the score was made of, an example a row; with it come
+    tally: Tally | None = None  # the counts behind the score, one example each, in the order of
     examples: list[Example] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
-    confusion: tuple[np.ndarray, list[str]] | None = None  # how often each class was called each, and their names
-    verdict: Verdict | None = None  # against another system on the same examples
+    confusion: tuple[np.ndarray, list[str]] | None = None  # (c, c) how often class i was answered with class j, and the c names
+    verdict: Verdict | None = None  # comparison with another system on the same examples
 
     @property
     def real_time_factor(self) -> float | None:
-        """Seconds of computing a second of sound; under 1 is faster than real time."""
+        """Seconds of computing for a second of sound; below 1 is faster than real time."""
         return self.seconds / self.audio_seconds if self.audio_seconds else None
 
     def parts(self, seed: int = 0) -> list[tuple[str, Score]]:
-        """The score by speaker, where there are two to twenty, and by thirds of length."""
+        """The score by speaker, if there are two to twenty, and by thirds of length."""
         if self.tally is None or len(self.tally) != len(self.examples):
             return []
         rows: dict[str, list[int]] = {}
@@ -65,18 +64,18 @@ class Row:
         return [(name, self.tally.of(part).score(seed)) for name, part in groups.items()]
 
     @property
-    def its_own(self) -> bool:
-        """Whether the answers are the system's own, and not there to compare them with: a variant of enhancement's ablation, what a person spoke."""
+    def is_reference(self) -> bool:
+        """Whether the row is there for comparison only (what a person spoke, a variant of the ablation) or is about the codec alone."""
         variant = self.answers[0].variant if self.answers else ""
-        return variant not in (*COMPARED, REAL) and self.task != "codec"
+        return variant in REFERENCES or self.task == "codec"
 
     def worst(self, count: int = 10) -> list[tuple[Example, Answer, float]]:
         """The examples that score worst by themselves, worst first."""
         if self.tally is None or len(self.tally) != len(self.examples):
             return []
         values = [self.tally.of([i]).total for i in range(len(self.examples))]
-        known = [i for i in range(len(values)) if math.isfinite(values[i])]
-        order = sorted(known, key=lambda i: -values[i] if self.lower_is_better else values[i])
+        finite = [i for i in range(len(values)) if math.isfinite(values[i])]
+        order = sorted(finite, key=lambda i: -values[i] if self.lower_is_better else values[i])
         return [(self.examples[i], self.answers[i], values[i]) for i in order[:count]]
 
     def cells(self) -> list[str]:
@@ -98,7 +97,18 @@ class Report:
     seed: int
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # how things were measured
-    failures: list[str] = field(default_factory=list)  # one line an input that could not be measured
+    failures: dict[str, list[str]] = field(default_factory=dict)  # reason -> what could not be measured for it
+
+    def fail(self, name: str, reason: str) -> None:
+        self.failures.setdefault(reason, []).append(name)
+
+    def failure_lines(self) -> list[str]:
+        """One line a reason, with the number of examples and the first few of them."""
+        return [
+            f"{names[0]}: {reason}" if len(names) == 1
+            else f"{len(names)} examples: {reason} ({', '.join(names[:FEW])}{' ...' if len(names) > FEW else ''})"
+            for reason, names in self.failures.items()
+        ]  # fmt: skip
 
     def table(self) -> Table:
         table = Table(title=f"{self.model}, split {self.split}", caption=SPLIT_RULE, header_style="bold", row_styles=["", "dim"])
@@ -110,62 +120,74 @@ class Report:
         return table
 
     def markdown(self) -> str:
-        lines = [f"# {self.model}, measured on `{self.split}`", "", f"{SPLIT_RULE} Subsets are chosen by a hash of the id, seed {self.seed}."]
+        lines = [
+            f"# {self.model}, measured on `{self.split}`",
+            "",
+            f"{SPLIT_RULE} Subsets are chosen by a hash of the id, seed {self.seed}.",
+        ]
         lines += ["", "| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row.cells()) + " |" for row in self.rows]
         lines += ["", *(f"- {note}" for note in self.notes)]
         if self.failures:
-            lines += ["", "## Not measured", "", *(f"- {line}" for line in self.failures)]
+            lines += ["", "## Not measured", "", *(f"- {line}" for line in self.failure_lines())]
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> str:
-        rows = [as_data(row, self.seed) for row in self.rows]
-        whole = {"model": self.model, "split": self.split, "seed": self.seed, "rows": rows, "notes": self.notes, "failures": self.failures}
-        return json.dumps(_finite(whole), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+        rows = [to_dict(row, self.seed) for row in self.rows]
+        failures = [f"{name}: {reason}" for reason, names in self.failures.items() for name in names]
+        report = {"model": self.model, "split": self.split, "seed": self.seed, "rows": rows, "notes": self.notes, "failures": failures}
+        return json.dumps(_finite(report), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
     def save(self, folder: Path) -> None:
-        """report.json, report.md and worst.md, each whole or not at all."""
+        """Writes report.json, report.md and worst.md, each completely or not at all."""
         write_whole(folder / "report.json", self.to_json())
         write_whole(folder / "report.md", self.markdown())
         write_whole(folder / "worst.md", self.worst())
 
     def worst(self, count: int = 10) -> str:
-        """The worst answers, so many a task, the worst of each of its rows first, none that is right. Of sound, what a recogniser heard, or how it
-        measures."""
-        lines = [f"# {self.model}: the worst answers on `{self.split}`", "", f"{count} a task, the worst of each of its sets first."]
+        """Markdown: the `count` worst answers of each task, the worst of each row first, without those that are right. For sound, what a
+        recogniser hears in it or its metrics."""
+        lines = [f"# {self.model}: the worst answers on `{self.split}`", "", f"{count} a task, the worst of each corpus first."]
         for task in dict.fromkeys(row.task for row in self.rows):
-            rows = [row for row in self.rows if row.task == task and row.its_own]
+            rows = [row for row in self.rows if row.task == task and not row.is_reference]
             worst = [(row, [each for each in row.worst(count) if each[2] != (0 if row.lower_is_better else 100)]) for row in rows]
-            found = [(row, *answers[rank]) for rank in range(count) for row, answers in worst if rank < len(answers)][:count]
-            if found:
-                lines += ["", f"## {task}", "", "| data | example | asked | right | answered | score |", "|" + " --- |" * 6]
-            for row, example, answer, value in sorted(found, key=lambda each: each[0].data):
+            entries = [(row, *answers[rank]) for rank in range(count) for row, answers in worst if rank < len(answers)][:count]
+            if entries:
+                lines += ["", f"## {task}", "", "| data | example | input | reference | answer | score |", "|" + " --- |" * 6]
+            for row, example, answer, value in sorted(entries, key=lambda each: each[0].data):
                 measures = ", ".join(f"{name} {number(score)}" for name, score in answer.scores.items() if math.isfinite(score))
-                answered = answer.text or measures or (f"({answer.failure})" if answer.failure else "(nothing)")
-                cells = (row.data, example.id, example.source or "", " / ".join(example.targets[:2]), answered, f"{row.metric} {number(value)}")
+                output = answer.text or measures or "(nothing)"
+                cells = (
+                    row.data,
+                    example.id,
+                    example.source or "",
+                    " / ".join(example.targets[:2]),
+                    output,
+                    f"{row.metric} {number(value)}",
+                )
                 lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
         return "\n".join(lines) + "\n"
 
 
-def as_data(row: Row, seed: int) -> dict:
+def to_dict(row: Row, seed: int) -> dict:
     """A row as plain data, with its parts."""
-    plain = ("task", "data", "n", "available", "metric", "floor", "floor_name", "also", "seconds", "audio_seconds", "lower_is_better")
-    found = {name: getattr(row, name) for name in plain} | {"score": asdict(row.score), "real_time_factor": row.real_time_factor}
-    found["parts"] = {name: asdict(score) for name, score in row.parts(seed)}
+    names = ("task", "data", "n", "available", "metric", "floor", "floor_name", "also", "seconds", "audio_seconds", "lower_is_better")
+    data = {name: getattr(row, name) for name in names} | {"score": asdict(row.score), "real_time_factor": row.real_time_factor}
+    data["parts"] = {name: asdict(score) for name, score in row.parts(seed)}
     if row.confusion is not None:
-        found["confusion"] = {"classes": row.confusion[1], "counts": row.confusion[0].tolist()}
+        data["confusion"] = {"classes": row.confusion[1], "counts": row.confusion[0].tolist()}
     if row.verdict is not None:
-        found["against"] = asdict(row.verdict)
-    return found
+        data["against"] = asdict(row.verdict)
+    return data
 
 
-def against(mine: list[Row], other: list[Row], seed: int = 0) -> None:
-    """Writes into `mine` what can be said of it beside the same rows of another system, on the examples that both answered."""
-    found = {(row.task, row.data, row.metric): row for row in other}
-    for row in mine:
-        twin = found.get((row.task, row.data, row.metric))
+def add_verdicts(rows: list[Row], other: list[Row], seed: int = 0) -> None:
+    """Compares each row with the same row of another system, on the examples that both answered, and sets its `verdict`."""
+    twins = {(row.task, row.data, row.metric): row for row in other}
+    for row in rows:
+        twin = twins.get((row.task, row.data, row.metric))
         if twin is None or row.tally is None or twin.tally is None or row.tally.counts.shape[1] != twin.tally.counts.shape[1]:
-            continue  # counts by class have as many columns as there were classes: never paired by chance
+            continue  # counts by class have one column a class: with other classes they cannot be paired
         places = {example.id: place for place, example in enumerate(twin.examples)}
         both = [(i, places[e.id]) for i, e in enumerate(row.examples) if e.id in places]
         pair = twin.tally.of([j for _, j in both]), row.tally.of([i for i, _ in both])
@@ -174,8 +196,10 @@ def against(mine: list[Row], other: list[Row], seed: int = 0) -> None:
 
 def sentence(verdict: Verdict) -> str:
     interval = f"{number(verdict.low)} to {number(verdict.high)}"
-    return f"{verdict.word} than the other by {number(verdict.difference)} ({interval})" if verdict.word != "cannot tell" else (
-        f"cannot tell which is better ({interval})"
+    return (
+        f"{verdict.word} than the other by {number(verdict.difference)} ({interval})"
+        if verdict.word != "cannot tell"
+        else (f"cannot tell which is better ({interval})")
     )
 
 
@@ -188,7 +212,7 @@ def number(value: float | str) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes beside the name, then renames. LauraError where the place cannot be written."""
+    """Writes a temporary file beside it, then renames. LauraError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

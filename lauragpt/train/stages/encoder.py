@@ -14,6 +14,7 @@ from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
 class EncoderStageConfig(ModelStageConfig):
     weights: dict[str, float] = field(default_factory=lambda: {"asr": 1.0})
     noise: float = 0.3  # chance that a recording is made noisy
+    degraded: float = 0.3  # chance that a recording gets a narrow band, a codec or clipping
     spec_augment: bool = True
     middle_ctc_weight: float = 0.3  # of CTC on the middle layer
     best_by: str = "ctc"

@@ -24,6 +24,7 @@ class ReadingConfig(ModelStageConfig):
     posterior_bank: dict[str, float] = field(default_factory=dict)  # corpus -> most hours of its recordings whose posteriors are
     # collected; a language without any gets errors by chance
     noise: float = 0.3  # chance that a recording is made noisy
+    degraded: float = 0.3  # chance that a recording gets a narrow band, a codec or clipping
     spec_augment: bool = True  # on recordings
     text_injection: float = 0.0  # chance that a pair to be translated is read from the posteriors of its source, as if it were spoken
     voice_prompt: float = 0.3  # chance that a text is spoken after another utterance of its speaker
@@ -60,7 +61,7 @@ def reading_parts(
     model: LauraModel, corpus: Corpus, config: ReadingConfig, seed: int, rank: int
 ) -> tuple[LauraModel, PosteriorSampler, CodecTokens]:
     """What the batches of sequences are made with. The GPT's layers are compiled here when asked."""
-    banks = collect_banks(model, corpus, config.posterior_bank, config.noise, config.spec_augment, seed, rank)
+    banks = collect_banks(model, corpus, config.posterior_bank, config.noise, config.degraded, config.spec_augment, seed, rank)
     for layer in model.gpt.layers if config.compile else ():
         layer.compile(dynamic=True)
     return model, PosteriorSampler(corpus, banks), CodecTokens(model, corpus.waves)

@@ -1,10 +1,8 @@
-"""The worst answers of each task, with players: what was asked, what is right, what was answered.
+"""The worst answers of each task, with players: input, reference, answer.
 
-In: a report's rows and where an answer's sound is found. Out: a block of HTML a row, by task. Sounds become Ogg Opus in data: URIs, as
-long as they fit into the `Budget`: the worst of every row first, so that no task fills it alone.
-"""
+In: a report's rows and a function that gives an answer's sound. Out: blocks of HTML by task. Sounds become Ogg Opus in data: URIs as
+long as they fit into the `Budget`: the worst of every row first, so that no task fills it alone."""
 
-import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -15,25 +13,25 @@ import numpy as np
 import soundfile
 
 from lauragpt.audio import SAMPLE_RATE, check_wave, load_audio
+from lauragpt.data.channel import encode_audio
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
-from lauragpt.evaluate.ablation import NOISY
-from lauragpt.evaluate.answers import Answer
+from lauragpt.evaluate.answers import NOISY, Answer
+from lauragpt.evaluate.inputs import input_wave
 from lauragpt.evaluate.report.figures import compare, data_uri, spectrogram
 from lauragpt.evaluate.report.plots import by_corpus, confidence
 from lauragpt.evaluate.report.tables import Row, number
 
 WORST = 10  # examples a row
-TARGETS = 3  # of several right answers, so many are shown
-BLOCK = 16000  # samples a write: some versions of libsndfile overflow their stack on a long Ogg in one piece
+TARGETS = 3  # references shown of one example
 Sound = Callable[[Answer], np.ndarray | None]
 
 
 @dataclass
 class Budget:
-    """How much of the page sound may take."""
+    """How much of the page may be sound."""
 
-    limit: int = 10_000_000  # characters, as encoded
+    limit: int = 10_000_000  # characters of encoded players
     spent: int = 0
     left_out: int = 0  # players
 
@@ -46,26 +44,28 @@ class Budget:
 
 
 def worst_sections(rows: Sequence[Row], sound: Sound, budget: Budget) -> dict[str, list[str]]:
-    """By task, a block a row that has answers of its own."""
-    mine = [row for row in rows if row.its_own]
-    worst = [row.worst(WORST) for row in mine]
+    """By task, a block for each row of the system's answers."""
+    answered_rows = [row for row in rows if not row.is_reference]
+    worst = [row.worst(WORST) for row in answered_rows]
     noisy = noisy_answers(rows)
     cards: dict[int, list[str]] = defaultdict(list)
     for rank in range(WORST):
-        for place, (row, found) in enumerate(zip(mine, worst)):
-            if rank < len(found):
-                example, answer, value = found[rank]
+        for place, (row, entries) in enumerate(zip(answered_rows, worst)):
+            if rank < len(entries):
+                example, answer, value = entries[rank]
                 cards[place].append(card(row, example, answer, value, noisy.get((row.data.split(": ")[0], example.id)), sound, budget))
     blocks: dict[str, list[str]] = defaultdict(list)
-    for place, row in enumerate(mine):
+    for place, row in enumerate(answered_rows):
         if cards[place]:
             title = f"{escape(row.data)}: the {len(cards[place])} worst of {row.n} by {escape(row.metric)}"
-            blocks[row.task].append(f'<details class="worst"><summary>{title}</summary><div class="cards">{"".join(cards[place])}</div></details>')
+            blocks[row.task].append(
+                f'<details class="worst"><summary>{title}</summary><div class="cards">{"".join(cards[place])}</div></details>'
+            )
     return blocks
 
 
 def noisy_answers(rows: Sequence[Row]) -> dict[tuple[str, str], Answer]:
-    """(corpus, id) -> what enhancement was given: the lowest variant of its ablation."""
+    """(corpus, id) -> the noisy input of enhancement, which is a variant of the ablation."""
     return {
         (corpus, example.id): answer
         for corpus, group in by_corpus([row for row in rows if row.task == "se"]).items()
@@ -78,14 +78,16 @@ def noisy_answers(rows: Sequence[Row]) -> dict[tuple[str, str], Answer]:
 def card(row: Row, example: Example, answer: Answer, value: float, noisy: Answer | None, sound: Sound, budget: Budget) -> str:
     parts = {"tts": spoken, "se": enhanced}.get(row.task, written)(row, example, answer, noisy, sound, budget)
     notes = [] if answer.finish in ("", "eos") else [f"ended by {answer.finish}"]
-    sure = confidence(answer) if row.task != "se" else None
-    if sure is not None:
-        notes.insert(0, f"confidence {sure:.0%}")
+    certainty = confidence(answer) if row.task != "se" else None
+    if certainty is not None:
+        notes.insert(0, f"confidence {certainty:.0%}")
     footer = f"<footer>{escape('; '.join(notes))}</footer>" if notes else ""
-    return f"<article><header><h3>{escape(example.id)}</h3><b>{escape(judged(row, value))}</b></header>{''.join(parts)}{footer}</article>"
+    return (
+        f"<article><header><h3>{escape(example.id)}</h3><b>{escape(score_text(row, value))}</b></header>{''.join(parts)}{footer}</article>"
+    )
 
 
-def judged(row: Row, value: float) -> str:
+def score_text(row: Row, value: float) -> str:
     if row.metric.endswith("%") and not row.lower_is_better and value in (0, 100):
         return "right" if value else "wrong"
     return f"{row.metric} {number(value)}"
@@ -95,38 +97,42 @@ def judged(row: Row, value: float) -> str:
 
 
 def written(row: Row, example: Example, answer: Answer, noisy: Answer | None, sound: Sound, budget: Budget) -> list[str]:
-    """Text answers; in transcripts the words that the other side lacks are marked."""
+    """Text answers; in transcripts, words that the other side lacks are marked."""
     parts = [text("input", example.source)] if example.source else []
     if example.audio:
-        parts.append(player("input", lambda: recording(example.audio), budget))
+        parts.append(player("input", lambda: input_wave(example), budget))
     if row.task == "asr":
-        heard, right = compare(answer.text, example.targets[0] if example.targets else "", example.lang)
-        return [*parts, line("reference", marked(right)), line("answer", marked(heard), "answer")]
+        words, reference = compare(answer.text, example.targets[0] if example.targets else "", example.lang)
+        return [*parts, line("reference", marked(reference)), line("answer", marked(words), "answer")]
     parts += [text("reference", target) for target in example.targets[:TARGETS]]
-    shares = sorted(((n, s) for n, s in answer.scores.items() if math.isfinite(s)), key=lambda pair: -pair[1])[:3]
-    scores = [text("shares", ", ".join(f"{name} {share:.0%}" for name, share in shares))] if shares else []
+    likeliest = sorted(((n, p) for n, p in answer.scores.items() if math.isfinite(p)), key=lambda pair: -pair[1])[:3]
+    scores = [text("probability", ", ".join(f"{name} {p:.0%}" for name, p in likeliest))] if likeliest else []
     return [*parts, text("answer", answer.text, "answer"), *scores]
 
 
 def spoken(row: Row, example: Example, answer: Answer, noisy: Answer | None, sound: Sound, budget: Budget) -> list[str]:
-    heard, right = compare(answer.text, example.source or "", example.lang)
+    words, reference = compare(answer.text, example.source or "", example.lang)
     return [
-        line("text", marked(right)), line("heard", marked(heard), "answer"), player("spoken", lambda: answered(sound, answer), budget),
+        line("text", marked(reference)),
+        line("recognised", marked(words), "answer"),
+        player("answer", lambda: answer_sound(sound, answer), budget),
         player("a person", lambda: recording(example.audio), budget),
-    ]  # fmt: skip
+    ]
 
 
 def enhanced(row: Row, example: Example, answer: Answer, noisy: Answer | None, sound: Sound, budget: Budget) -> list[str]:
-    given = (lambda: recording(example.noisy)) if example.noisy else (lambda: answered(sound, noisy))
+    noisy_sound = (lambda: recording(example.noisy)) if example.noisy else (lambda: answer_sound(sound, noisy))
     measures = ", ".join(f"{name} {number(value)}" for name, value in answer.scores.items() if math.isfinite(value))
     return [
-        player("noisy", given, budget), player("answer", lambda: answered(sound, answer), budget),
-        player("clean", lambda: recording(example.audio), budget), text("measures", measures),
-    ]  # fmt: skip
+        player("noisy", noisy_sound, budget),
+        player("answer", lambda: answer_sound(sound, answer), budget),
+        player("clean", lambda: recording(example.audio), budget),
+        text("metrics", measures),
+    ]
 
 
 def marked(words: list[tuple[str, bool]]) -> str:
-    """Words, each with whether the other side has it."""
+    """Words with whether the other side has them; those it lacks are marked."""
     return " ".join(escape(word) if ok else f'<span class="off">{escape(word)}</span>' for word, ok in words)
 
 
@@ -140,7 +146,7 @@ def line(label: str, html: str, kind: str = "") -> str:
 
 
 def player(label: str, read: Callable[[], np.ndarray | None], budget: Budget) -> str:
-    """A player above its spectrogram; a line of text where there is no sound to be had, or no room."""
+    """A player above its spectrogram; a line of text if there is no sound or no room for it."""
     try:
         wave = read()
         if wave is None or not len(wave):
@@ -149,7 +155,8 @@ def player(label: str, read: Callable[[], np.ndarray | None], budget: Budget) ->
     except (LauraError, KeyError, OSError) as error:
         return line(label, f'<span class="failed">cannot be played: {escape(str(error))}</span>')
     picture = f'<img alt="spectrogram, {len(wave) / SAMPLE_RATE:.1f} s" src="{data_uri("image/png", spectrogram(wave, 320, 56))}">'
-    html = f'<div class="io"><span class="tag">{label}</span><div><audio controls preload="metadata" src="{encoded(wave)}"></audio>{picture}</div></div>'
+    audio = f'<audio controls preload="metadata" src="{encoded(wave)}"></audio>'
+    html = f'<div class="io"><span class="tag">{label}</span><div>{audio}{picture}</div></div>'
     return html if budget.take(html) else line(label, '<span class="soft">left out: the page is full</span>')
 
 
@@ -157,15 +164,12 @@ def recording(path: str | None) -> np.ndarray | None:
     return load_audio(path) if path else None
 
 
-def answered(sound: Sound, answer: Answer | None) -> np.ndarray | None:
+def answer_sound(sound: Sound, answer: Answer | None) -> np.ndarray | None:
     return sound(answer) if answer is not None and answer.sound else None
 
 
 def encoded(wave: np.ndarray) -> str:
-    """(N,) as a data: URI of Ogg Opus; FLAC where libsndfile is too old for it."""
-    opus, file = "OPUS" in soundfile.available_subtypes("OGG"), io.BytesIO()
-    kind = {"format": "OGG", "subtype": "OPUS"} if opus else {"format": "FLAC", "subtype": "PCM_16"}
-    with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, **kind) as target:
-        for start in range(0, len(wave), BLOCK):
-            target.write(np.clip(wave[start : start + BLOCK], -1, 1))
-    return data_uri("audio/ogg" if opus else "audio/flac", file.getvalue())
+    """(N,) as a data: URI of Ogg Opus; FLAC if libsndfile is too old for it."""
+    opus = "OPUS" in soundfile.available_subtypes("OGG")
+    data = encode_audio(wave, SAMPLE_RATE, *(("OGG", "OPUS") if opus else ("FLAC", "PCM_16")))
+    return data_uri("audio/ogg" if opus else "audio/flac", data)
