@@ -24,7 +24,7 @@ test-all: lint  ## check the style and run all tests
 	$(PYTEST)
 
 docs: .venv/installed-docs  ## build the documentation into site/
-	.venv/bin/mkdocs build -q --strict
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 clean:  ## remove what was installed and built
 	rm -rf .venv build dist site *.egg-info
