@@ -1,26 +1,42 @@
-# make demo: install into .venv and run every verb on the recordings that ship.
-# make test: install with what the tests need and run them all. Speech synthesis tests use espeak-ng and flite.
+# `make` lists what there is to do. Everything is installed into .venv.
 
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install -q -c constraints.txt
 SOURCES = $(shell find lauragpt -type f -not -path '*/__pycache__/*')
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile tests
 
-.PHONY: demo test clean
+.PHONY: help demo lint test test-all docs clean
+.DEFAULT_GOAL := help
 
-demo: .venv/installed-demo
+help:  ## list these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+demo: .venv/installed-demo  ## install, then run every verb on the recordings that ship (a minute or two)
 	.venv/bin/laura demo
 
-test: .venv/installed-test
-	.venv/bin/python -m pytest -q tests
+lint: .venv/installed-test  ## check the code's style
+	.venv/bin/ruff check .
+
+test: lint  ## check the style and run the quick tests
+	$(PYTEST) -m "not slow"
+
+test-all: lint  ## check the style and run all tests
+	$(PYTEST)
+
+docs: .venv/installed-docs  ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+clean:  ## remove what was installed and built
+	rm -rf .venv build dist site *.egg-info
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
 .venv/installed-torch: constraints.txt | .venv/bin/python
-	$(PIP) torch==2.13.0
+	$(PIP) torch
 	touch $@
 
-# Each of the two installations takes the other's place, and so removes its mark. build/ would bring back deleted files.
+# Each of these two installations replaces the other, and so removes its mark. An old build/ would bring back deleted files.
 .venv/installed-demo: constraints.txt pyproject.toml $(SOURCES) | .venv/bin/python
 	rm -rf build .venv/installed-test
 	$(PIP) .
@@ -31,5 +47,6 @@ test: .venv/installed-test
 	$(PIP) -e '.[test]'
 	touch $@
 
-clean:
-	rm -rf .venv build *.egg-info
+.venv/installed-docs: constraints.txt | .venv/bin/python
+	$(PIP) mkdocs-material
+	touch $@

@@ -12,7 +12,7 @@ from lauragpt.errors import LauraError
 if TYPE_CHECKING:
     from lauragpt.engine.api import Laura
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Laura", "LauraError", "__version__"]
 
 

@@ -1,7 +1,7 @@
 """A checkpoint's folder: where it lies, what its configuration says, what its files are called and hash to. No torch.
 
-`config.json` holds every size and what the checkpoint says of itself; `codec.safetensors` the codec; `model.safetensors` all other weights. The
-rest was trained on the codec's tokens, so that it may be trained further and sent anew while the codec stays as it is.
+`config.json` holds every size and what the checkpoint says of itself; `codec.safetensors` the codec; `model.safetensors` all other weights.
+The rest was trained on the codec's tokens, so that it may be trained further and sent anew while the codec stays as it is.
 """
 
 import hashlib
@@ -93,9 +93,11 @@ def read_info(folder: Path, config: dict) -> CheckpointInfo:
             ctc_units=load_ctc_units(folder),
         )
     except OSError as error:
-        raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({error.filename}: {error.strerror}): fetch or export it again") from None
+        what = f"{error.filename}: {error.strerror}"
+        raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({what}): fetch or export it again") from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({type(error).__name__}: {error}): fetch or export it again") from None
+        what = f"{type(error).__name__}: {error}"
+        raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({what}): fetch or export it again") from None
 
 
 def checked_cascade(cascade: object, place: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ down: where that is lost, words come twice or never. The text is the GPT's own a
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) 
     n, T = len(units), len(log_probs)
     states = np.full(2 * n + 1, blank)
     states[1::2] = units
-    if not n or T < n + sum(a == b for a, b in zip(units, units[1:])):
+    if not n or n + sum(a == b for a, b in pairwise(units)) > T:
         return None
     skips = np.zeros(len(states), dtype=bool)  # a unit may follow the one before without a blank, unless they are the same
     skips[3::2] = states[3::2] != states[1:-2:2]

@@ -76,7 +76,7 @@ class Decoder:
                 break
             read += len(block)
             yield block
-        if link.exact and read < file.frames < UNKNOWN or read < link.samples:
+        if (link.exact and read < file.frames < UNKNOWN) or read < link.samples:
             self.truncated = True
 
     def _container(self, link: Link) -> "av.container.InputContainer | None":

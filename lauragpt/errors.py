@@ -6,7 +6,7 @@ class LauraError(Exception):
 
 
 class LauraWarning(UserWarning):
-    """One clear line about what goes on otherwise than was asked for. The command line prints it without utterance where in the code it arose."""
+    """One clear line about an answer that differs from what was asked for. The command line prints it without its place in the code."""
 
 
 def install_hint(extra: str) -> str:

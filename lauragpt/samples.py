@@ -64,8 +64,8 @@ def _is_rate(given: object) -> bool:
 
 def _holds_samples(given: object) -> bool:
     if isinstance(given, (list, tuple)):
-        return is_numbers(given) or len(given) > 0 and is_numbers(given[0])
-    return isinstance(given, (array, memoryview)) or not isinstance(given, Real) and hasattr(given, "__array__")
+        return is_numbers(given) or (len(given) > 0 and is_numbers(given[0]))
+    return isinstance(given, (array, memoryview)) or (not isinstance(given, Real) and hasattr(given, "__array__"))
 
 
 def _array(given: object, name: str) -> np.ndarray:

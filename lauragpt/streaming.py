@@ -39,8 +39,8 @@ def windowed(
 
 
 def predicted(pieces: Iterable[np.ndarray], network: Callable[[np.ndarray], Array], look_ahead: int) -> Iterator[Array]:
-    """Pieces of a sequence (n,) -> pieces of `network`'s result (m, ...), which sees all that came before and `look_ahead` places after. It is
-    run over everything there is, again with each piece: a fraction of the time in which the pieces come about."""
+    """Pieces of a sequence (n,) -> pieces of `network`'s result (m, ...), which sees all that came before and `look_ahead` places after. It
+    is run over everything there is, again with each piece: a fraction of the time in which the pieces come about."""
     known, given = np.zeros(0, dtype=np.int64), 0
     for piece in pieces:
         known = np.concatenate([known, piece])

@@ -198,7 +198,7 @@ class ResidualQuantizer(nn.Module):
 def kmeans(points: Tensor, n_codes: int, iterations: int, generator: torch.Generator) -> Tensor:
     """points (P, D) -> centres (V, D). With fewer points than codes, points repeat with a little noise."""
     P = len(points)
-    if P >= n_codes:
+    if n_codes <= P:
         centres = points[torch.randperm(P, generator=generator)[:n_codes].to(points.device)].clone()
     else:
         centres = points[torch.randint(P, (n_codes,), generator=generator).to(points.device)]

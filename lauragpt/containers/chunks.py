@@ -100,7 +100,7 @@ def _walk(source: Source, start: int, layout: Layout) -> tuple[list[Chunk], int]
     own = source.read_at(start, 4)
     while at < source.size and len(header := source.read_at(at, layout.header)) == layout.header:
         tag, (size,) = header[: layout.tag], struct.unpack(layout.size, header[layout.tag :])
-        if header[:4] == own and _layout(source.read_at(at, 16)) is not None or not tag.strip(b"\0"):
+        if (header[:4] == own and _layout(source.read_at(at, 16)) is not None) or not tag.strip(b"\0"):
             break
         size -= layout.header if layout.inclusive else 0
         if tag in layout.data and size == LARGEST:
@@ -128,13 +128,13 @@ def _promised(source: Source, start: int, layout: Layout, chunks: list[Chunk], d
     if layout is not CAF and source.read_at(start + 1, 3) != b"F64":  # where all of the file has a length too
         (whole,) = struct.unpack(layout.size, source.read_at(start + layout.tag, struct.calcsize(layout.size)))
         lengths += [whole, whole + 8]
-    return None if size < 0 or size > there and any(map(_made_up, lengths)) else size
+    return None if size < 0 or (size > there and any(map(_made_up, lengths))) else size
 
 
 def _made_up(size: int) -> bool:
     """Lengths that programs write who do not know: near 2 or 4 GiB or beyond any disk, or round, as the 2,000,000,000 of arecord."""
     beyond = 0x7FFF0000 <= size < 1 << 31 or 0xFFFF0000 <= size <= LARGEST or size >= 1 << 48
-    return beyond or size >= ROUND and (size % 10**8 == 0 or size % (1 << 24) == 0)
+    return beyond or (size >= ROUND and (size % 10**8 == 0 or size % (1 << 24) == 0))
 
 
 def _is_empty(source: Source, start: int, layout: Layout, chunks: list[Chunk], data: Chunk) -> bool:
@@ -150,7 +150,7 @@ def _with_length(source: Source, start: int, layout: Layout, chunks: list[Chunk]
     if layout.size in ("<I", ">I"):
         own = min(own, LARGEST)
     parts: list[tuple[int, int] | bytes] = [(start, data.at), struct.pack(layout.size, own), (data.start, source.size)]
-    if layout is WAV and size > LARGEST - 0xFFFF or any(chunk.tag == b"ds64" for chunk in chunks):
+    if (layout is WAV and size > LARGEST - 0xFFFF) or any(chunk.tag == b"ds64" for chunk in chunks):
         # RF64: lengths of 64 bits stand in a chunk of their own, in front of all others
         about = struct.pack("<4sIQQQI", b"ds64", 28, size + data.start - start + 28, size, 0, 0)
         kept = [(c.at - 4, c.start + c.size + c.size % 2) for c in chunks if c.tag != b"ds64" and c.start < data.start]

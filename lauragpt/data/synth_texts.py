@@ -130,7 +130,7 @@ def short_lines(data: Path) -> Iterator[Line]:
     for split, texts in (("dev", _dev_sentences(data)), ("train", sentences)):
         for text in dict.fromkeys(filter(None, map(_phrase, texts))):
             spoken = normalize(text, "en")  # a twenty-fifth of train's phrases, or there would be few digits and names among them
-            if spoken and (split == "dev" or held_out(f"phrase/{text}", 4) and spoken not in _measured(data)):
+            if spoken and (split == "dev" or (held_out(f"phrase/{text}", 4) and spoken not in _measured(data))):
                 yield Line(f"phrase-{text}", text, split, (asr_use(text),))
 
 

@@ -77,7 +77,9 @@ class SelfAttention(nn.Module):
         self.q_norm = HeadNorm(W, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = HeadNorm(W, config.norm_eps) if config.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor, slots: Tensor | None, cached: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor, slots: Tensor | None, cached: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
         """mask (..., S, T): True where a position attends; slots (B, kv_heads, S, W): where new keys and values go in `cached`."""
         (B, S, _), W = x.shape, self.config.head_width
         q = self.q_norm(self.q_proj(x).view(B, S, -1, W)).transpose(1, 2)
@@ -114,7 +116,9 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.width, config.norm_eps)
         self.mlp = SwiGLU(config.width, config.ffn)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor, slots: Tensor | None, cached: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor, slots: Tensor | None, cached: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), rotation, mask, slots, cached)
         return x + self.mlp(self.post_attention_layernorm(x))
 

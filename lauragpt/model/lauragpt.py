@@ -38,7 +38,7 @@ class LauraConfig:
     gpt: GPTConfig = field(default_factory=lambda: GPTConfig(vocabulary=0))
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
     codec: CodecConfig = field(default_factory=lambda: CODEC_PRESETS["mini"])
-    posterior_temperature: float = 1.0  # of the CTC head's probabilities as the GPT reads them: above 1, what is not the likeliest stands out more
+    posterior_temperature: float = 1.0  # of the CTC head's probabilities as the GPT reads them: above 1, less likely units stand out more
     time_aligned: bool = False  # the letters of a transcript stand when they are said (ctc.py), and not behind the frames
 
     @property
@@ -91,7 +91,8 @@ PRESETS: dict[str, LauraConfig] = {
     "paper-2b": compose(
         151_936, CODEC_PRESETS["paper"], {"skip": 6},
         {"width": 512, "layers": 32, "heads": 16, "ffn": 1536, "units": 1024},
-        {"width": 2048, "layers": 24, "heads": 16, "kv_heads": 16, "head_width": 128, "ffn": 5504, "qkv_bias": True, "qk_norm": False, "tied": False},
+        {"width": 2048, "layers": 24, "heads": 16, "kv_heads": 16, "head_width": 128, "ffn": 5504,
+         "qkv_bias": True, "qk_norm": False, "tied": False},
         {"width": 512, "layers": 6, "heads": 8, "ffn": 2048, "look_ahead": 1},
     ),
 }  # fmt: skip
@@ -110,7 +111,8 @@ class LauraModel(nn.Module):
         self.gpt = GPT(config.gpt)
         self.vocoder = Vocoder(config.vocoder)
         self.codec = Codec.from_config(config.codec)
-        # Frames start as quiet as the token embeddings among which the GPT finds them, except the intermediate layer's, which must be audible from the start.
+        # Frames start as small as the token embeddings beside which the GPT reads them. The intermediate layer's are larger: they must
+        # count from the start.
         nn.init.normal_(self.posterior_embedding.weight, std=0.02)
         nn.init.normal_(self.encoder.output.weight, std=0.002)
         nn.init.zeros_(self.encoder.output.bias)
@@ -132,7 +134,8 @@ class LauraModel(nn.Module):
         return embedded + 0.1 * sinusoids(embedded.shape[1], embedded.shape[2], embedded.device).to(embedded.dtype)
 
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
-        """codes (B, T); prompt waves, noisy waves as (padded, lengths), the text's letters as (padded, lengths, paces), or None -> embeddings
+        """codes (B, T); prompt waves, noisy waves as (padded, lengths), the text's letters as (padded, lengths, paces), or None ->
+        embeddings
         (B, T, E).
 
         The first quantizer's embeddings are those of the tokens; the predictor adds the sum of the others.
@@ -169,7 +172,7 @@ class LauraModel(nn.Module):
 
 
 def alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
-    """Indices in groups of similar length: at most a share `waste` of a row, and 16 places, is padding, so that little padding is computed."""
+    """Indices in groups of similar length, so that little padding is computed: at most a share `waste` of a row, and 16 places."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if groups and lengths[index] >= (1 - waste) * lengths[groups[-1][0]] - 16:
@@ -182,7 +185,8 @@ def alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
 def save_checkpoint(model: LauraModel, folder: Path, **about: object) -> None:
     """`config.json` and the weights (fp16), written aside and then renamed one after the other. `about`: corpora, licences, a name."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().half().contiguous() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
+    tensors = model.state_dict().items()
+    state = {name: tensor.detach().half().contiguous() if tensor.is_floating_point() else tensor for name, tensor in tensors}
     config = {"format": FORMAT, "codec_hash": model.codec.hash, **about, "model": model.config.to_dict()}
     written = []
     for path in weight_files(folder):

@@ -40,7 +40,8 @@ class Features(nn.Module):
             log_mel = (self.log_mel(wave) - self.config.mean) * self.config.scale
         lengths = self.lengths(samples)
         last = (samples - WINDOW).clamp(min=0) // HOP  # index of each row's last frame
-        at = torch.arange(int(lengths.max()), device=wave.device)[:, None] * skip + torch.arange(stack, device=wave.device) - (stack - 1) // 2
+        starts, offsets = torch.arange(int(lengths.max()), device=wave.device) * skip, torch.arange(stack, device=wave.device)
+        at = starts[:, None] + offsets - (stack - 1) // 2
         at = at[None].clamp(min=0).minimum(last[:, None, None])  # (B, T, stack)
         rows = torch.arange(len(wave), device=wave.device)[:, None, None]
         return log_mel[rows, at].flatten(2), lengths

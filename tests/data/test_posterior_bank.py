@@ -11,8 +11,8 @@ SAID = ["the quick brown fox jumps over the lazy dog", "all's well that ends wel
 
 
 def heard(text: str, seed: int = 0, wrong: dict[str, str] | None = None) -> tuple[str, np.ndarray]:
-    """A recording's text and log-probabilities: two or three frames a letter, blank but for the last, the likeliest of each at about 0.6; the
-    letters in `wrong` are taken for another, and stand second."""
+    """A recording's text and log-probabilities: two or three frames a letter, blank but for the last, the likeliest of each at about 0.6;
+    the letters in `wrong` are taken for another, and stand second."""
     rng, blank, frames = np.random.default_rng(seed), np.eye(CtcUnits.size)[CtcUnits.blank], []
     for unit in UNITS.encode(text):
         letter = UNITS.letters[unit - 1]

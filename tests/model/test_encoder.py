@@ -54,7 +54,10 @@ def test_ctc_is_a_distribution_and_the_middle_is_for_training(encoder):
 @torch.no_grad()
 def test_layers_are_dropped_in_training_alone():
     model, clip = Encoder(dataclasses.replace(SMALL, layers=6, drop_layer=0.9)), torch.randn(1, 8, 20)
-    count = lambda: len({model(clip, torch.tensor([8])).embeddings.sum().item() for _ in range(12)})
+
+    def count() -> int:
+        return len({model(clip, torch.tensor([8])).embeddings.sum().item() for _ in range(12)})
+
     assert model.eval() and count() == 1
     assert model.train() and count() > 1
 

@@ -8,7 +8,8 @@ from lauragpt.engine.torch_backend import Cache
 from lauragpt.model.gpt import GPT, GPTConfig
 
 SIZES = {
-    "vocab_size": 96, "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "vocab_size": 96, "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2,
 }  # fmt: skip
 
 
