@@ -13,7 +13,7 @@ from pathlib import Path
 from lauragpt.ctc_units import Units, load_ctc_units
 from lauragpt.errors import LauraError
 from lauragpt.sequence import Vocabulary
-from lauragpt.tasks import CASCADES, LANGS
+from lauragpt.tasks import LANGS
 from lauragpt.text import CtcUnits
 
 FORMAT = "lauragpt-2"
@@ -37,7 +37,7 @@ class CheckpointInfo:
     chunks: dict[str, tuple[float, float]]  # task -> (shortest, longest) seconds of the chunks that it is done in
     weights: str  # the first 16 digits of the hash of its weights, which an answer's receipt repeats
     time_aligned: bool  # the letters of a transcript stand at the time of their sound (ctc.py)
-    cascade: tuple[str, ...]  # tasks that are done by way of a transcript
+    cascade: bool  # speech is translated by way of its transcript
     vocabulary: Vocabulary
     ctc_units: Units = field(default_factory=CtcUnits)  # of its CTC head
 
@@ -88,7 +88,7 @@ def read_info(folder: Path, config: dict) -> CheckpointInfo:
             chunks={task: tuple(seconds) for task, seconds in (config.get("chunks") or {}).items()},
             weights=hash_of_weights(folder)[:16],
             time_aligned=bool(model.get("time_aligned")),
-            cascade=checked_cascade(config.get("cascade") or [], f"{folder}/config.json"),
+            cascade=bool(config.get("cascade")),  # checkpoints from before 0.2 name the task in a list
             vocabulary=Vocabulary(model["text_size"], model["audio_size"]),
             ctc_units=load_ctc_units(folder),
         )
@@ -98,13 +98,6 @@ def read_info(folder: Path, config: dict) -> CheckpointInfo:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
         raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({what}): fetch or export it again") from None
-
-
-def checked_cascade(cascade: object, place: str) -> tuple[str, ...]:
-    """The tasks that are done by way of a transcript. LauraError, naming the place, for what cannot be."""
-    if not isinstance(cascade, (list, tuple)) or not set(cascade) <= set(CASCADES):
-        raise LauraError(f"{place}: cascade is {cascade!r}: give a list of {', '.join(CASCADES)}, or none")
-    return tuple(cascade)
 
 
 def file_of(tensor: str) -> str:

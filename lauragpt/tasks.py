@@ -19,37 +19,27 @@ Joining = Literal["concatenate", "unique", "best", "mean scores"]
 
 LANGS = ("en", "de", "zh")
 BEAMS = 4  # hypotheses of beam search: on dev 8 give no better words, 2 a point worse ones
-CASCADES = ("s2tt",)  # tasks that may be a cascade, transcript first, where a checkpoint does them better that way
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A row of the table: all that the engine has to know of a task, so that adding one touches this file alone.
-
-    How it is trained: `small`, whether it belongs to the paper's second fine-tuning stage (the small-data tasks). How it is written:
-    `letters`, letter by letter, which a small model learns to read off sound, and to pronounce, long before word pieces; `bonus`, what
-    each token adds to the log-probability of a hypothesis in beam search, since the likeliest of all tends to leave words out (None:
-    greedy); at most `tokens_per_second` of audio and `extra_tokens` on top; `labels`, the only answers, which are scored and not written.
-    How it is cut and put together: `transcript`, whether its words are those that are spoken, so that chunks end in pauses and words have
-    times; `joining`, how the answers to a recording's chunks become one. How it is judged: `whole`, whether an answer is right or wrong
-    as a whole, and its confidence is that of the whole; `slots`, whether the text holds an intent and slots (`slu_to_text`)."""
+    """A row of the table: all that the engine has to know of a task, so that adding one touches this file alone."""
 
     name: str
     verb: str
     input: Kind
     output: Kind
     metric: str
-    small: bool = False
-    letters: bool = False
-    whole: bool = False
-    bonus: float | None = None
-    tokens_per_second: float = 2.0
-    extra_tokens: int = 96
-    labels: tuple[str, ...] = ()
-    transcript: bool = False
-    joining: Joining = "concatenate"
-    slots: bool = False
+    letters: bool = False  # written letter by letter, which a small model learns to read and to pronounce long before word pieces
+    whole: bool = False  # an answer is right or wrong as a whole, and so is its confidence
+    bonus: float | None = None  # added to a hypothesis's log-probability for each token, as beam search prefers short texts; None: greedy
+    tokens_per_second: float = 2.0  # of audio that an answer may have, at most,
+    extra_tokens: int = 96  # and these on top
+    labels: tuple[str, ...] = ()  # the only answers, which are scored and not written
+    transcript: bool = False  # its words are the spoken ones: chunks end in pauses, and words have times
+    joining: Joining = "concatenate"  # how the answers to a recording's chunks become one
+    slots: bool = False  # the text holds an intent and slots (`slu_to_text`)
 
     def __post_init__(self):
         if self.joining not in get_args(Joining):
@@ -76,13 +66,13 @@ TASKS: dict[str, Task] = {
         Task("asr", "transcribe", "audio", "text", "WER", letters=True, bonus=0.15, tokens_per_second=30, extra_tokens=16, transcript=True),
         Task("s2tt", "translate", "audio", "text", "chrF", tokens_per_second=15, extra_tokens=24),
         Task("mt", "translate", "text", "text", "chrF", bonus=0.9),
-        Task("tts", "speak", "text", "audio", "WER", small=True, letters=True),
-        Task("se", "enhance", "audio", "audio", "STOI", small=True),
+        Task("tts", "speak", "text", "audio", "WER", letters=True),
+        Task("se", "enhance", "audio", "audio", "STOI"),
         Task(
-            "aac", "caption", "audio", "text", "right sound", small=True, whole=True, tokens_per_second=0, extra_tokens=64, joining="unique"
+            "aac", "caption", "audio", "text", "right sound", whole=True, tokens_per_second=0, extra_tokens=64, joining="unique"
         ),
-        Task("ser", "emotion", "audio", "text", "UA", small=True, whole=True, labels=EMOTIONS, joining="mean scores"),
-        Task("slu", "understand", "audio", "text", "exact slots", small=True, whole=True, joining="best", slots=True),
+        Task("ser", "emotion", "audio", "text", "UA", whole=True, labels=EMOTIONS, joining="mean scores"),
+        Task("slu", "understand", "audio", "text", "exact slots", whole=True, joining="best", slots=True),
     )
 }
 

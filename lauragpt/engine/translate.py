@@ -125,7 +125,7 @@ def translate_recordings(
     """Each wave (N,) in the language `to`; a recording in that language is answered with its transcript. lang: of the recordings; None:
     the GPT tells. LauraError for a confidence outside 0 to 1."""
     check_confidence(min_confidence)
-    if "s2tt" in runtime.info.cascade:
+    if runtime.info.cascade:
         return _cascade(runtime, waves, to, lang, min_confidence, progress)
     langs = [lang] * len(waves) if lang else [spoken_language(runtime, wave) for wave in waves]
     same, foreign = ([i for i in range(len(waves)) if in_target == (langs[i] == to)] for in_target in (True, False))

@@ -20,7 +20,7 @@ def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: di
     shutil.rmtree(aside, ignore_errors=True)
     save_checkpoint(
         model, aside, name=recipe.name, langs=["en", "de"], corpora=provenance.licences, commercial=provenance.commercial,
-        ancestors=provenance.to_dict()["ancestors"], chunks=recipe.chunks, cascade=["s2tt"] if recipe.cascade else [],
+        ancestors=provenance.to_dict()["ancestors"], chunks=recipe.chunks, cascade=recipe.cascade,
     )  # fmt: skip
     tokenizer.save(aside / "tokenizer.json")
     if (units := Path(recipe.out) / CTC_UNITS).exists():

@@ -65,7 +65,7 @@ def test_progress_goes_up_chunk_by_chunk_to_all_seconds(laura, verb, monkeypatch
     wave = np.concatenate([sound(41.0), np.zeros(16000, dtype=np.float32), sound(3.0, 2)])
     monkeypatch.setattr("lauragpt.engine.recognise.BATCH_SAMPLES", 1)
     monkeypatch.setattr("lauragpt.engine.enhance.BATCH_SAMPLES", 1)
-    variants = {"as it is": {}, "cascade": {"cascade": ("s2tt",)}, "shorter chunks": {"chunks": {"asr": (3.0, 7.0)}}}
+    variants = {"as it is": {}, "cascade": {"cascade": True}, "shorter chunks": {"chunks": {"asr": (3.0, 7.0)}}}
     for name, fields in variants.items() if verb in ("transcribe", "translate") else [("as it is", {})]:
         variant, calls = Laura(replace(laura.runtime, info=replace(laura.runtime.info, **fields)), laura.voices), []
         VERBS[verb](variant, wave, lambda done, total, calls=calls: calls.append((done, total)))
@@ -198,7 +198,7 @@ def test_a_text_in_the_target_language_is_left_as_it_is(mini):
 
 def test_a_recording_in_the_target_language_is_answered_with_its_transcript(mini, speech):
     transcript = mini.transcribe(speech)
-    for cascade in ((), ("s2tt",)):
+    for cascade in (False, True):
         laura = Laura(replace(mini.runtime, info=replace(mini.runtime.info, cascade=cascade)), mini.voices)
         with pytest.warns(LauraWarning, match="the recording is in 'en' already"):
             result = laura.translate(speech, to="en")

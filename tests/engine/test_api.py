@@ -73,7 +73,7 @@ def test_a_chain_is_the_same_alone_and_in_a_batch_and_as_its_steps(laura):
 
 
 def test_speech_is_translated_by_way_of_its_transcript_where_the_checkpoint_says_so(laura):
-    direct, through = laura, Laura(replace(laura.runtime, info=replace(laura.runtime.info, cascade=("s2tt",))), laura.voices)
+    direct, through = laura, Laura(replace(laura.runtime, info=replace(laura.runtime.info, cascade=True)), laura.voices)
     waves = [*WAVES, sound(31.0, 4)]
     heard, told = laura.transcribe(waves), through.translate(waves, to="de")
     assert [r.receipt["transcript"] for r in told] == [r.text for r in heard] and any(r.lang != "de" for r in heard)

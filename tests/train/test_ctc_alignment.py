@@ -56,7 +56,7 @@ def test_what_is_written_was_as_likely_in_training(stage, corpus, monkeypatch):
         return [Decoded(ids, log_probs, "eos") for log_probs in found]
 
     monkeypatch.setattr("lauragpt.engine.runtime.decode", write)
-    info = CheckpointInfo("debug", model.codec.hash, LANGS, {}, "", True, (), model.vocabulary)
+    info = CheckpointInfo("debug", model.codec.hash, LANGS, {}, "", True, False, model.vocabulary)
     runtime = Runtime(TorchBackend(model, torch.device("cpu")), tokenizer, info, beams=1)
     waves = [corpus.waves(example.audio) for example in corpus.dev if example.task == "asr"]
     results = recognise.recognise(runtime, "asr", recognise.cut_all(waves), None)
