@@ -77,7 +77,7 @@ def check_command(line: str, folder: Path) -> None:
         return
     assert done.returncode == 0, done.stderr
     words = line.split()
-    written = [name for sign, name in pairwise(words) if sign in ("-o", ">", "--codes", "--output-dir") and name != "-"]
+    written = [name for sign, name in pairwise(words) if sign in ("-o", ">", "--codes", "--output-dir", "--output_dir") and name != "-"]
     for name in written:
         path = folder / name
         assert path.is_dir() if name.endswith("/") or "." not in name else path.stat().st_size > 0

@@ -204,7 +204,8 @@ def test_what_verifying_found_is_told(run, good, tmp_path):
 
 def test_speech_that_failed_is_a_failure(run, tmp_path):
     speech = tmp_path / "speech.wav"
-    done = run("speak", "Good morning.", "--lang", "en", "-o", speech, "--temperature", 0, "--format", "json")  # a loop, with random weights
+    # a loop, with random weights
+    done = run("speak", "Good morning.", "--lang", "en", "-o", speech, "--temperature", 0, "--format", "json")
     reason = json.loads(done.stdout)["receipt"]["failed"]
     assert done.exit_code == 1 and reason.startswith("0.04 s of sound for 'good morning'")
     assert done.stderr == f"laura: 'Good morning.': failed: {reason}; what there is of it is in {speech}\n" and speech.exists()

@@ -26,7 +26,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 def part_of(module: str) -> str:
     """`lauragpt.engine.runtime` -> `engine`; `lauragpt` itself -> `__init__`."""
-    return (module.split(".") + ["__init__"])[1]
+    return [*module.split("."), "__init__"][1]
 
 
 def imports(path: Path) -> set[str]:

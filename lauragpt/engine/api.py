@@ -204,7 +204,7 @@ class Laura:
     ) -> AudioResult: ...
     @overload
     def speak(
-        self, text: list[str], lang: str | None = ..., voice: Audio | Voice | None | list[Voice | None] = ..., voice_text: str | None = ...,
+        self, text: list[str], lang: str | None = ..., voice: Audio | Voice | list[Voice | None] | None = ..., voice_text: str | None = ...,
         seed: int = ..., temperature: float = ..., top_k: int = ..., verify: int = ..., progress: Progress | None = ...,
     ) -> list[AudioResult]: ...
     def speak(self, text, lang=None, voice=None, voice_text=None, seed=0, temperature=0.3, top_k=25, verify=0, progress=None):
@@ -242,7 +242,7 @@ class Laura:
         return synthesise.speak_stream(self.runtime, text, text_lang, text_voice, options)
 
     def _voices(
-        self, texts: list[str], voice: Audio | Voice | None | list[Voice | None], voice_text: str | None, lang: str | None
+        self, texts: list[str], voice: Audio | Voice | list[Voice | None] | None, voice_text: str | None, lang: str | None
     ) -> tuple[list[str], list[Voice | None]]:
         """The language and the voice of each text."""
         self.runtime.check_lang(lang)

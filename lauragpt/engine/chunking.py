@@ -117,7 +117,7 @@ class Chunker:
         pause = None if self.pause is None else first_pause(self.open[: self.longest], self.pause, int(UTTERANCE * SAMPLE_RATE))
         if pause is not None:
             return pause
-        if len(self.open) <= self.longest or not ended and len(self.open) < self.longest + self.shortest:
+        if len(self.open) <= self.longest or (not ended and len(self.open) < self.longest + self.shortest):
             return None
         return quietest(self.open, self.shortest, min(self.longest, len(self.open) - self.shortest))
 

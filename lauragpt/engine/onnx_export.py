@@ -130,7 +130,7 @@ class Known:
             for how in ("", "t", "q", "s", "g"):
                 if how == "g" and not (".lstm." in keys[0] and weights[0].ndim == 2):
                     continue
-                if how and weights[0].ndim != 2 or how in ("q", "s") and weights[0].shape[1] % BLOCK:
+                if (how and weights[0].ndim != 2) or (how in ("q", "s") and weights[0].shape[1] % BLOCK):
                     continue
                 self.found.setdefault(_content(taken(weights, how)), (keys, how))
 

@@ -70,7 +70,7 @@ def added_norm(x: Tensor, more: Tensor, weight: Tensor, eps: float) -> tuple[Ten
     """x + more, and RMSNorm of it, as one node."""
     *_, total = outputs = torch.onnx.ops.symbolic_multi_out(
         "com.microsoft::SkipSimplifiedLayerNormalization", (x, more, weight), {"epsilon": eps},
-        dtypes=[x.dtype] * 4, shapes=[x.shape, x.shape[:-1] + (1,), x.shape[:-1] + (1,), x.shape], version=1,
+        dtypes=[x.dtype] * 4, shapes=[x.shape, (*x.shape[:-1], 1), (*x.shape[:-1], 1), x.shape], version=1,
     )  # fmt: skip
     return total, outputs[0]
 

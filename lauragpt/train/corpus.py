@@ -60,8 +60,8 @@ class Corpus:
         return Noisifier([n for n in noise if np.abs(n).max() > 0]).noisy(clean, rng)
 
     def augmented(self, example: Example, rng: np.random.Generator, noise: float, degraded: float = 0.0) -> np.ndarray:
-        """The recording faster or slower, louder or softer, with the chance `noise` noisy, and with the chance `degraded` as it would arrive
-        by telephone or compressed (data/channel.py)."""
+        """The recording faster or slower, louder or softer, with the chance `noise` noisy, and with the chance `degraded` as it would
+        arrive by telephone or compressed (data/channel.py)."""
         wave = self.waves(example.audio)
         if rng.random() < SPEED_CHANCE:
             wave = change_speed(wave, float(rng.choice(SPEEDS)))

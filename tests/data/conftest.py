@@ -13,7 +13,7 @@ def row(name: str, split: str = "train", **more: object) -> dict:
 SLURP = [
     {"slurp_id": i, "sentence": f"wake me at {w}", "sentence_annotation": f"wake me at [time : {w}]", "scenario": "alarm", "action": "set",
      "intent": "alarm_set"}
-    for i, w in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "noon", "midnight", "dawn", "dusk", "teatime"])
+    for i, w in enumerate("one two three four five six seven eight nine ten eleven noon midnight dawn dusk teatime".split())
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ def sound(seconds, seed=0):
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * 16000)) / 16000
     pitch = 100 + 80 * np.sin(time * 3 + seed) + 40 * np.sin(time * 0.7)
-    return ((0.1 + 0.08 * np.sin(time * 5)) * np.sin(2 * np.pi * np.cumsum(pitch) / 16000) + 0.01 * rng.normal(size=len(time))).astype(np.float32)
+    loudness, noise = 0.1 + 0.08 * np.sin(time * 5), 0.01 * rng.normal(size=len(time))
+    return (loudness * np.sin(2 * np.pi * np.cumsum(pitch) / 16000) + noise).astype(np.float32)
 
 
 WAVES = [sound(1.3, 0), sound(0.4, 1), np.zeros(9000, dtype=np.float32), sound(2.9, 2), sound(1.3, 3)]
@@ -59,7 +61,11 @@ def test_a_recording_is_answered_the_same_alone_and_in_a_batch(laura, verb):
 
 
 def test_texts_are_translated_and_said_the_same_alone_and_in_a_batch(laura):
-    for ask in (lambda t: laura.translate(text=t, to="de"), lambda t: laura.speak(t, lang="en", seed=5), lambda t: laura.speak(t, voice=WAVES[3], voice_text="so it is")):
+    for ask in (
+        lambda t: laura.translate(text=t, to="de"),
+        lambda t: laura.speak(t, lang="en", seed=5),
+        lambda t: laura.speak(t, voice=WAVES[3], voice_text="so it is"),
+    ):
         for text, result in zip(TEXTS, ask(TEXTS)):
             same(result, ask(text))
 
@@ -78,11 +84,14 @@ def test_speech_is_translated_by_way_of_its_transcript_where_the_checkpoint_says
     heard, told = laura.transcribe(waves), through.translate(waves, to="de")
     assert [r.receipt["transcript"] for r in told] == [r.text for r in heard] and any(r.lang != "de" for r in heard)
     for transcript, result in zip(heard, told, strict=True):
-        assert result.task == "s2tt" and result.lang == "de" and [(s.start, s.end) for s in result.segments] == [(s.start, s.end) for s in transcript.segments]
+        assert result.task == "s2tt" and result.lang == "de"
+        assert [(s.start, s.end) for s in result.segments] == [(s.start, s.end) for s in transcript.segments]
         assert len(result.segments) > 1 or result is not told[-1]
         for before, after in zip(transcript.segments, result.segments):
-            alone = laura.transcribe(waves[-1][round(before.start * 16000) : round(before.end * 16000)]) if result is told[-1] else transcript
-            written = before.text if alone.lang == "de" or not before.text else laura.translate(text=translate.as_written(before.text), to="de").text
+            part = waves[-1][round(before.start * 16000) : round(before.end * 16000)]
+            alone = laura.transcribe(part) if result is told[-1] else transcript
+            unchanged = alone.lang == "de" or not before.text
+            written = before.text if unchanged else laura.translate(text=translate.as_written(before.text), to="de").text
             assert after.text == written and not after.words
     assert [r.text for r in told] != [r.text for r in direct.translate(waves, to="de")]
     assert through.ask("s2tt", waves[0], "de").text == told[0].text
@@ -98,7 +107,7 @@ def test_what_has_words_is_read_in_the_pieces_of_the_checkpoint(laura):
     whole, parts = laura.transcribe(wave, lang="en"), pieces.transcribe([wave, silence], lang="en")
     assert len(whole.segments) == 1 and whole.text and len(parts[0].segments) >= 3
     ends = [(segment.start, segment.end) for segment in parts[0].segments]
-    assert ends[0][0] == 0 and ends[-1][1] == pytest.approx(5.7, abs=1e-3) and all(a[1] == b[0] for a, b in zip(ends, ends[1:]))
+    assert ends[0][0] == 0 and ends[-1][1] == pytest.approx(5.7, abs=1e-3) and all(a[1] == b[0] for a, b in pairwise(ends))
     assert all(end - start <= 2.5 for start, end in ends) and parts[0].receipt["seconds_read"] == pytest.approx(5.7, abs=1e-3)
     for segment in parts[0].segments:  # each as it would be heard alone
         assert segment.text == laura.transcribe(wave[round(segment.start * 16000) : round(segment.end * 16000)], lang="en").text
@@ -227,8 +236,8 @@ def test_emotion_scores_are_the_gpts_own_probabilities(laura):
 
 
 def test_confidence_is_the_chance_of_being_right(laura):
-    """Of a transcript the mean over its words of how likely all letters of each are, so that it is the share of words expected to be right; of
-    an order how likely all of it is; of a translation the geometric mean of its tokens."""
+    """Of a transcript the mean over its words of how likely all letters of each are, so that it is the share of words expected to be right;
+    of an order how likely all of it is; of a translation the geometric mean of its tokens."""
     runtime, log = laura.runtime, np.log
 
     def result(text: str, log_probs: list[float], letters: bool) -> ChunkResult:
@@ -241,7 +250,8 @@ def test_confidence_is_the_chance_of_being_right(laura):
     assert answer_confidence(runtime, "asr", [transcript, result("a", [log(0.9)], letters=True)]) == pytest.approx((0.25 + 0.4 + 0.9) / 3)
     count = len(runtime.tokenizer.encode("no one"))
     other = result("no one", [log(0.5)] * count, letters=False)
-    assert answer_confidence(runtime, "slu", [other]) == pytest.approx(0.5**count) and answer_confidence(runtime, "s2tt", [other]) == pytest.approx(0.5)
+    assert answer_confidence(runtime, "slu", [other]) == pytest.approx(0.5**count)
+    assert answer_confidence(runtime, "s2tt", [other]) == pytest.approx(0.5)
     assert answer_confidence(runtime, "asr", []) is None
 
 
@@ -254,7 +264,8 @@ def test_a_seed_says_it_again_and_another_says_it_otherwise(laura):
 def test_the_receipt_reproduces_what_was_said(laura):
     result = laura.speak("Hello there.", seed=7, temperature=0.8, top_k=5)
     receipt = result.receipt
-    again = laura.speak("Hello there.", lang=result.lang, voice=receipt["voice"], seed=receipt["seed"], temperature=receipt["temperature"], top_k=receipt["top_k"])
+    settings = {name: receipt[name] for name in ("voice", "seed", "temperature", "top_k")}
+    again = laura.speak("Hello there.", lang=result.lang, **settings)
     assert np.array_equal(result.audio, again.audio)
     assert receipt["model"] and receipt["codec_hash"] and receipt["version"]
 
@@ -334,7 +345,8 @@ def test_wrong_input_is_told_in_one_line(laura, ask, says):
 
 
 def test_chains_are_parsed_and_checked():
-    assert parse_chain("enhance|transcribe | translate:de | speak") == [Step("enhance"), Step("transcribe"), Step("translate", "de"), Step("speak")]
+    steps = [Step("enhance"), Step("transcribe"), Step("translate", "de"), Step("speak")]
+    assert parse_chain("enhance|transcribe | translate:de | speak") == steps
     for line, says in [
         ("", "is unknown"), ("enhance |", "is unknown"), ("translate", "needs a language"), ("translate:xx", "unknown language"),
         ("speak", "gets audio from"), ("transcribe | caption", "gets text from 'transcribe'"),

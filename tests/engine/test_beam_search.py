@@ -33,7 +33,7 @@ def test_wide_enough_it_finds_the_best_of_all_texts(bonus):
             best = max((ids for ids in texts if len(ids) < 3), key=lambda ids: log_prob_of(start, ids, FEW) + bonus * len(ids))
             assert tuple(found.ids) == best
             assert sum(found.log_probs) == pytest.approx(log_prob_of(start, found.ids, FEW))  # the bonus is no part of it
-    assert 3 < sum(bool(found.ids) and found.finish == "eos" for found in done)
+    assert sum(bool(found.ids) and found.finish == "eos" for found in done) > 3
 
 
 def test_nothing_is_the_answer_only_where_no_first_token_is_likelier():
@@ -71,7 +71,8 @@ def test_what_falls_into_a_loop_is_left_for_what_does_not(bonus):
             logits[5] = 1.0
         return logits
 
-    greedy, found = decode(TableSession([[0]], rule), [Row(60)], TEXT, EOS)[0], search(TableSession([[0]], rule), [Row(60)], TEXT, EOS, Beams(4, bonus))[0]
+    greedy = decode(TableSession([[0]], rule), [Row(60)], TEXT, EOS)[0]
+    found = search(TableSession([[0]], rule), [Row(60)], TEXT, EOS, Beams(4, bonus))[0]
     assert greedy.finish == "guard" and found.finish == "eos" and found.ids[-1] == 5 and len(found.ids) <= 6
 
 
@@ -117,7 +118,10 @@ def test_rows_that_change_places_keep_what_they_have_read(backend):
 
 def test_a_receipt_tells_how_many_texts_were_followed(tmp_path):
     wide, narrow = Laura.load("mini"), Laura.load("mini", beams=1)
-    texts = ["The old aligner in the hall strikes nine while nobody is listening.", "Seven bridges lead over the river to the castle of the king."]
+    texts = [
+        "The old clock in the hall strikes nine while nobody is listening.",
+        "Seven bridges lead over the river to the castle of the king.",
+    ]
     rows = [laura.translate(text=texts, to="de") for laura in (wide, narrow)]
     assert [result.receipt["beams"] for result in rows[0] + rows[1]] == [4, 4, 1, 1]
     for result in rows[0] + rows[1]:

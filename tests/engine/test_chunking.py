@@ -1,5 +1,7 @@
 """Chunks cover the audio, end in pauses, and batches hold every index once."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ def test_chunks_cover_every_sample_within_bounds(seconds):
     wave = np.random.default_rng(0).normal(size=int(seconds * SAMPLE_RATE)).astype(np.float32) * 0.1
     chunks = cut(wave)
     assert chunks[0].start == 0 and chunks[-1].end == len(wave)
-    assert all(left.end == right.start and left.end % HOP == 0 for left, right in zip(chunks, chunks[1:]))
+    assert all(left.end == right.start and left.end % HOP == 0 for left, right in pairwise(chunks))
     lengths = [(chunk.end - chunk.start) / SAMPLE_RATE for chunk in chunks]
     assert max(lengths) <= LONGEST
     if len(chunks) > 1:
@@ -72,7 +74,7 @@ def test_chunks_do_not_depend_on_how_the_wave_comes(seed, pause):
     assert [chunk for chunk, _ in found] == cut(wave, pause=pause)
     assert all(np.array_equal(samples, wave[chunk.start : chunk.end]) for chunk, samples in found)
     assert found[0][0].start == 0 and found[-1][0].end == len(wave)
-    assert all(left[0].end == right[0].start and left[0].end % HOP == 0 for left, right in zip(found, found[1:]))
+    assert all(left[0].end == right[0].start and left[0].end % HOP == 0 for left, right in pairwise(found))
     assert max(chunk.end - chunk.start for chunk, _ in found) <= LONGEST * SAMPLE_RATE
     assert most < (LONGEST + SHORTEST) * SAMPLE_RATE
 
@@ -85,7 +87,7 @@ def test_a_pause_ends_what_is_said_as_soon_as_it_has_lasted():
     ((chunk, _),) = chunker.feed(quiet[: SAMPLE_RATE // 5])
     assert chunk.end / SAMPLE_RATE == pytest.approx(2 * 1.05 + 4 + 0.5, abs=0.05)
     assert len(cut(np.concatenate([loud, quiet, loud]))) == 1
-    (first, second) = cut(np.concatenate([loud[:SAMPLE_RATE], *[quiet] * 5, loud]), pause=PAUSE)  # short: silence goes with it
+    (first, _second) = cut(np.concatenate([loud[:SAMPLE_RATE], *[quiet] * 5, loud]), pause=PAUSE)  # short: silence goes with it
     assert first.end / SAMPLE_RATE == pytest.approx(5, abs=0.05)
 
 
@@ -94,7 +96,8 @@ def test_a_pause_is_found_in_steady_noise_and_noise_alone_holds_none(slope):
     rng = np.random.default_rng(slope)
     noise = 0.01 * coloured_noise(30 * SAMPLE_RATE, slope, rng).astype(np.float32)
     time = np.arange(len(noise)) / SAMPLE_RATE
-    speech = (0.1 * np.sin(2 * np.pi * 200 * time) * np.abs(np.sin(2 * np.pi * 2 * time))).astype(np.float32)  # four beats a second, 17 dB over the noise
+    beats = np.abs(np.sin(2 * np.pi * 2 * time))  # four a second, 17 dB over the noise
+    speech = (0.1 * np.sin(2 * np.pi * 200 * time) * beats).astype(np.float32)
     speech[7 * SAMPLE_RATE : 17 * SAMPLE_RATE // 2] = 0
     first = cut(noise + speech, pause=PAUSE)[0]
     assert 7 * SAMPLE_RATE <= first.end <= 17 * SAMPLE_RATE // 2

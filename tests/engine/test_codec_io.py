@@ -48,7 +48,8 @@ def test_codes_are_kept_in_a_file(laura, tmp_path):
     kept = Codes.load(codes.save(tmp_path / "a.safetensors"))
     assert np.array_equal(kept.codes, codes.codes) and replace(kept, codes=0) == replace(codes, codes=0)
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
-    assert np.array_equal(load_audio(decode_to(laura.runtime.backend, kept, tmp_path / "a.wav")), load_audio(decode_to(laura.runtime.backend, codes, tmp_path / "b.wav")))
+    first, second = (decode_to(laura.runtime.backend, each, tmp_path / f"{n}.wav") for n, each in enumerate((kept, codes)))
+    assert np.array_equal(load_audio(first), load_audio(second))
 
 
 def test_five_milliseconds_silence_and_clipping_are_sound_too(laura):
@@ -126,7 +127,10 @@ def test_files_that_hold_no_codes(tmp_path):
     save_file({"codes": np.full((1, 3), 1024, np.int16)}, tmp_path / "large.safetensors", about)
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "foreign.safetensors").read_bytes()[:40])
     (tmp_path / "letter.safetensors").write_text("Dear reader")
-    for name, words in (("foreign", "holds no codes"), ("flat", "do not fit 1920 samples"), ("large", "a codebook of 1024"), ("cut", "can be read"), ("letter", "can be read"), ("none", "no such file")):
+    for name, words in (
+        ("foreign", "holds no codes"), ("flat", "do not fit 1920 samples"), ("large", "a codebook of 1024"),
+        ("cut", "can be read"), ("letter", "can be read"), ("none", "no such file"),
+    ):  # fmt: skip
         with pytest.raises(LauraError, match=words):
             Codes.load(tmp_path / f"{name}.safetensors")
 

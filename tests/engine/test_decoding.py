@@ -92,7 +92,9 @@ def test_only_allowed_tokens_are_written():
     assert done.log_probs[0] == pytest.approx(log_softmax(logits)[[3, 5].index(done.ids[0])], abs=1e-6)
 
 
-@pytest.mark.parametrize("options", [Options(), Options(temperature=1.0, top_k=4, seed=3), Options(temperature=1.3, top_k=0, top_p=0.8, seed=9)])
+@pytest.mark.parametrize(
+    "options", [Options(), Options(temperature=1.0, top_k=4, seed=3), Options(temperature=1.3, top_k=0, top_p=0.8, seed=9)]
+)
 def test_a_row_is_the_same_alone_and_in_any_batch(options):
     starts, rows = [[1], [2, 3], [4], [5, 6, 7]], [Row(15, key=0), Row(40, key=1), Row(9, minimum=9, key=2), Row(25, key=0)]
     together = decode(TableSession(starts, random_rule), rows, TEXT, EOS, options)
@@ -180,7 +182,9 @@ def test_choose_one_takes_the_best_of_a_few():
     assert choose_one(session, [8, 9, 10]) == [8 + int(random_rule([start])[8:11].argmax()) for start in (1, 2)]
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0}, {"top_p": 1.5}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0}, {"top_p": 1.5}, {"seed": -1}]
+)
 def test_options_out_of_range_say_what_is_allowed(wrong):
     with pytest.raises(LauraError, match=next(iter(wrong))):
         Options(**wrong)

@@ -74,7 +74,8 @@ def test_listening_is_the_same(both, places):
     got, wanted = (laura.runtime.backend.encode(WAVES) for laura in both)
     assert got.lengths.tolist() == wanted.lengths.tolist()
     for row, length in enumerate(got.lengths):
-        close([got.embeddings[row, :length], got.ctc_log_probs[row, :length]], [wanted.embeddings[row, :length], wanted.ctc_log_probs[row, :length]], 1e-3)
+        one, other = ([each.embeddings[row, :length], each.ctc_log_probs[row, :length]] for each in (got, wanted))
+        close(one, other, 1e-3)
 
 
 def test_sequences_in_progress_are_the_same(both, places):
@@ -99,7 +100,7 @@ def test_sequences_in_progress_are_the_same(both, places):
 
 
 def test_what_is_written_down_stands_when_it_is_said_in_both(both):
-    """Clocks followed through steps of one and of several letters, rollback, rows dropped and named twice: logits as when all is read at once."""
+    """Aligners through steps of one and of several letters, rollback, rows dropped and named twice: logits as when all is read at once."""
     found = []
     letters = both[0].runtime.tokenizer.encode("abc abd", letters=True)
     aligners = [CtcAligner(letters, [2.0, 3.0, 7.0, 9.0, 11.0, 12.0, 20.0]), CtcAligner([], []), CtcAligner(letters[:2], [4.0, 6.0])]
@@ -112,7 +113,9 @@ def test_what_is_written_down_stands_when_it_is_said_in_both(both):
         session.select([2, 0, 1, 0])
         logits = session.extend(np.array([letters[2:4], letters[4:6], letters[1:3], letters[2:4]]))
         found.append(logits)
-        wanted = [(2, [*letters[:3], *letters[2:4]]), (0, [*letters[:2], *letters[4:6]]), (1, [*letters[:1], *letters[1:3]]), (0, letters[:4])]
+        wanted = [
+            (2, [*letters[:3], *letters[2:4]]), (0, [*letters[:2], *letters[4:6]]), (1, [*letters[:1], *letters[1:3]]), (0, letters[:4]),
+        ]  # fmt: skip
         for row, (which, written) in enumerate(wanted):
             [alone] = backend.open(encoded.rows([which]), [start], aligners=[aligners[which].copy()]).extend(np.array([written]))
             close([logits[row]], [alone[-2:]], 1e-3)
@@ -131,7 +134,11 @@ def test_speaking_cleaning_and_the_codec_are_the_same(both, places):
         backend = laura.runtime.backend
         found.append([
             *backend.vocode(tokens, noisy=[sound(len(t) / 25, i) for i, t in enumerate(tokens)]),
-            *backend.vocode(tokens, text=[TextCondition([5, 6, 7]), TextCondition([8], 2.5), TextCondition([9] * 20, 0.7), TextCondition([1, 2])], prompt=[sound(1.0), None, sound(0.3), None]),
+            *backend.vocode(
+                tokens,
+                text=[TextCondition([5, 6, 7]), TextCondition([8], 2.5), TextCondition([9] * 20, 0.7), TextCondition([1, 2])],
+                prompt=[sound(1.0), None, sound(0.3), None],
+            ),
             *backend.vocode(tokens[:2], text=[TextCondition([5]), TextCondition([6])]),
             *backend.codec_decode(codes),
             *backend.codec_encode(WAVES),

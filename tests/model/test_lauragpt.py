@@ -70,7 +70,8 @@ def test_what_is_spelled_is_added_to_what_is_heard(model):
     for row, n in enumerate(heard.lengths):  # read from text alone, the same matrix is used frame by frame
         alone = model.embed_posteriors(heard.ctc_log_probs[row : row + 1, :n].exp())
         torch.testing.assert_close(heard.embeddings[row, :n], spoken[row, :n] + alone[0], atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(model.embed_posteriors(torch.eye(33)[None])[0, 3], model.embed_posteriors(torch.eye(33)[None].roll(1, 1))[0, 4])  # position counts
+    moved = model.embed_posteriors(torch.eye(33)[None].roll(1, 1))[0, 4]
+    assert not torch.allclose(model.embed_posteriors(torch.eye(33)[None])[0, 3], moved)  # position counts
 
 
 @pytest.mark.parametrize("lengths", [[5], [90, 3, 88, 40, 3, 41], [7] * 5, list(range(1, 60, 7))])
@@ -98,7 +99,8 @@ def test_one_mixed_batch_reaches_every_tensor(model):
         for log_probs in (heard.ctc_log_probs, heard.middle_log_probs)
     )
     (model.loss(mixed(model, heard.lengths.tolist()), heard.embeddings).mean() + ctc).backward()
-    parameters = [(f"{part}.{name}", p) for part in ("encoder", "posterior_embedding", "gpt") for name, p in getattr(model, part).named_parameters()]
+    parts = ("encoder", "posterior_embedding", "gpt")
+    parameters = [(f"{part}.{name}", p) for part in parts for name, p in getattr(model, part).named_parameters()]
     assert not [name for name, p in parameters if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
 
 

@@ -72,7 +72,9 @@ def test_a_batch_of_the_vocoder_has_one_task_and_its_condition(make_stage):
 def test_data_without_what_a_stage_learns_is_refused(make_stage, corpus):
     bare = copy.copy(corpus)
     bare.train = [e for e in corpus.train if e.task == "mt"]
-    for name, words in (("codec", "no recording of tts has 1.28 s"), ("speaker", "no speaker has two"), ("vocoder", "no example of tts, se fits")):
+    for name, words in (
+        ("codec", "no recording of tts has 1.28 s"), ("speaker", "no speaker has two"), ("vocoder", "no example of tts, se fits"),
+    ):  # fmt: skip
         with pytest.raises(LauraError, match=words):
             make_stage(name, corpus=bare)
 
