@@ -11,4 +11,4 @@ class LauraWarning(UserWarning):
 
 def install_hint(extra: str) -> str:
     """How to install the packages of an extra ("train", "eval", ...). Lauragpt is on no package index: it is installed from its clone."""
-    return f"in the clone of lauragpt run pip install -e '.[{extra}]'"
+    return f"run pip install -e '.[{extra}]' in the clone of lauragpt"

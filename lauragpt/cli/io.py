@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
-from lauragpt.errors import LauraError, LauraWarning
+from lauragpt.errors import LauraError, LauraWarning, install_hint
 from lauragpt.files import replacing
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def one_line() -> Iterator[None]:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        say(f"{error.name} is missing: pip install 'lauragpt[{extra}]'")
+        say(f"{error.name} is missing: {install_hint(extra)}")
         raise typer.Exit(1) from None
 
 

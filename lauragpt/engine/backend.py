@@ -16,7 +16,7 @@ import numpy as np
 
 from lauragpt.checkpoint import CheckpointInfo, hash_of_weights
 from lauragpt.ctc import CtcAligner
-from lauragpt.errors import LauraError
+from lauragpt.errors import LauraError, install_hint
 from lauragpt.sequence import PACE
 
 BACKENDS = ("onnx", "torch")
@@ -168,5 +168,5 @@ def _open_torch(folder: Path, device: str | None, config: dict, reason: str, com
         if error.name != "torch":
             raise
         why = f" ({reason})" if reason else ""
-        raise LauraError(f"{folder} is to run on torch{why}, which is missing: pip install 'lauragpt[train]'") from None
+        raise LauraError(f"{folder} is to run on torch{why}, which is missing: {install_hint('train')}") from None
     return open_torch(folder, device, config, compile, threads)

@@ -1,7 +1,7 @@
 """The metrics. In: answers and references, one entry an example. Out: a `Tally`, whose score is the metric.
 
 The counting is done by the standard packages: jiwer (word and character errors), sacrebleu (BLEU, chrF), pystoi, pesq. They come with
-`pip install lauragpt[eval]`; each is imported where it is used, and a missing one raises `MissingPackage`, so that its column says how
+the extra `eval`; each is imported where it is used, and a missing one raises `MissingPackage`, so that its column says how
 to install it and the rest of the evaluation continues. Short metrics are written here.
 Rates (WER, UA, ...) are in per cent, as are BLEU and chrF; STOI is 0..1, PESQ -0.5..4.5, SI-SDR in dB.
 """

@@ -217,7 +217,7 @@ def test_what_needs_torch_says_so_where_it_is_missing(debug_checkpoint, verb, tm
     }[verb]  # fmt: skip
     code = f"import sys; sys.modules['torch'] = None; sys.argv = {['laura', verb, *arguments]!r}; from lauragpt.cli.app import app; app()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "pip install 'lauragpt[train]'" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.returncode == 1 and "pip install -e '.[train]'" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
 
 @pytest.mark.parametrize("about, lacking", [

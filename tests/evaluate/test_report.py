@@ -294,7 +294,7 @@ def test_without_matplotlib_the_page_says_how_to_get_it(few, sound, monkeypatch)
     real = metrics.need
     monkeypatch.setattr(metrics, "need", need)
     document = page(few, sound)
-    assert "pip install lauragpt[eval]" in document and '<svg class="plot"' not in document
+    assert "pip install -e" in document and '<svg class="plot"' not in document
     assert len(sounds_of(document)) == len(sounds_of(page_of_all(few, sound, monkeypatch)))
 
 

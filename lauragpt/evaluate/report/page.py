@@ -14,6 +14,7 @@ from string import Template
 
 import numpy as np
 
+from lauragpt.errors import install_hint
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.metrics import MissingPackage
 from lauragpt.evaluate.report.plots import Plot, draw
@@ -63,7 +64,7 @@ def page(report: Report, sound: Callable[[Answer], np.ndarray | None], paper: di
     try:
         plots, hint = draw(report.rows, report.seed), ""
     except MissingPackage:
-        plots, hint = [], "<p>The plots need matplotlib: <code>pip install lauragpt[eval]</code></p>"
+        plots, hint = [], f"<p>The plots need matplotlib: {install_hint('eval')}</p>"
     budget = Budget()
     worst = worst_sections(report.rows, sound, budget)
     cited = f'<p class="what small">{escape(PAPER_NOTE)}</p>' if any(task in paper for task in tasks) else ""

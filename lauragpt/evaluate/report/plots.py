@@ -1,6 +1,6 @@
 """The plots of an evaluation: inline SVG that takes its colours and font from the page, so that it works in light and dark mode.
 
-In: the `Row`s of a report. Out: `Plot`s. matplotlib comes with `pip install lauragpt[eval]`; without it `draw` raises MissingPackage and
+In: the `Row`s of a report. Out: `Plot`s. matplotlib comes with the extra `eval`; without it `draw` raises MissingPackage and
 the page has no plots.
 """
 
