@@ -22,9 +22,8 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_every_corpus_is_described_with_its_licence(name):
-    described = {"debug": "laura prepare debug", "nospeech": f"`nospeech` is no corpus of its own.*{re.escape(CORPORA[name].licence)}"}.get(
-        name
-    )
+    licence = re.escape(CORPORA[name].licence)
+    described = {"debug": "laura prepare debug", "nospeech": f"`nospeech` is not a corpus of its own.*{licence}"}.get(name)
     if described:
         assert re.search(described, PAGE, re.DOTALL)
     else:
