@@ -78,6 +78,25 @@ def test_a_chain_is_the_same_alone_and_in_a_batch_and_as_its_steps(laura):
     assert laura.chain("transcribe | translate:de", WAVES[0]).text == by_hand.text
 
 
+def test_a_chain_speaks_each_input_in_its_own_language(laura, monkeypatch):
+    """The debug checkpoint's own choice of language is random, so the transcripts' languages are set."""
+    transcribe, german = laura.transcribe, len(WAVES[3])
+
+    def transcribe_in_two(audio, **more):
+        results = transcribe(audio, **more)
+        for wave, result in zip(audio, results):
+            result.lang, result.text = ("de", "der fuchs springt") if len(wave) == german else ("en", "the quick fox")
+        return results
+
+    monkeypatch.setattr(laura, "transcribe", transcribe_in_two)
+    waves, calls = [WAVES[0], WAVES[3], WAVES[4]], []
+    together = laura.chain("transcribe | speak", waves, seed=1, progress=lambda done, total: calls.append((done, total)))
+    assert [result.lang for result in together] == ["en", "de", "en"]
+    assert calls == sorted(calls) and calls[-1][0] == pytest.approx(calls[-1][1])
+    for wave, result in zip(waves, together):
+        same(result, laura.chain("transcribe | speak", wave, seed=1))
+
+
 def test_speech_is_translated_by_way_of_its_transcript_where_the_checkpoint_says_so(laura):
     direct, through = laura, Laura(replace(laura.runtime, info=replace(laura.runtime.info, cascade=True)), laura.voices)
     waves = [*WAVES, sound(31.0, 4)]
