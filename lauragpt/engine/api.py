@@ -204,7 +204,8 @@ class Laura:
     ) -> AudioResult: ...
     @overload
     def speak(
-        self, text: list[str], lang: str | None = ..., voice: Audio | Voice | Audios | list[Voice | None] | None = ..., voice_text: str | None = ...,
+        self, text: list[str], lang: str | None = ..., voice: Audio | Voice | Audios | list[Voice | None] | None = ...,
+        voice_text: str | None = ...,
         seed: int = ..., temperature: float = ..., top_k: int = ..., verify: int = ..., progress: Progress | None = ...,
     ) -> list[AudioResult]: ...
     def speak(self, text, lang=None, voice=None, voice_text=None, seed=0, temperature=0.3, top_k=25, verify=0, progress=None):
