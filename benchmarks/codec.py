@@ -70,7 +70,7 @@ def encodec_of(codec: Codec) -> Contender:
     """transformers' EnCodec at the same hop, quantizers and filters. MissingPackage without transformers."""
     transformers, config = need("transformers"), codec.config
     bandwidth = (
-        config.quantizer.n_quantizers * math.log2(config.quantizer.codebook_size) * config.frame_rate / 1000
+        config.quantizer.n_quantizers * math.log2(config.quantizer.codebook_size) * config.sample_rate / config.hop / 1000
     )  # kbit/s at which it uses all of them
     model = transformers.EncodecModel(transformers.EncodecConfig(
         sampling_rate=config.sample_rate, upsampling_ratios=list(config.strides), num_filters=config.seanet.filters, hidden_size=config.dim,

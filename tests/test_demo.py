@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lauragpt.cli.demo import CHAIN, RECORDINGS, Request, plan, read_clips, run_demo
+from lauragpt.cli.demo import CHAIN, RECORDINGS, DemoCase, plan, read_clips, run_demo
 from lauragpt.cli.demo_page import card
 from lauragpt.cli.demo_verdict import FAILED, PARTLY, RIGHT, Recognition, recognise, summary, verdict, word_share
 from lauragpt.engine.api import Laura
@@ -69,8 +69,8 @@ def test_wrong_words_are_marked():
     assert compare("", "one", "en")[1] == [("one", False)]
 
 
-def request(verb: str, result: Result | None, reference: str, **fields) -> Request:
-    made = Request(
+def request(verb: str, result: Result | None, reference: str, **fields) -> DemoCase:
+    made = DemoCase(
         verb, "a title", lambda: result, fields.pop("input", "a text"), reference, fields.pop("lang", "en"), result=result, **fields
     )
     made.verdict = verdict(made)

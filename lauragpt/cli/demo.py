@@ -61,7 +61,7 @@ class Clip:
 
 
 @dataclass
-class Request:
+class DemoCase:
     """One request to the model, and its answer."""
 
     verb: str
@@ -94,7 +94,7 @@ class Request:
         return f"{len(self.result.audio) / self.result.sample_rate:.1f} s of sound: {file}{words}"
 
 
-def run_demo(laura: Laura, out: Path) -> list[Request]:
+def run_demo(laura: Laura, out: Path) -> list[DemoCase]:
     """Runs all requests, writes the files and prints the table. If a request raises an error, the others are still run; then LauraError
     says how many raised one."""
     out = Path(out)
@@ -125,7 +125,7 @@ def read_clips(folder: Path = RECORDINGS) -> list[Clip]:
     return [Clip(**{key: entry[key] for key in keys}, wave=load_audio(folder / entry["file"])) for entry in rows]
 
 
-def answer(request: Request, out: Path) -> None:
+def answer(request: DemoCase, out: Path) -> None:
     """Fills in result and seconds, and writes the sounds."""
     start = time.perf_counter()
     try:
@@ -139,7 +139,7 @@ def answer(request: Request, out: Path) -> None:
         request.result, request.error = None, str(error)
 
 
-def judge(laura: Laura, request: Request) -> None:
+def judge(laura: Laura, request: DemoCase) -> None:
     """Fills in what is recognised in speech, and the verdict."""
     if request.result is not None and request.result.audio is not None:
         request.recognition = recognise(laura, request.result.audio, request.lang)
@@ -148,7 +148,7 @@ def judge(laura: Laura, request: Request) -> None:
     request.verdict = verdict(request)
 
 
-def plan(laura: Laura, clips: list[Clip]) -> list[Request]:
+def plan(laura: Laura, clips: list[Clip]) -> list[DemoCase]:
     """The requests, in the order of the page. Recordings are transcribed without giving their language."""
     of = {task: [clip for clip in clips if clip.task == task] for task in ("asr", "ser", "aac", "slu", "noise")}
     speech = {clip.corpus: clip for clip in reversed(of["asr"])}  # the first of each corpus
@@ -156,17 +156,17 @@ def plan(laura: Laura, clips: list[Clip]) -> list[Request]:
     for corpus, (to, reference) in SPEECH_TRANSLATIONS.items():
         clip = speech[corpus]
         ask = partial(laura.translate, clip.wave, to=to)
-        requests.append(Request("translate", f"{clip.lang} speech to {to}", ask, clip.wave, reference, to, f"{corpus}, {clip.licence}"))
+        requests.append(DemoCase("translate", f"{clip.lang} speech to {to}", ask, clip.wave, reference, to, f"{corpus}, {clip.licence}"))
     for lang, to, text, reference in TEXT_TRANSLATIONS:
         ask = partial(laura.translate, text=text, to=to)
-        requests.append(Request("translate", f"{lang} text to {to}", ask, text, reference, to))
+        requests.append(DemoCase("translate", f"{lang} text to {to}", ask, text, reference, to))
     for lang, text in SENTENCES.items():
         ask = partial(laura.speak, text, lang=lang, seed=SEED)
-        requests.append(Request("speak", f"{lang}, the default voice", ask, text, text, lang))
+        requests.append(DemoCase("speak", f"{lang}, the default voice", ask, text, text, lang))
     voice = speech["librispeech"]
     text, source = SENTENCES["en"], f"voice: {voice.corpus}, {voice.licence}"
     ask = partial(laura.speak, text, lang="en", voice=voice.wave, voice_text=voice.reference, seed=SEED)
-    requests.append(Request("speak", "in the voice of a clip", ask, text, text, "en", source))
+    requests.append(DemoCase("speak", "in the voice of a clip", ask, text, text, "en", source))
     requests += _noisy(laura, voice, of["noise"])
     requests += [_on(clip, "caption", partial(laura.caption, clip.wave)) for clip in of["aac"]]
     requests += [_on(clip, "emotion", partial(laura.emotion, clip.wave)) for clip in of["ser"]]
@@ -174,11 +174,11 @@ def plan(laura: Laura, clips: list[Clip]) -> list[Request]:
     return requests
 
 
-def _on(clip: Clip, verb: str, ask: Callable[[], Result]) -> Request:
-    return Request(verb, clip.title, ask, clip.wave, clip.reference, clip.lang, f"{clip.corpus}, {clip.licence}")
+def _on(clip: Clip, verb: str, ask: Callable[[], Result]) -> DemoCase:
+    return DemoCase(verb, clip.title, ask, clip.wave, clip.reference, clip.lang, f"{clip.corpus}, {clip.licence}")
 
 
-def _noisy(laura: Laura, clip: Clip, noises: list[Clip]) -> list[Request]:
+def _noisy(laura: Laura, clip: Clip, noises: list[Clip]) -> list[DemoCase]:
     """Enhancement, and the chain, of a recording with a real noise mixed in."""
     if not noises:
         return []
@@ -186,14 +186,14 @@ def _noisy(laura: Laura, clip: Clip, noises: list[Clip]) -> list[Request]:
     source = f"{clip.corpus}, {clip.licence}, with {noise.reference} of {noise.corpus}, {noise.licence}, at {SNR:.0f} dB"
     noisy = unclip(mix_at_snr(clip.wave, fit(noise.wave, len(clip.wave), np.random.default_rng(SEED)), SNR))
     return [
-        Request(
+        DemoCase(
             "enhance", f"speech in {noise.reference}", lambda: laura.enhance(noisy), noisy, clip.reference, clip.lang, source, clip.wave
         ),
-        Request("chain", CHAIN, lambda: laura.chain(CHAIN, noisy, seed=SEED), noisy, CHAIN_TRANSLATION, "de", source),
+        DemoCase("chain", CHAIN, lambda: laura.chain(CHAIN, noisy, seed=SEED), noisy, CHAIN_TRANSLATION, "de", source),
     ]
 
 
-def table(requests: list[Request]) -> Table:
+def table(requests: list[DemoCase]) -> Table:
     table = Table(title="every verb on recordings that the model was not trained on", header_style="bold", row_styles=["", "dim"])
     for name in ("verb", "input", "output", "reference", "verdict", "seconds"):
         table.add_column(name, justify="right" if name == "seconds" else "left", overflow="fold")
@@ -206,7 +206,7 @@ def table(requests: list[Request]) -> Table:
     return table
 
 
-def to_row(request: Request) -> dict:
+def to_row(request: DemoCase) -> dict:
     """A line of results.jsonl: the answer as `--format json` gives it, with the request and the verdict."""
     result = request.result.to_row(request.title) if request.result else {"error": request.error}
     row = {"verb": request.verb, "input_text": request.input if isinstance(request.input, str) else None, "reference": request.reference}

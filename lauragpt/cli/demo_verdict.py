@@ -1,6 +1,6 @@
 """Is an answer of the demo right? Words are compared with a reference; speech is first recognised.
 
-In: a `Request` with its answer. Out: one of RIGHT, PARTLY and FAILED, and what a recogniser hears in speech: pocketsphinx for English if it
+In: a `DemoCase` and its answer. Out: one of RIGHT, PARTLY and FAILED, and what a recogniser hears in speech: pocketsphinx for English if it
 is installed, else the model itself.
 """
 
@@ -18,7 +18,7 @@ from lauragpt.evaluate.sound_metrics import POCKETSPHINX, pocketsphinx_text
 from lauragpt.tasks import text_to_slu
 
 if TYPE_CHECKING:
-    from lauragpt.cli.demo import Request
+    from lauragpt.cli.demo import DemoCase
 
 RIGHT, PARTLY, FAILED = "right", "partly right", "failed"
 MOST, HALF = 0.8, 0.5  # share of the words that must be right for RIGHT, for PARTLY
@@ -55,7 +55,7 @@ def word_share(text: str, reference: str, lang: str) -> float:
     return sum(ok for _, ok in expected) / max(len(words), len(expected), 1)
 
 
-def verdict(request: "Request") -> str:
+def verdict(request: "DemoCase") -> str:
     """RIGHT, PARTLY or FAILED."""
     result, reference = request.result, request.reference
     if result is None:
@@ -76,7 +76,7 @@ def verdict(request: "Request") -> str:
     return RIGHT if share >= MOST else PARTLY if share >= HALF else FAILED
 
 
-def summary(requests: list["Request"]) -> str:
+def summary(requests: list["DemoCase"]) -> str:
     """All answers counted, and then by verb."""
     counts = []
     for verb in dict.fromkeys(request.verb for request in requests):

@@ -39,10 +39,6 @@ class CodecConfig:
         return math.prod(self.strides)
 
     @property
-    def frame_rate(self) -> float:
-        return self.sample_rate / self.hop
-
-    @property
     def dim(self) -> int:
         return self.quantizer.dim
 

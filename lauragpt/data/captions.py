@@ -113,22 +113,3 @@ def sound_of(caption: str) -> str | None:
     scores = {sound: sum(weight[stem] for stem in own & words) for sound, words in stems.items()}
     best = max(scores, key=lambda sound: scores[sound])
     return best if scores[best] >= math.log(len(stems) / 4) else None
-
-
-def sounds_of(caption: str) -> list[str]:
-    """The classes that a caption of a mixture names, in order: each part between "and" that names one."""
-    if whole := _index()[0].get(_clean(caption)):
-        return [whole]  # a few wordings hold an "and" of their own
-    sounds: list[str] = []
-    parts = re.split(r"\s+(?:and|while)\s+", caption.strip())
-    start = 0
-    while start < len(parts):
-        # the longest run of parts that is a wording of ours, else the single part
-        for end in range(len(parts), start, -1):
-            sound = _index()[0].get(_clean(" and ".join(parts[start:end]))) or (sound_of(parts[start]) if end == start + 1 else None)
-            if sound or end == start + 1:
-                break
-        if sound and sound not in sounds:
-            sounds.append(sound)
-        start = end
-    return sounds

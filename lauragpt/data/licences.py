@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CorpusLicence:
     """The licence of a corpus, and whether weights trained on it may be used commercially: None where that is not known."""
 
     licence: str
@@ -27,38 +27,38 @@ class Corpus:
     title: str = ""
 
 
-CORPORA: dict[str, Corpus] = {
-    "debug": Corpus("CC0 1.0", True, "Debug: tones and noise made by formulas, for a first try"),
-    "librispeech": Corpus("CC BY 4.0", True, "LibriSpeech: read English audiobooks"),
-    "kathleen": Corpus("CC0 1.0", True, "Kathleen: Arctic prompts, one American woman"),
-    "ljspeech": Corpus("public domain", True, "LJ Speech: one American woman reading books"),
-    "kerstin": Corpus("CC0 1.0", True, "Kerstin: one German woman"),
-    "alphanumeric": Corpus("MIT", True, "Alphanumeric: names, addresses and numbers in many accents"),
-    "digits": Corpus("CC BY-SA 4.0", True, "Free Spoken Digit Dataset"),
-    "ravdess": Corpus("CC BY-NC-SA 4.0", False, "RAVDESS: emotional speech"),
-    "esc50": Corpus("CC BY-NC 3.0", False, "ESC-50: environmental sounds"),
-    "barista": Corpus("Apache-2.0", True, "Barista: spoken coffee orders"),
-    "dns_pairs": Corpus("CC BY 4.0", True, "Deep Noise Suppression challenge: synthetic test pairs"),
-    "books_en": Corpus("public domain", True, "English novels, text"),
-    "ljspeech_sentences": Corpus("public domain", True, "LJ Speech, all sentences, text"),
-    "multi30k": Corpus("research, non-commercial", False, "Multi30k: image captions in English and German, text"),
-    "tatoeba": Corpus("CC BY 2.0 FR", True, "Tatoeba: translated sentences, text"),
-    "slurp": Corpus("CC BY 4.0", True, "SLURP: requests with intents and slots, text"),
-    "captions_en": Corpus("research, non-commercial", False, "Captions of Clotho and AudioCaps, text"),
-    "nospeech": Corpus("CC BY-NC 3.0", False, "ESC-50: sounds without speech, for recognition"),
-    "synth-short": Corpus("public domain", True, "Digits, names and phrases of books said by flite and espeak-ng"),
-    "synth-books": Corpus("public domain", True, "Sentences of books said by flite and espeak-ng"),
-    "synth-tts": Corpus("public domain", True, "Sentences of books said by one flite voice"),
-    "synth-slurp": Corpus("CC BY 4.0", True, "SLURP requests said by flite and espeak-ng"),
-    "synth-multi30k": Corpus("research, non-commercial", False, "Multi30k captions said by flite"),
-    "synth-multi30k-de": Corpus("research, non-commercial", False, "Multi30k captions said by espeak-ng in German"),
-    "synth-tatoeba": Corpus("CC BY 2.0 FR", True, "Tatoeba sentences said by flite"),
-    "synth-tatoeba-de": Corpus("CC BY 2.0 FR", True, "Tatoeba sentences said by espeak-ng in German"),
+CORPORA: dict[str, CorpusLicence] = {
+    "debug": CorpusLicence("CC0 1.0", True, "Debug: tones and noise made by formulas, for a first try"),
+    "librispeech": CorpusLicence("CC BY 4.0", True, "LibriSpeech: read English audiobooks"),
+    "kathleen": CorpusLicence("CC0 1.0", True, "Kathleen: Arctic prompts, one American woman"),
+    "ljspeech": CorpusLicence("public domain", True, "LJ Speech: one American woman reading books"),
+    "kerstin": CorpusLicence("CC0 1.0", True, "Kerstin: one German woman"),
+    "alphanumeric": CorpusLicence("MIT", True, "Alphanumeric: names, addresses and numbers in many accents"),
+    "digits": CorpusLicence("CC BY-SA 4.0", True, "Free Spoken Digit Dataset"),
+    "ravdess": CorpusLicence("CC BY-NC-SA 4.0", False, "RAVDESS: emotional speech"),
+    "esc50": CorpusLicence("CC BY-NC 3.0", False, "ESC-50: environmental sounds"),
+    "barista": CorpusLicence("Apache-2.0", True, "Barista: spoken coffee orders"),
+    "dns_pairs": CorpusLicence("CC BY 4.0", True, "Deep Noise Suppression challenge: synthetic test pairs"),
+    "books_en": CorpusLicence("public domain", True, "English novels, text"),
+    "ljspeech_sentences": CorpusLicence("public domain", True, "LJ Speech, all sentences, text"),
+    "multi30k": CorpusLicence("research, non-commercial", False, "Multi30k: image captions in English and German, text"),
+    "tatoeba": CorpusLicence("CC BY 2.0 FR", True, "Tatoeba: translated sentences, text"),
+    "slurp": CorpusLicence("CC BY 4.0", True, "SLURP: requests with intents and slots, text"),
+    "captions_en": CorpusLicence("research, non-commercial", False, "Captions of Clotho and AudioCaps, text"),
+    "nospeech": CorpusLicence("CC BY-NC 3.0", False, "ESC-50: sounds without speech, for recognition"),
+    "synth-short": CorpusLicence("public domain", True, "Digits, names and phrases of books said by flite and espeak-ng"),
+    "synth-books": CorpusLicence("public domain", True, "Sentences of books said by flite and espeak-ng"),
+    "synth-tts": CorpusLicence("public domain", True, "Sentences of books said by one flite voice"),
+    "synth-slurp": CorpusLicence("CC BY 4.0", True, "SLURP requests said by flite and espeak-ng"),
+    "synth-multi30k": CorpusLicence("research, non-commercial", False, "Multi30k captions said by flite"),
+    "synth-multi30k-de": CorpusLicence("research, non-commercial", False, "Multi30k captions said by espeak-ng in German"),
+    "synth-tatoeba": CorpusLicence("CC BY 2.0 FR", True, "Tatoeba sentences said by flite"),
+    "synth-tatoeba-de": CorpusLicence("CC BY 2.0 FR", True, "Tatoeba sentences said by espeak-ng in German"),
 }
-UNDESCRIBED = Corpus(UNKNOWN, None)
+UNDESCRIBED = CorpusLicence(UNKNOWN, None)
 
 
-def described_corpora(data: Path) -> dict[str, Corpus]:
+def described_corpora(data: Path) -> dict[str, CorpusLicence]:
     """The table's corpora and those that `data`/corpora.json describes. LauraError where that file is wrong, or describes one of the
     table anew."""
     path = Path(data) / OWN_CORPORA
@@ -66,7 +66,7 @@ def described_corpora(data: Path) -> dict[str, Corpus]:
         return dict(CORPORA)
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
-        own = {name: Corpus(entry["licence"], entry["commercial"], entry.get("title", "")) for name, entry in described.items()}
+        own = {name: CorpusLicence(entry["licence"], entry["commercial"], entry.get("title", "")) for name, entry in described.items()}
         if not all(isinstance(corpus.licence, str) and corpus.commercial in (True, False, None) for corpus in own.values()):
             raise TypeError("a licence is text, and commercial is true, false or null")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -118,11 +118,11 @@ class Ancestor:
 class Provenance:
     """What a checkpoint was trained on: in its own run, and before."""
 
-    corpora: dict[str, Corpus] = field(default_factory=dict)
+    corpora: dict[str, CorpusLicence] = field(default_factory=dict)
     ancestors: tuple[Ancestor, ...] = ()  # the nearest first
 
     @classmethod
-    def of(cls, names: Iterable[str], described: Mapping[str, Corpus], init: str = "") -> "Provenance":
+    def of(cls, names: Iterable[str], described: Mapping[str, CorpusLicence], init: str = "") -> "Provenance":
         """`names`: the corpora that a run reads; `init`: the checkpoint that it starts from, if any."""
         ancestors: tuple[Ancestor, ...] = ()
         if init:
@@ -157,7 +157,7 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, values: dict) -> "Provenance":
-        corpora = {name: Corpus(**corpus) for name, corpus in values["corpora"].items()}
+        corpora = {name: CorpusLicence(**corpus) for name, corpus in values["corpora"].items()}
         return cls(corpora, tuple(Ancestor(**ancestor) for ancestor in values["ancestors"]))
 
     def reasons(self) -> list[str]:

@@ -26,7 +26,7 @@ from lauragpt.engine.chunking import is_silent
 from lauragpt.engine.codec_io import Codes
 from lauragpt.engine.decoding import Options
 from lauragpt.engine.progress import Progress
-from lauragpt.engine.runtime import Runtime, is_many
+from lauragpt.engine.runtime import Runtime, check_texts, is_many
 from lauragpt.engine.voices import Voice, Voices, make_voice, prompt_clip
 from lauragpt.errors import LauraError
 from lauragpt.result import AudioResult, Result, TextResult
@@ -127,7 +127,7 @@ class Laura:
             raise LauraError("translate takes either audio or text: give one of them")
         if audio is not None:
             return self._listen("s2tt", audio, to, 0.0, sample_rate, progress, lang)
-        texts, target = list(text) if is_many(text) else [text], self.runtime.check_lang(to)
+        texts, target = check_texts(text), self.runtime.check_lang(to)
         results = translate.translate_texts(self.runtime, texts, target, [self.runtime.check_lang(lang)] * len(texts), progress)
         return results if is_many(text) else results[0]
 
@@ -204,7 +204,8 @@ class Laura:
     ) -> AudioResult: ...
     @overload
     def speak(
-        self, text: list[str], lang: str | None = ..., voice: Audio | Voice | list[Voice | None] | None = ..., voice_text: str | None = ...,
+        self, text: list[str], lang: str | None = ..., voice: Audio | Voice | Audios | list[Voice | None] | None = ...,
+        voice_text: str | None = ...,
         seed: int = ..., temperature: float = ..., top_k: int = ..., verify: int = ..., progress: Progress | None = ...,
     ) -> list[AudioResult]: ...
     def speak(self, text, lang=None, voice=None, voice_text=None, seed=0, temperature=0.3, top_k=25, verify=0, progress=None):
@@ -213,7 +214,7 @@ class Laura:
         that the model itself recognises best. Where the sound cannot be the text, or a recording's voice gives no word that the model
         recognises, the receipt says so (`failed`)."""
         options = Options(temperature=temperature, top_k=top_k, seed=seed)
-        texts = list(text) if is_many(text) else [text]
+        texts = check_texts(text)
         langs, voices = self._voices(texts, voice, voice_text, lang)
         if verify:
             results = synthesise.speak_verified(self.runtime, texts, langs, voices, options, verify, progress)
@@ -238,18 +239,24 @@ class Laura:
         """As `speak`, in pieces (n,) at 16 kHz while the rest is still being written. With `mini` the first piece comes after 24 tokens
         (.96 s of sound): the vocoder sees 8 tokens ahead, the codec's decoder 9 frames. LauraWarning where the sound cannot be the text."""
         options = Options(temperature=temperature, top_k=top_k, seed=seed)
-        [text_lang], [text_voice] = self._voices([text], voice, voice_text, lang)
+        [text_lang], [text_voice] = self._voices(check_texts([text]), voice, voice_text, lang)
         return synthesise.speak_stream(self.runtime, text, text_lang, text_voice, options)
 
     def _voices(
-        self, texts: list[str], voice: Audio | Voice | list[Voice | None] | None, voice_text: str | None, lang: str | None
+        self, texts: list[str], voice: Audio | Voice | Audios | list[Voice | None] | None, voice_text: str | None, lang: str | None
     ) -> tuple[list[str], list[Voice | None]]:
-        """The language and the voice of each text."""
+        """The language and the voice of each text. LauraError for a list of voices that does not go with the texts."""
         self.runtime.check_lang(lang)
-        if is_many(voice):
-            voices = list(voice)
+        if voice_text is not None:
+            check_texts([voice_text])
+        if not is_many(voice):
+            voices = [self.find_voice(voice, voice_text, lang) if voice is not None else None] * len(texts)
+        elif len(voice) != len(texts):
+            raise LauraError(f"{len(voice)} voices for {len(texts)} texts: give one voice for all, or a list with a voice for each text")
+        elif voice_text is not None:
+            raise LauraError("voice_text is the transcript of one recording: leave it out, or give one voice in place of a list")
         else:
-            voices = [self.find_voice(voice, voice_text, lang)] * len(texts) if voice is not None else [None] * len(texts)
+            voices = [self.find_voice(each, lang=lang) if each is not None else None for each in voice]
         # A named voice speaks its own language; a recording is any.
         named = [each.lang if each is not None and each.name in self.voices.cards else None for each in voices]
         langs = synthesise.languages(self.runtime, texts, [lang or voice_lang for voice_lang in named])

@@ -83,8 +83,8 @@ def run_chain(
         texts = [result.text or "" for result in results] if results and results[0].audio is None else None
         langs = [result.lang for result in results]
         if step.verb == "speak":
-            target = next((s.lang for s in reversed(steps[: number + 1]) if s.lang), None) or (langs[0] if langs else "en")
-            results = _speak(laura, waves, texts or [], transcripts, target, share, **options)
+            target = next((s.lang for s in reversed(steps[: number + 1]) if s.lang), None)
+            results = _speak(laura, waves, texts or [], transcripts, [target or lang or "en" for lang in langs], share, **options)
         elif step.verb == "translate" and texts is not None:
             results = translate_texts(laura.runtime, texts, step.lang, langs, share)
         elif step.verb == "translate":
@@ -107,15 +107,24 @@ def _speak(
     waves: list[np.ndarray],
     texts: list[str],
     transcripts: list[str | None],
-    lang: str,
+    langs: list[str],
     progress: Progress | None,
     **options: float,
 ) -> list[Result]:
-    """`speak` in the voice of each input; an empty recording where there is nothing to say."""
-    results = [synthesise.no_speech(laura.runtime, lang) for _ in texts]
-    spoken = [index for index, text in enumerate(texts) if synthesise.sentences_of(text, lang)]
-    if spoken:
-        voices = laura.voices_of([waves[i] for i in spoken], [transcripts[i] for i in spoken])
-        for i, result in zip(spoken, laura.speak([texts[i] for i in spoken], lang=lang, voice=voices, progress=progress, **options)):
+    """`speak` in the voice and the language of each input; an empty recording where there is nothing to say."""
+    results: list[Result] = [synthesise.no_speech(laura.runtime, lang) for lang in langs]
+    spoken = [i for i, (text, lang) in enumerate(zip(texts, langs)) if synthesise.sentences_of(text, lang)]
+    if not spoken:
+        return results
+    voices = dict(zip(spoken, laura.voices_of([waves[i] for i in spoken], [transcripts[i] for i in spoken])))
+    sentences = {i: float(len(synthesise.sentences_of(texts[i], langs[i]))) for i in spoken}
+    done, total = 0.0, sum(sentences.values())
+    for lang in dict.fromkeys(langs[i] for i in spoken):  # one call for each language
+        group = [i for i in spoken if langs[i] == lang]
+        size = sum(sentences[i] for i in group)
+        share = share_of(progress, done / total, (done + size) / total, total)
+        answers = laura.speak([texts[i] for i in group], lang=lang, voice=[voices[i] for i in group], progress=share, **options)
+        for i, result in zip(group, answers):
             results[i] = result
+        done += size
     return results

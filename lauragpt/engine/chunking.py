@@ -12,6 +12,7 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.errors import LauraError
 
 HOP = 640  # samples a codec token: strides 8 * 5 * 4 * 2 * 2
+TOKENS_PER_SECOND = SAMPLE_RATE // HOP  # 25
 SHORTEST, LONGEST = 8.0, 20.0  # seconds of a chunk of long audio
 PAUSE = 1.0  # seconds without a sound that end an utterance
 UTTERANCE = 5.0  # seconds of a chunk, at least, that ends in a pause: the model tells speech from other sounds better in a long one

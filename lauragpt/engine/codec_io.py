@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from lauragpt.audio import SAMPLE_RATE, Audio, AudioStream, read_recording, save_stream, stream_audio
 from lauragpt.engine.backend import Backend
-from lauragpt.engine.chunking import HOP
+from lauragpt.engine.chunking import HOP, TOKENS_PER_SECOND
 from lauragpt.errors import LauraError
 from lauragpt.files import replacing
 
@@ -44,7 +44,7 @@ class Codes:
     @property
     def bits_a_second(self) -> float:
         """What it takes to send them: log2(codebook size) a code, 25 frames a second."""
-        return len(self.codes) * np.log2(self.codebook_size) * SAMPLE_RATE / HOP
+        return len(self.codes) * np.log2(self.codebook_size) * TOKENS_PER_SECOND
 
     @property
     def usage(self) -> list[Usage]:

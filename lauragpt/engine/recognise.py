@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import compress
+from numbers import Real
 
 import numpy as np
 
@@ -61,8 +62,8 @@ def listen(
 
 
 def check_confidence(min_confidence: float) -> None:
-    if not 0 <= min_confidence <= 1:
-        raise LauraError(f"min_confidence is {min_confidence}: give a number from 0 (answer always) to 1")
+    if not isinstance(min_confidence, Real) or not 0 <= min_confidence <= 1:
+        raise LauraError(f"min_confidence is {min_confidence!r}: give a number from 0 (answer always) to 1")
 
 
 def by_item(results: Iterable[ChunkResult], items: int) -> list[list[ChunkResult]]:

@@ -76,7 +76,9 @@ def _again(laura: "Laura", row: dict, receipt: dict) -> Result:
         if task == "se":
             return laura.enhance(_existing(file), verify="verify" in receipt)
         if task == "s2tt" and receipt.get("source_lang"):
-            return laura.translate(_existing(file), to=receipt["asked_lang"], lang=receipt["source_lang"])
+            # Neither `translate` nor `ask` takes both the recording's language and a least confidence.
+            lang, least, source_lang = receipt["asked_lang"], receipt["min_confidence"], receipt["source_lang"]
+            return laura._listen(task, _existing(file), lang, least, None, None, source_lang)
         return laura.ask(task, _existing(file), receipt["asked_lang"], receipt["min_confidence"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LauraError(f"its receipt does not say how it came about ({type(error).__name__}: {error})") from None

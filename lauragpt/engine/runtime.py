@@ -112,3 +112,12 @@ class Runtime:
 def is_many(items: object) -> bool:
     """Whether this is a list of inputs and not one: (samples, rate) and a list of numbers are one recording."""
     return isinstance(items, (list, tuple)) and not is_pair(items) and not is_numbers(items)
+
+
+def check_texts(text: object) -> list[str]:
+    """A text, or a list of them, as a list. LauraError for what is no text."""
+    texts = list(text) if isinstance(text, (list, tuple)) else [text]
+    for each in texts:
+        if not isinstance(each, str):
+            raise LauraError(f"a text is a str, but this is {type(each).__name__}: give a text, or a list of texts")
+    return texts

@@ -13,7 +13,7 @@ import numpy as np
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine.backend import Session, TextCondition
-from lauragpt.engine.chunking import HOP, batches, is_silent
+from lauragpt.engine.chunking import HOP, TOKENS_PER_SECOND, batches, is_silent
 from lauragpt.engine.decoding import SPEECH_LOOP, Decoded, Options, Row, decode, steps
 from lauragpt.engine.progress import Meter, Progress, share_of
 from lauragpt.engine.recognise import listen
@@ -27,7 +27,6 @@ from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
 from lauragpt.text import agreement
 
-TOKENS_PER_SECOND = SAMPLE_RATE // HOP  # 25
 STREAM_TOKENS = 8  # that are made sound together while more are written
 PAUSE = SAMPLE_RATE * 3 // 20  # samples between two sentences
 # Characters a second of the slowest and the fastest speech; a word in Chinese is a character or two.

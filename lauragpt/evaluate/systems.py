@@ -21,7 +21,7 @@ from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.manifest import Example
 from lauragpt.engine.api import Laura
 from lauragpt.engine.backend import TextCondition
-from lauragpt.engine.chunking import HOP, cut
+from lauragpt.engine.chunking import TOKENS_PER_SECOND, cut
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.ablation import ablation
@@ -147,7 +147,7 @@ class Checkpoint:
     def _encode(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
         """A variant for each number of quantizers, whose `text` holds the codes of the last one; then Opus at each of its rates."""
         backend, answers = self.laura.runtime.backend, []
-        quantizer_rate = math.log2(backend.codebook_size) * SAMPLE_RATE / HOP / 1000  # kbit/s
+        quantizer_rate = math.log2(backend.codebook_size) * TOKENS_PER_SECOND / 1000  # kbit/s
         for wave, codes in zip(waves, backend.codec_encode(list(waves))):
             levels = [n for n in LEVELS if n <= len(codes)]
             variants = [

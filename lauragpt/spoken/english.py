@@ -199,7 +199,6 @@ _PREFIX = r"(?P<sign>US\$|A\$|C\$|[$£€¥]|\b(?:USD|EUR|GBP|CHF|JPY)(?= ?\d))"
 _SUFFIX = r"(?P<sign>[$£€¥¢]|(?:USD|EUR|GBP|CHF|JPY)(?!\w))"
 _SCALE = r"(?: ?(?P<scale>(?i:thousand|million|billion|trillion|mn|bn|tn|[kmb]))(?!\w))?"
 _PER = r"(?:/(?P<per>[a-z]{1,12})(?!\w))?"
-_ORDINAL_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?(?!\d|[.,:/]\d)"
 _US_PHONE = r"(?:\b1[- .])?(?:\(\d{3}\) ?|(?<![\w-])\d{3}[-.])\d{3}[-.]\d{4}(?![\w-])|(?<![\w.-])\d{3}-\d{4}(?<!00)(?![\w-])"
 
 # Rules for texts with abbreviations, addresses or Roman numerals.

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from lauragpt import Laura
+from lauragpt.audio import save_audio
 from lauragpt.engine import enhance, translate
 from lauragpt.engine.chain import Step, parse_chain
 from lauragpt.engine.chunking import Chunk, Span, cut, is_silent
 from lauragpt.engine.decoding import Decoded, Options, Row, decode
 from lauragpt.engine.recognise import ChunkResult, answer_confidence, word_confidences
+from lauragpt.engine.replay import replay
 from lauragpt.engine.voices import Voices
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
@@ -76,6 +78,25 @@ def test_a_chain_is_the_same_alone_and_in_a_batch_and_as_its_steps(laura):
             same(result, laura.chain(steps, wave, seed=2))
     by_hand = laura.translate(text=laura.transcribe(WAVES[0]).text, to="de")
     assert laura.chain("transcribe | translate:de", WAVES[0]).text == by_hand.text
+
+
+def test_a_chain_speaks_each_input_in_its_own_language(laura, monkeypatch):
+    """The debug checkpoint's own choice of language is random, so the transcripts' languages are set."""
+    transcribe, german = laura.transcribe, len(WAVES[3])
+
+    def transcribe_in_two(audio, **more):
+        results = transcribe(audio, **more)
+        for wave, result in zip(audio, results):
+            result.lang, result.text = ("de", "der fuchs springt") if len(wave) == german else ("en", "the quick fox")
+        return results
+
+    monkeypatch.setattr(laura, "transcribe", transcribe_in_two)
+    waves, calls = [WAVES[0], WAVES[3], WAVES[4]], []
+    together = laura.chain("transcribe | speak", waves, seed=1, progress=lambda done, total: calls.append((done, total)))
+    assert [result.lang for result in together] == ["en", "de", "en"]
+    assert calls == sorted(calls) and calls[-1][0] == pytest.approx(calls[-1][1])
+    for wave, result in zip(waves, together):
+        same(result, laura.chain("transcribe | speak", wave, seed=1))
 
 
 def test_speech_is_translated_by_way_of_its_transcript_where_the_checkpoint_says_so(laura):
@@ -324,6 +345,21 @@ def test_the_default_voice_is_the_one_so_marked_else_the_first_of_the_language(l
     assert [voices.default(lang).name for lang in ("en", "de", "zh")] == ["b", "c", "b"]
 
 
+def test_a_list_of_voices_may_hold_names_and_recordings(laura):
+    voices = ["anna", WAVES[0], None]
+    for text, voice, result in zip(TEXTS, voices, laura.speak(TEXTS, voice=voices, lang="en")):
+        same(result, laura.speak(text, voice=voice, lang="en"))
+
+
+def test_a_translation_above_a_confidence_is_replayed_with_it(laura, tmp_path):
+    path = tmp_path / "a.wav"
+    save_audio(path, WAVES[0])
+    for least in (0.0, 1.0):
+        result = laura._listen("s2tt", str(path), "de", least, None, None, "en")
+        row = json.loads(result.to_json()) | {"file": str(path)}
+        assert replay(laura, row) == [] and bool(result.text) == (least == 0)
+
+
 @pytest.mark.parametrize(
     "ask, says",
     [
@@ -335,6 +371,18 @@ def test_the_default_voice_is_the_one_so_marked_else_the_first_of_the_language(l
         (lambda laura: laura.translate(), "either audio or text"),
         (lambda laura: laura.speak("   "), "nothing to say"),
         (lambda laura: laura.speak("hi", top_k=-1), "top_k"),
+        (lambda laura: laura.speak(["a", "b"], voice=["anna"]), "1 voices for 2 texts"),
+        (lambda laura: laura.speak("a", voice=["anna", "anna"]), "2 voices for 1 texts"),
+        (lambda laura: laura.speak(["a", "b"], voice=["anna", "nobody"]), "neither a recording nor a named voice"),
+        (lambda laura: laura.speak(["a", "b"], voice=["anna", "anna"], voice_text="a"), "transcript of one recording"),
+        (lambda laura: laura.speak(5), "this is int"),
+        (lambda laura: laura.speak(["a", None]), "this is NoneType"),
+        (lambda laura: laura.speak("a", voice=WAVES[0], voice_text=5), "this is int"),
+        (lambda laura: laura.speak_stream(5), "this is int"),
+        (lambda laura: laura.translate(text=5), "this is int"),
+        (lambda laura: laura.translate(text=[1, 2]), "this is int"),
+        (lambda laura: laura.transcribe(WAVES[0], min_confidence="x"), "min_confidence is 'x'"),
+        (lambda laura: laura.transcribe_stream([WAVES[0]], min_confidence="x"), "min_confidence is 'x'"),
         (lambda laura: laura.speak("hi", voice=np.zeros(16000, dtype=np.float32), voice_text="a"), "no sound"),
     ],
 )
