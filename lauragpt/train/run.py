@@ -83,7 +83,7 @@ def train(
     if stage in (None, "joint") and set(plan.stages) != {"speaker"} and accelerator.is_main_process:
         provenance = record(Path(plan.out), provenance_of(plan, train_examples))
         corpus = corpus or make_corpus(plan, train_examples, dev_examples)
-        folder = export(finished(plan), corpus.tokenizer, plan, {e.id: e for e in train_examples}, provenance)
+        folder = export(finished(plan), plan, corpus, provenance)
         say(f"the checkpoint is in {folder}")
 
 
