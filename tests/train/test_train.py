@@ -16,7 +16,7 @@ from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, load_checkpoint
 from lauragpt.text import Tokenizer
 from lauragpt.train.config import load_recipe
-from lauragpt.train.run import assemble, finished, read_data, train
+from lauragpt.train.run import assemble, final_model, read_data, train
 
 DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
 
@@ -150,7 +150,7 @@ def test_the_finished_parts_are_averaged_with_what_they_started_from(trained, tm
         (tmp_path / "more" / name).mkdir()
         tensors = {f"{name}.{key}": value for key, value in getattr(made, name).state_dict().items()}
         save_file(tensors, tmp_path / "more" / name / "model.safetensors")
-    start, mean = load_checkpoint(out / "export"), finished(begun)
+    start, mean = load_checkpoint(out / "export"), final_model(begun)
     for name, share in (("encoder", 1.0), ("gpt", 0.75), ("vocoder", 0.0)):
         for before, after in zip(getattr(start, name).parameters(), getattr(mean, name).parameters(), strict=True):
             torch.testing.assert_close(after, before + 0.5 * (1 - share))
