@@ -1,7 +1,8 @@
-"""Writing files so that they appear whole or not at all, and so that devices, pipes and links stay what they are."""
+"""Writing files and folders so that they appear whole or not at all, and so that devices, pipes and links stay what they are."""
 
 import contextlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -37,6 +38,23 @@ def replacing(path: str | Path, mode: str = "wb", **how: object) -> Iterator[IO]
         with contextlib.suppress(FileNotFoundError):
             os.unlink(aside)
         raise
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Renames `new` to `folder`. What stood there is kept in `folder`.old until then; where that fails, it is put back (OSError)."""
+    old = folder.with_name(f"{folder.name}.old")
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)  # an earlier run ended between the two renames
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except BaseException:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def is_written_into(path: str | Path) -> bool:

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer as BPE
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from lauragpt.errors import LauraError
+from lauragpt.files import replacing
 
 
 def agreement(one: str, other: str) -> float:
@@ -51,7 +52,9 @@ class Tokenizer:
             raise LauraError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}): fetch the checkpoint again") from None
 
     def save(self, path: Path) -> None:
-        self._bpe.save(str(path))
+        """Whole or not at all: another process never reads half a file."""
+        with replacing(path, "w", encoding="utf-8") as file:
+            file.write(self._bpe.to_str(pretty=True))
 
     @property
     def size(self) -> int:

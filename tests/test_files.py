@@ -12,7 +12,7 @@ from sounds import fails, tone
 
 from lauragpt.audio import load_audio, save_audio, save_stream
 from lauragpt.errors import LauraError
-from lauragpt.files import replacing, umask
+from lauragpt.files import replace_folder, replacing, umask
 
 
 def mode_of(path) -> int:
@@ -117,3 +117,22 @@ def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda name, mode: not (mode == os.W_OK and str(name) == str(path)))  # root may write anything
     fails(lambda: save_audio(path, tone()), "Permission denied")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_a_folder_is_replaced_whole_or_stays(tmp_path):
+    def made(name: str, text: str):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(text)
+        return tmp_path / name
+
+    folder = tmp_path / "folder"
+    replace_folder(made("part", "one"), folder)
+    replace_folder(made("part", "two"), folder)
+    assert (folder / "file").read_text() == "two" and [path.name for path in tmp_path.iterdir()] == ["folder"]
+    with pytest.raises(FileNotFoundError):  # the new one is not there
+        replace_folder(tmp_path / "part", folder)
+    assert (folder / "file").read_text() == "two" and [path.name for path in tmp_path.iterdir()] == ["folder"]
+    folder.rename(tmp_path / "folder.old")  # as if the machine had stopped between the two renames
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "part", folder)
+    assert (folder / "file").read_text() == "two"

@@ -1,5 +1,7 @@
 """The tokenizer and the CTC head's units."""
 
+import os
+
 from lauragpt.text import CtcUnits, Tokenizer
 
 
@@ -23,3 +25,13 @@ def test_ctc_units():
     assert units.decode([0, h, h, 0, e, l1, 0, l2, l2, o, 0, 0]) == "hello"
     assert units.decode(units.encode("Café 你")) == "cafe "
     assert units.encode("") == [] and units.decode([0, 0]) == ""
+
+
+def test_a_tokenizer_is_saved_whole(tmp_path):
+    """The new file takes the old one's place: who has that open reads on in the old one."""
+    path, before = tmp_path / "tokenizer.json", tmp_path / "before.json"
+    one, other = Tokenizer.train(["one two"] * 9, 260), Tokenizer.train(["three four"] * 9, 300)
+    one.save(path)
+    os.link(path, before)
+    other.save(path)
+    assert Tokenizer.load(before).size == one.size and Tokenizer.load(path).size == other.size != one.size

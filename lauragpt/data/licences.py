@@ -67,7 +67,7 @@ def described_corpora(data: Path) -> dict[str, CorpusLicence]:
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
         own = {name: CorpusLicence(entry["licence"], entry["commercial"], entry.get("title", "")) for name, entry in described.items()}
-        if not all(isinstance(corpus.licence, str) and corpus.commercial in (True, False, None) for corpus in own.values()):
+        if not all(isinstance(corpus.licence, str) and isinstance(corpus.commercial, bool | None) for corpus in own.values()):
             raise TypeError("a licence is text, and commercial is true, false or null")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         example = '{"my-calls": {"licence": "my own recordings", "commercial": true}}'

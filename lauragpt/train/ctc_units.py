@@ -17,9 +17,9 @@ TOO_LONG = 0.001  # share of the examples that may have more units than frames
 TEXTS = 100_000  # lines of text at most, beside all transcripts, that subwords are learnt from
 
 
-def ensure_ctc_units(out: Path, init: str, size: int, examples: Sequence[Example], lines: Iterable[tuple[str, str]]) -> Units:
-    """Units for a head of `size`. Letters where it has as many; else the subwords in `out`, or `init`'s, or new ones, which are saved in
-    `out`.
+def choose_ctc_units(out: Path, init: str, size: int, examples: Sequence[Example], lines: Iterable[tuple[str, str]]) -> Units:
+    """Units for a head of `size`. Letters where it has as many; else the subwords in `out`, or `init`'s, or new ones. LauraError where
+    those there have another size.
 
     examples: of training, whose transcripts they are learnt from; lines: (language, sentence) of the texts.
     """
@@ -36,12 +36,16 @@ def ensure_ctc_units(out: Path, init: str, size: int, examples: Sequence[Example
         raise LauraError(
             f"{paths[0]} has {units.size} CTC units, and the preset's CTC head {size}: choose another `out`, or a preset with as many"
         )
-    if not (Path(out) / FILE).exists():
+    return units
+
+
+def save_ctc_units(units: Units, out: Path) -> None:
+    """Writes subwords into `out`, whole or not at all; letters need no file."""
+    if isinstance(units, CtcSubwords):
         Path(out).mkdir(parents=True, exist_ok=True)
-        aside = Path(out) / f"{FILE}.{os.getpid()}"  # other processes of the run may write theirs, which are the same
+        aside = Path(out) / f"{FILE}.{os.getpid()}"
         units.save(aside)
         os.replace(aside, Path(out) / FILE)
-    return units
 
 
 def check_ctc_lengths(stage: str, examples: Sequence[Example], units: Units, features: FeatureConfig) -> None:

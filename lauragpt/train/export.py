@@ -5,32 +5,42 @@ import shutil
 from pathlib import Path
 
 from lauragpt.audio import load_audio, save_audio
-from lauragpt.ctc_units import FILE as CTC_UNITS
+from lauragpt.checkpoint import find_checkpoint, read_config
 from lauragpt.data.licences import Provenance
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
+from lauragpt.files import replace_folder
 from lauragpt.model.lauragpt import LauraModel, save_checkpoint
-from lauragpt.text import Tokenizer
+from lauragpt.tasks import LANGS
 from lauragpt.train.config import Recipe
+from lauragpt.train.corpus import Corpus
+from lauragpt.train.ctc_units import save_ctc_units
 
 
-def export(model: LauraModel, tokenizer: Tokenizer, recipe: Recipe, examples: dict[str, Example], provenance: Provenance) -> Path:
-    """Writes `out/export`, whole or not at all: made aside, then renamed. examples: of train, by id, those of the voices among them."""
+def export(model: LauraModel, recipe: Recipe, corpus: Corpus, provenance: Provenance) -> Path:
+    """Writes `out/export`, whole or not at all: made aside, then renamed. corpus: what was trained on, with the voices' examples."""
     folder, aside = Path(recipe.out) / "export", Path(recipe.out) / "export.part"
     shutil.rmtree(aside, ignore_errors=True)
     save_checkpoint(
-        model, aside, name=recipe.name, langs=["en", "de"], corpora=provenance.licences, commercial=provenance.commercial,
-        ancestors=provenance.to_dict()["ancestors"], chunks=recipe.chunks, cascade=recipe.cascade,
+        model, aside, name=recipe.name, langs=languages(corpus, recipe.init), corpora=provenance.licences,
+        commercial=provenance.commercial, ancestors=provenance.to_dict()["ancestors"], chunks=recipe.chunks, cascade=recipe.cascade,
     )  # fmt: skip
-    tokenizer.save(aside / "tokenizer.json")
-    if (units := Path(recipe.out) / CTC_UNITS).exists():
-        shutil.copy(units, aside / CTC_UNITS)
-    save_voices(aside / "voices", recipe, examples, provenance)
+    corpus.tokenizer.save(aside / "tokenizer.json")
+    save_ctc_units(corpus.units, aside)
+    save_voices(aside / "voices", recipe, {example.id: example for example in corpus.train}, provenance)
     card = f"# {recipe.name}\n\n{provenance.use()}\n\n{provenance.table()}\n"
     (aside / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    replace_folder(aside, folder)
     return folder
+
+
+def languages(corpus: Corpus, init: str = "") -> list[str]:
+    """Those of the recordings and texts that were trained on, and of the checkpoint that training started from, in the order of LANGS."""
+    spoken = [example for example in corpus.train if example.task in ("asr", "tts", "mt", "s2tt")]
+    langs = {lang for example in spoken for lang in (example.lang, example.source_lang)} | {lang for lang, _ in corpus.lines}
+    if init:
+        langs |= set(read_config(find_checkpoint(init)).get("langs") or LANGS)
+    return [lang for lang in LANGS if lang in (langs - {None} or {example.lang for example in corpus.train})]
 
 
 def check_voices(recipe: Recipe, examples: dict[str, Example]) -> None:

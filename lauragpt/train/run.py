@@ -23,13 +23,13 @@ from lauragpt.train import loop, state
 from lauragpt.train.checks import check_examples, check_recipe
 from lauragpt.train.config import Recipe, load_recipe
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.ctc_units import check_ctc_lengths, ensure_ctc_units
+from lauragpt.train.ctc_units import check_ctc_lengths, choose_ctc_units, save_ctc_units
 from lauragpt.train.export import export
 from lauragpt.train.precision import precision
 from lauragpt.train.stages import STAGES
 
 TOKENIZER_LINES = 120_000  # of each language's texts
-PARTS = ("codec", "encoder", "posterior_embedding", "gpt", "vocoder")
+MODEL_PARTS = ("codec", "encoder", "posterior_embedding", "gpt", "vocoder")
 
 
 def train(
@@ -46,24 +46,14 @@ def train(
         raise LauraError(f"{recipe}: has no stage {stage!r}: it has {', '.join(plan.stages)}")
     if hours is not None and not hours > 0:
         raise LauraError(f"--hours {hours:g}: give a time above 0, such as 0.5, or leave it out to train to the end")
-    until, names = None if hours is None else clock() + 3600 * hours, [stage] if stage else [name for name in STAGES if name in plan.stages]
+    names = [stage] if stage else [name for name in STAGES if name in plan.stages]
+    until = None if hours is None else clock() + 3600 * hours
     check_interpolate(plan)
     cuda = torch.cuda.is_available()
     accelerator = Accelerator(mixed_precision=precision(cuda), cpu=not cuda)  # several processes on CPUs must be told
     say = lambda text: accelerator.is_main_process and print(text, file=sys.stderr)  # noqa: E731
-    if accelerator.is_main_process:
-        check_recipe(plan, names, sizes(plan))
-        ensure_data(plan)
-    accelerator.wait_for_everyone()
-    train_examples, dev_examples = read_data(Path(plan.data))
-    if plan.open_only:
-        check_open(plan, train_examples)
-    if accelerator.is_main_process:
-        provenance = record(Path(plan.out), provenance_of(plan, train_examples))
-    check_examples(plan, names, train_examples, sentences=any(Path(plan.data).glob("text.*.txt")))
-    tokenizer = ensure_tokenizer(plan, train_examples)
-    corpus = Corpus(train_examples, dev_examples, Path(plan.data), tokenizer)
-    corpus.units = ensure_ctc_units(Path(plan.out), plan.init, sizes(plan).encoder.units, train_examples, corpus.lines)
+    train_examples, dev_examples = prepare_run(plan, names, accelerator)
+    corpus = None
     for name in names:
         config, folder = plan.stages[name], Path(plan.out) / name
         if resume and state.steps_done(folder) >= config.steps:
@@ -74,9 +64,8 @@ def train(
             return
         model = assemble(plan, up_to=name).to(accelerator.device)
         check_order(name, model, plan)
-        if name in ("encoder", "joint"):
-            weighted = [e for e in train_examples if any(weight_of(e, phase.weights) > 0 for phase in config.schedule)]
-            check_ctc_lengths(name, weighted, corpus.units, model.config.features)
+        if corpus is None:
+            corpus = begin_run(plan, names[names.index(name) :], train_examples, dev_examples, accelerator)
         trainer = STAGES[name](model, corpus, config, plan.seed, accelerator.process_index)
         trainer.modules.to(accelerator.device)
         say(f"{name}: {config.steps} steps into {folder}")
@@ -86,8 +75,50 @@ def train(
         if name == "speaker" and accelerator.is_main_process:
             say(f"the speaker encoder is in {trainer.export(Path(plan.out) / 'speaker.safetensors')}")
     if stage in (None, "joint") and set(plan.stages) != {"speaker"} and accelerator.is_main_process:
-        folder = export(finished(plan), tokenizer, plan, {e.id: e for e in train_examples}, provenance)
-        say(f"the checkpoint is in {folder}")
+        say(f"the checkpoint is in {export_run(plan, corpus or make_corpus(plan, train_examples, dev_examples))}")
+
+
+def prepare_run(recipe: Recipe, stages: list[str], accelerator: Accelerator) -> tuple[list[Example], list[Example]]:
+    """(train, dev), made by the main process where they are missing, and checked against the recipe. Nothing is written into `out`."""
+    if accelerator.is_main_process:
+        check_recipe(recipe, stages, preset_config(recipe))
+        ensure_data(recipe)
+    accelerator.wait_for_everyone()
+    train_examples, dev_examples = read_data(Path(recipe.data))
+    if recipe.open_only:
+        check_open(recipe, train_examples)
+    check_examples(recipe, stages, train_examples, sentences=any(Path(recipe.data).glob("text.*.txt")))
+    return train_examples, dev_examples
+
+
+def make_corpus(recipe: Recipe, train_examples: list[Example], dev_examples: list[Example]) -> Corpus:
+    """The data with the tokenizer and the CTC units, which `out` or `init` holds or which are trained here. Nothing is written."""
+    corpus = Corpus(train_examples, dev_examples, Path(recipe.data), choose_tokenizer(recipe, train_examples))
+    corpus.units = choose_ctc_units(Path(recipe.out), recipe.init, preset_config(recipe).encoder.units, train_examples, corpus.lines)
+    return corpus
+
+
+def begin_run(
+    recipe: Recipe, stages: list[str], train_examples: list[Example], dev_examples: list[Example], accelerator: Accelerator
+) -> Corpus:
+    """What the stages train on. The main process writes provenance, tokenizer and CTC units into `out`, once everything is checked, so
+    that a run that is refused leaves nothing there; the other processes wait for it, then read them. LauraError as of the checks."""
+    with accelerator.main_process_first():
+        corpus = make_corpus(recipe, train_examples, dev_examples)
+        for name in [name for name in stages if name in ("encoder", "joint")]:
+            weighted = [e for e in train_examples if any(weight_of(e, phase.weights) > 0 for phase in recipe.stages[name].schedule)]
+            check_ctc_lengths(name, weighted, corpus.units, preset_config(recipe).features)
+        if accelerator.is_main_process:
+            out = Path(recipe.out)
+            record(out, provenance_of(recipe, train_examples))
+            corpus.tokenizer.save(out / "tokenizer.json")
+            save_ctc_units(corpus.units, out)
+    return corpus
+
+
+def export_run(recipe: Recipe, corpus: Corpus) -> Path:
+    """Writes the folder that ships, with the provenance of every run into `out`."""
+    return export(final_model(recipe), recipe, corpus, record(Path(recipe.out), provenance_of(recipe, corpus.train)))
 
 
 def provenance_of(recipe: Recipe, examples: list[Example]) -> Provenance:
@@ -135,25 +166,33 @@ def read_data(folder: Path) -> tuple[list[Example], list[Example]]:
     return [e for e in examples if e.split == "train"], [e for e in examples if e.split == "dev"]
 
 
-def ensure_tokenizer(recipe: Recipe, examples: list[Example]) -> Tokenizer:
-    path = Path(recipe.out) / "tokenizer.json"
-    if not path.exists() and recipe.init:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Tokenizer.load(find_checkpoint(recipe.init) / "tokenizer.json").save(path)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        texts = [text for e in examples if e.task in ("ser", "slu", "aac") for text in e.targets]
-        for lang in ("en", "de"):
-            sentences = Path(recipe.data) / f"text.{lang}.txt"
-            lines = sentences.read_text(encoding="utf-8").splitlines() if sentences.exists() else []
-            texts += lines[:: max(1, len(lines) // TOKENIZER_LINES)]
-        Tokenizer.train(texts, sizes(recipe).text_size).save(path)
-    return Tokenizer.load(path)
+def choose_tokenizer(recipe: Recipe, examples: list[Example]) -> Tokenizer:
+    """That of `out`, or else of `init`, or else a new one, trained on the data's texts. LauraError where it has more units than the
+    preset."""
+    folders = [Path(recipe.out), *([find_checkpoint(recipe.init)] if recipe.init else [])]
+    path = next((folder / "tokenizer.json" for folder in folders if (folder / "tokenizer.json").exists()), None)
+    size = preset_config(recipe).text_size
+    if path is None:
+        return train_tokenizer(Path(recipe.data), examples, size)
+    tokenizer = Tokenizer.load(path)
+    if tokenizer.size > size:  # fewer are right: few texts do not fill a tokenizer
+        raise LauraError(f"{path} has {tokenizer.size} units, and preset {recipe.preset!r} at most {size}: choose another `out`")
+    return tokenizer
+
+
+def train_tokenizer(data: Path, examples: list[Example], size: int) -> Tokenizer:
+    """A tokenizer of at most `size` units, learnt from the examples' labels and captions and from the texts of `data`."""
+    texts = [text for e in examples if e.task in ("ser", "slu", "aac") for text in e.targets]
+    for lang in ("en", "de"):
+        sentences = data / f"text.{lang}.txt"
+        lines = sentences.read_text(encoding="utf-8").splitlines() if sentences.exists() else []
+        texts += lines[:: max(1, len(lines) // TOKENIZER_LINES)]
+    return Tokenizer.train(texts, size)
 
 
 def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
     """The preset's model with the weights of `init` and of the stages before `up_to` (of all, when None). LauraError where sizes differ."""
-    config, start = sizes(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.init else None
+    config, start = preset_config(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.init else None
     if start is not None:
         kept = {"time_aligned": config.time_aligned and start.config.time_aligned}
         if "codec" not in recipe.stages:
@@ -180,7 +219,7 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
 def _load_parts(model: LauraModel, path: Path) -> None:
     """Fills the model's parts that a stage has saved."""
     tensors = load_file(path)
-    for name in {key.partition(".")[0] for key in tensors} & set(PARTS):
+    for name in {key.partition(".")[0] for key in tensors} & set(MODEL_PARTS):
         part, own = getattr(model, name), {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
         try:
             part.load_state_dict(with_new_rows(own, part))
@@ -189,7 +228,7 @@ def _load_parts(model: LauraModel, path: Path) -> None:
             raise LauraError(f"{what}: choose another `out`, or train that stage anew") from None
 
 
-def finished(recipe: Recipe) -> LauraModel:
+def final_model(recipe: Recipe) -> LauraModel:
     """What the stages have made, averaged with what they started from as `interpolate` says."""
     model, start = assemble(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.interpolate else None
     for name, share in recipe.interpolate.items():
@@ -200,7 +239,7 @@ def finished(recipe: Recipe) -> LauraModel:
 
 def check_interpolate(recipe: Recipe) -> None:
     """LauraError where `interpolate` names what cannot be averaged."""
-    parts = tuple(part for part in PARTS if part != "codec")
+    parts = tuple(part for part in MODEL_PARTS if part != "codec")
     if recipe.interpolate and not recipe.init:
         raise LauraError("interpolate: without init there is nothing to average with: give a checkpoint there, or leave interpolate out")
     for name, share in recipe.interpolate.items():
@@ -208,7 +247,7 @@ def check_interpolate(recipe: Recipe) -> None:
             raise LauraError(f"interpolate: {name}: {share}: give shares of 0 to 1 of {', '.join(parts)}")
 
 
-def sizes(recipe: Recipe) -> LauraConfig:
+def preset_config(recipe: Recipe) -> LauraConfig:
     if recipe.preset not in PRESETS:
         raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
     return PRESETS[recipe.preset]

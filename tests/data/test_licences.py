@@ -114,7 +114,9 @@ def test_texts_count_and_those_of_unknown_origin_are_unknown(tmp_path):
     ("own", "words"),
     [({"ravdess": {"licence": "mine", "commercial": True}}, "describes ravdess, whose licence is known"),
      ({"calls": {"licence": "mine"}}, "commercial"),
-     ({"calls": {"licence": "mine", "commercial": "yes"}}, "true, false or null"), ([], "holds entries such as")],
+     ({"calls": {"licence": "mine", "commercial": "yes"}}, "true, false or null"),
+     ({"calls": {"licence": "mine", "commercial": 0}}, "true, false or null"),
+     ({"calls": {"licence": "mine", "commercial": 1}}, "true, false or null"), ([], "holds entries such as")],
 )  # fmt: skip
 def test_descriptions_that_are_wrong_are_refused(tmp_path, own, words):
     with pytest.raises(LauraError, match=words):

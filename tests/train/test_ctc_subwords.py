@@ -15,7 +15,7 @@ from lauragpt.evaluate.systems import ctc_text
 from lauragpt.features import FeatureConfig
 from lauragpt.model.lauragpt import PRESETS, load_checkpoint
 from lauragpt.text import CtcUnits
-from lauragpt.train.ctc_units import check_ctc_lengths, ensure_ctc_units
+from lauragpt.train.ctc_units import check_ctc_lengths, choose_ctc_units, save_ctc_units
 from lauragpt.train.run import train
 
 RECIPE = """
@@ -79,13 +79,17 @@ def test_what_the_head_would_write_is_read_by_its_own_units(trained):
 
 
 def test_units_are_kept_and_of_the_heads_size(trained, tmp_path):
-    kept = ensure_ctc_units(trained / "out", "", 1024, [], [])
+    kept = choose_ctc_units(trained / "out", "", 1024, [], [])
     assert kept.pieces == CtcSubwords.load(trained / "out" / FILE).pieces
-    inherited = ensure_ctc_units(tmp_path, str(trained / "out" / "export"), 1024, [], [])
-    assert inherited.pieces == kept.pieces and (tmp_path / FILE).exists()
-    assert isinstance(ensure_ctc_units(tmp_path / "letters", "", CtcUnits.size, [], []), CtcUnits) and not (tmp_path / "letters").exists()
+    inherited = choose_ctc_units(tmp_path, str(trained / "out" / "export"), 1024, [], [])
+    assert inherited.pieces == kept.pieces and not any(tmp_path.iterdir())
+    save_ctc_units(inherited, tmp_path)
+    assert CtcSubwords.load(tmp_path / FILE).pieces == kept.pieces and [path.name for path in tmp_path.iterdir()] == [FILE]
+    letters = choose_ctc_units(tmp_path / "letters", "", CtcUnits.size, [], [])
+    save_ctc_units(letters, tmp_path / "letters")
+    assert isinstance(letters, CtcUnits) and not (tmp_path / "letters").exists()
     with pytest.raises(LauraError, match="has 1024 CTC units, and the preset's CTC head 512"):
-        ensure_ctc_units(trained / "out", "", 512, [], [])
+        choose_ctc_units(trained / "out", "", 512, [], [])
 
 
 def test_more_units_than_frames_are_refused_above_a_thousandth():

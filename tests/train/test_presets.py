@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from lauragpt.codec import CodecConfig
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel
 from lauragpt.train import loop
-from lauragpt.train.ctc_units import ensure_ctc_units
+from lauragpt.train.ctc_units import choose_ctc_units
 from lauragpt.train.stages import STAGES
 
 KEYS = {
@@ -42,7 +42,7 @@ def test_every_stage_trains(preset, corpus, make_stage, tmp_path):
     torch.manual_seed(0)
     config, accelerator = small(PRESETS[preset]), Accelerator(cpu=True)
     model, corpus = LauraModel(config), copy(corpus)
-    corpus.units = ensure_ctc_units(tmp_path, "", config.encoder.units, corpus.train, corpus.lines)
+    corpus.units = choose_ctc_units(tmp_path, "", config.encoder.units, corpus.train, corpus.lines)
     for name in KEYS:
         before = {key: value.clone() for key, value in model.state_dict().items()}
         stage = make_stage(name, model, corpus, batch_seconds=4, steps=2, warmup=0, **KEYS[name])

@@ -14,8 +14,9 @@ from lauragpt.checkpoint import find_checkpoint
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, load_checkpoint
+from lauragpt.text import Tokenizer
 from lauragpt.train.config import load_recipe
-from lauragpt.train.run import assemble, finished, read_data, train
+from lauragpt.train.run import assemble, final_model, read_data, train
 
 DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
 
@@ -87,6 +88,25 @@ def test_training_starts_from_a_checkpoint(trained, tmp_path):
         assemble(replace(other, preset="mini"))
 
 
+def test_a_run_that_is_refused_leaves_nothing_behind(prepared, tmp_path):
+    given = [f"data={prepared}", f"out={tmp_path / 'out'}", "voices=[]"]
+    with pytest.raises(LauraError, match="not of the sizes of preset 'debug'"):
+        train(DEBUG, stage="encoder", overrides=[*given, "init=mini"])
+    with pytest.raises(LauraError, match="gpt: the codec, whose tokens it learns, is untrained"):
+        train(DEBUG, stage="gpt", overrides=given)
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    train(DEBUG, stage="encoder", overrides=[*given, "encoder.steps=1"])
+    assert "mini" not in (tmp_path / "out" / "provenance.json").read_text()
+    assert Tokenizer.load(tmp_path / "out" / "tokenizer.json").size <= PRESETS["debug"].text_size
+
+
+def test_a_tokenizer_larger_than_the_preset_is_refused(prepared, tmp_path):
+    shutil.copy(find_checkpoint("mini") / "tokenizer.json", tmp_path)
+    with pytest.raises(LauraError, match="tokenizer.json has 2048 units, and preset 'debug' at most .*choose another `out`"):
+        train(DEBUG, stage="encoder", overrides=[f"data={prepared}", f"out={tmp_path}", "voices=[]"])
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+
+
 def test_with_init_the_preset_gives_way_where_nothing_trains_the_part(trained, tmp_path, monkeypatch):
     """A codec of other sizes is trained anew; where no stage trains one, the codec of `init` stays."""
     recipe, overrides, out = trained
@@ -130,7 +150,7 @@ def test_the_finished_parts_are_averaged_with_what_they_started_from(trained, tm
         (tmp_path / "more" / name).mkdir()
         tensors = {f"{name}.{key}": value for key, value in getattr(made, name).state_dict().items()}
         save_file(tensors, tmp_path / "more" / name / "model.safetensors")
-    start, mean = load_checkpoint(out / "export"), finished(begun)
+    start, mean = load_checkpoint(out / "export"), final_model(begun)
     for name, share in (("encoder", 1.0), ("gpt", 0.75), ("vocoder", 0.0)):
         for before, after in zip(getattr(start, name).parameters(), getattr(mean, name).parameters(), strict=True):
             torch.testing.assert_close(after, before + 0.5 * (1 - share))
