@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,31 @@ def test_a_bad_file_is_one_line_and_the_others_are_done(run, good, tmp_path, mak
     assert done.exit_code == 1
     assert len(done.stderr.splitlines()) == 1 and says in done.stderr and str(bad) in done.stderr
     assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(good)]
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001, 2_000_000_000])
+def test_a_damaged_rate_does_not_end_the_batch(run, good, tmp_path, rate):
+    bad, data = tmp_path / "bad.wav", bytearray(good.read_bytes())
+    data[24:28] = struct.pack("<I", rate)
+    bad.write_bytes(data)
+    done = run("transcribe", bad, good, "--format", "json")
+    assert done.exit_code == 1 and [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(good)]
+    assert done.stderr.startswith(f"laura: {bad} is damaged: its header says {rate:,} Hz") and done.stderr.count("\n") == 1
+
+
+def test_a_recording_that_memory_does_not_hold_does_not_end_the_batch(debug_checkpoint, good, tmp_path):
+    large = tmp_path / "large.wav"
+    with soundfile.SoundFile(large, "w", 1000, 1, "PCM_U8") as file:
+        file.write(np.zeros(50_000_000, np.float32))  # 3.2 GB once it is resampled
+    limited = (
+        "import resource, sys; from lauragpt.cli.app import app; from lauragpt.engine.api import Laura\n"
+        "limit = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + (3 << 29)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit)); app(sys.argv[1:])"
+    )
+    words = ["emotion", str(large), str(good), "--format", "json", "--threads", "1", "--model", str(debug_checkpoint)]
+    done = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(good)]
+    assert done.stderr == f"laura: {large}: there is not enough memory: give shorter recordings, or fewer at once\n"
 
 
 def test_a_bad_file_leaves_no_output_behind(run, good, tmp_path):

@@ -21,6 +21,7 @@ from lauragpt.cli.io import NO_SOUND, OutputError, Terminated, Unread, print_lin
 from lauragpt.cli.request import Request
 from lauragpt.cli.run import load_for, options_for
 from lauragpt.errors import LauraError
+from lauragpt.samples import check_rate
 
 PIECE = 0.25  # seconds read at a time, at most
 
@@ -51,7 +52,7 @@ class Samples:
     LauraError when it is a file of audio, which has its own rate, or holds nothing."""
 
     def __init__(self, stream: BinaryIO, rate: int = SAMPLE_RATE, stop: Stop | None = None):
-        self.stream, self.rate, self.stop = stream, rate, stop or Stop()
+        self.stream, self.rate, self.stop = stream, check_rate(rate), stop or Stop()
         self.halved = False  # it ended in the middle of a sample
 
     def __iter__(self) -> Iterator[np.ndarray]:
