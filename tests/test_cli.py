@@ -269,6 +269,12 @@ USAGE = [
     (("enhance", "GOOD", "GOOD", "-o", "GOOD"), "need a folder"),
     (("transcribe", "GOOD", "-o", "OUT/missing/a.txt"), "does not exist"),
     (("transcribe", "GOOD", "GOOD", "--format", "srt"), "name a folder"),
+    (("speak", "a", "b", "-o", "OUT/x.wav"), "names one file, but there are several answers: name a folder"),
+    (("enhance", "GOOD", "GOOD", "-o", "OUT/clean.FLAC"), "names one file"),
+    (("transcribe", "GOOD", "GOOD", "-o", "OUT/a.srt"), "names one file"),
+    (("codec", "GOOD", "GOOD", "--codes", "OUT/a.safetensors"), "names one file"),
+    (("emotion", "GOOD", "--format", "srt"), "emotion has no times, so no srt: choose text or json"),
+    (("speak", "hi", "-o", "OUT/a.wav", "--format", "vtt"), "speak answers with sound, so no vtt: choose text or json"),
     (("chain", "enhance | sing", "GOOD", "-o", "OUT/a.wav"), "'sing' is unknown"),
     (("chain", "translate | speak", "GOOD", "-o", "OUT/a.wav"), "needs a language"),
     (("chain", "transcribe | enhance", "GOOD", "-o", "OUT/a.wav"), "takes audio, but gets text"),
@@ -443,6 +449,30 @@ def test_codec_goes_on_after_a_bad_input(run, good, tmp_path):
     assert run("codec", good, "-n", 0, model=None).exit_code == 2
     assert run("codec", good, "--codes", tmp_path / "x.wav").exit_code == 2
     assert run("codec", good, "-o", tmp_path / "x.mp3").exit_code == 2
+
+
+def test_an_option_without_its_value_is_not_called_absent(run, tmp_path):
+    done = run("speak", "hi", "-o", tmp_path / "a.wav", "--temperature", model=None)
+    assert done.exit_code == 2 and done.stderr == "laura: Option '--temperature' requires an argument; see laura speak --help\n"
+
+
+def test_a_minus_is_stdout(run, good, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for more in ((), ("--format", "srt")):
+        assert run("transcribe", good, "-o", "-", *more).stdout == run("transcribe", good, *more).stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["good.wav"]
+
+
+def test_a_folder_may_be_named_like_a_file_where_it_exists_or_is_meant(run, good, tmp_path):
+    (tmp_path / "old.wav").mkdir()
+    for out in (tmp_path / "old.wav", f"{tmp_path}/new.wav/"):
+        assert run("enhance", good, good, "-o", out).exit_code == 0 and len(os.listdir(out)) == 2
+
+
+def test_speech_on_stdout_that_failed_is_a_failure(run):
+    words = ["speak", "Good morning.", "--lang", "en", "-o", "-", "--temperature", "0"]  # a loop, with random weights
+    done = run(*words)
+    assert done.exit_code == 1 and done.stderr.startswith("laura: speech failed: ") and done.stderr.count("\n") == 1
 
 
 def test_an_unsure_answer_is_left_out_when_asked_so(run, good):
