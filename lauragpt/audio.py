@@ -192,7 +192,7 @@ def _opened(audio: object, name: str) -> Iterator[Source]:
     if hasattr(audio, "read"):
         try:
             data = audio.read()
-            if not data and audio.seekable():  # written a moment ago, and still at its end
+            if not data and hasattr(audio, "seekable") and audio.seekable():  # written a moment ago, and still at its end
                 audio.seek(0)
                 data = audio.read()
         except (OSError, ValueError) as error:

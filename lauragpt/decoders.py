@@ -14,6 +14,7 @@ import soundfile
 
 from lauragpt.containers import Contents, Link, Source, inspect
 from lauragpt.errors import LauraError
+from lauragpt.samples import check_rate
 
 if TYPE_CHECKING:
     import av
@@ -50,6 +51,7 @@ class Decoder:
                 file = None
             if file is not None:
                 with file:
+                    check_rate(file.samplerate, self.name)  # before a block of a second is made
                     for samples in self._by_sndfile(file, link):
                         yield Block((number, 0), file.samplerate, samples)
             elif (container := self._container(link)) is not None:
@@ -131,6 +133,7 @@ class Decoder:
                     self.truncated = True
                     continue
                 for frame in frames:
+                    check_rate(frame.sample_rate, self.name)
                     if kind != (kind := (frame.sample_rate, frame.layout.name, frame.format.name)):
                         convert = av.AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
                     frame.pts = None

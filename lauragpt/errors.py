@@ -9,6 +9,10 @@ class LauraWarning(UserWarning):
     """One clear line about an answer that differs from what was asked for. The command line prints it without its place in the code."""
 
 
+class SpeechWarning(LauraWarning):
+    """Speech that was already given away, piece by piece, cannot be the text."""
+
+
 def install_hint(extra: str) -> str:
     """How to install the packages of an extra ("train", "eval", ...). Lauragpt is on no package index: it is installed from its clone."""
     return f"run pip install -e '.[{extra}]' in the clone of lauragpt"

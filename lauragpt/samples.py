@@ -12,6 +12,7 @@ import numpy as np
 
 from lauragpt.errors import LauraError
 
+RATES = 1000, 768_000  # Hz, least and most: what lies beyond is no sound, but a damaged header
 CHANNELS = 8  # at most: more are a batch of recordings
 LOUDEST = 8.0  # of floats: what goes beyond was never divided by its full scale
 ALLOWED = "give a path, the bytes of an audio file, an array of samples, or (samples, rate)"
@@ -51,10 +52,11 @@ def to_samples(given: object, name: str) -> Samples:
     return Samples(_channels(_scaled(values, name), name))
 
 
-def check_rate(rate: object) -> int:
-    """Samples a second as an int, or LauraError."""
-    if not _is_rate(rate) or not 0 < rate < 1e7 or int(rate) != rate:
-        raise LauraError(f"a sample rate is a whole number of Hz above 0, not {rate!r}")
+def check_rate(rate: object, name: str | None = None) -> int:
+    """Samples a second as an int, or LauraError, which says that the file `name` has this rate in its header."""
+    if not _is_rate(rate) or not RATES[0] <= rate <= RATES[1] or int(rate) != rate:
+        rule = f"a sample rate is a whole number of Hz from {RATES[0]:,} to {RATES[1]:,}"
+        raise LauraError(f"{rule}, not {rate!r}" if name is None else f"{name} is damaged: its header says {rate:,} Hz, but {rule}")
     return int(rate)
 
 

@@ -73,6 +73,14 @@ def test_files_that_cannot_be_read(tmp_path):
     fails(lambda: load_audio(tmp_path / ("x" * 300)), "cannot be read")
 
 
+def test_an_object_that_reads_but_cannot_seek_may_be_empty():
+    class Stream:
+        def read(self) -> bytes:
+            return b""
+
+    fails(lambda: read_audio(Stream()), "empty (0 bytes)")
+
+
 def test_a_file_cut_short_is_read_with_a_warning_or_refused(tmp_path):
     path = tmp_path / "talk.wav"
     path.write_bytes(encoded(tone(2.0), format="WAV")[:-16000])

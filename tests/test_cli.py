@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,31 @@ def test_a_bad_file_is_one_line_and_the_others_are_done(run, good, tmp_path, mak
     assert done.exit_code == 1
     assert len(done.stderr.splitlines()) == 1 and says in done.stderr and str(bad) in done.stderr
     assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(good)]
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001, 2_000_000_000])
+def test_a_damaged_rate_does_not_end_the_batch(run, good, tmp_path, rate):
+    bad, data = tmp_path / "bad.wav", bytearray(good.read_bytes())
+    data[24:28] = struct.pack("<I", rate)
+    bad.write_bytes(data)
+    done = run("transcribe", bad, good, "--format", "json")
+    assert done.exit_code == 1 and [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(good)]
+    assert done.stderr.startswith(f"laura: {bad} is damaged: its header says {rate:,} Hz") and done.stderr.count("\n") == 1
+
+
+def test_a_recording_that_memory_does_not_hold_does_not_end_the_batch(debug_checkpoint, good, tmp_path):
+    large = tmp_path / "large.wav"
+    with soundfile.SoundFile(large, "w", 1000, 1, "PCM_U8") as file:
+        file.write(np.zeros(50_000_000, np.float32))  # 3.2 GB once it is resampled
+    limited = (
+        "import resource, sys; from lauragpt.cli.app import app; from lauragpt.engine.api import Laura\n"
+        "limit = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + (3 << 29)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit)); app(sys.argv[1:])"
+    )
+    words = ["emotion", str(large), str(good), "--format", "json", "--threads", "1", "--model", str(debug_checkpoint)]
+    done = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(good)]
+    assert done.stderr == f"laura: {large}: there is not enough memory: give shorter recordings, or fewer at once\n"
 
 
 def test_a_bad_file_leaves_no_output_behind(run, good, tmp_path):
@@ -243,6 +269,12 @@ USAGE = [
     (("enhance", "GOOD", "GOOD", "-o", "GOOD"), "need a folder"),
     (("transcribe", "GOOD", "-o", "OUT/missing/a.txt"), "does not exist"),
     (("transcribe", "GOOD", "GOOD", "--format", "srt"), "name a folder"),
+    (("speak", "a", "b", "-o", "OUT/x.wav"), "names one file, but there are several answers: name a folder"),
+    (("enhance", "GOOD", "GOOD", "-o", "OUT/clean.FLAC"), "names one file"),
+    (("transcribe", "GOOD", "GOOD", "-o", "OUT/a.srt"), "names one file"),
+    (("codec", "GOOD", "GOOD", "--codes", "OUT/a.safetensors"), "names one file"),
+    (("emotion", "GOOD", "--format", "srt"), "emotion has no times, so no srt: choose text or json"),
+    (("speak", "hi", "-o", "OUT/a.wav", "--format", "vtt"), "speak answers with sound, so no vtt: choose text or json"),
     (("chain", "enhance | sing", "GOOD", "-o", "OUT/a.wav"), "'sing' is unknown"),
     (("chain", "translate | speak", "GOOD", "-o", "OUT/a.wav"), "needs a language"),
     (("chain", "transcribe | enhance", "GOOD", "-o", "OUT/a.wav"), "takes audio, but gets text"),
@@ -417,6 +449,30 @@ def test_codec_goes_on_after_a_bad_input(run, good, tmp_path):
     assert run("codec", good, "-n", 0, model=None).exit_code == 2
     assert run("codec", good, "--codes", tmp_path / "x.wav").exit_code == 2
     assert run("codec", good, "-o", tmp_path / "x.mp3").exit_code == 2
+
+
+def test_an_option_without_its_value_is_not_called_absent(run, tmp_path):
+    done = run("speak", "hi", "-o", tmp_path / "a.wav", "--temperature", model=None)
+    assert done.exit_code == 2 and done.stderr == "laura: Option '--temperature' requires an argument; see laura speak --help\n"
+
+
+def test_a_minus_is_stdout(run, good, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for more in ((), ("--format", "srt")):
+        assert run("transcribe", good, "-o", "-", *more).stdout == run("transcribe", good, *more).stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["good.wav"]
+
+
+def test_a_folder_may_be_named_like_a_file_where_it_exists_or_is_meant(run, good, tmp_path):
+    (tmp_path / "old.wav").mkdir()
+    for out in (tmp_path / "old.wav", f"{tmp_path}/new.wav/"):
+        assert run("enhance", good, good, "-o", out).exit_code == 0 and len(os.listdir(out)) == 2
+
+
+def test_speech_on_stdout_that_failed_is_a_failure(run):
+    words = ["speak", "Good morning.", "--lang", "en", "-o", "-", "--temperature", "0"]  # a loop, with random weights
+    done = run(*words)
+    assert done.exit_code == 1 and done.stderr.startswith("laura: speech failed: ") and done.stderr.count("\n") == 1
 
 
 def test_an_unsure_answer_is_left_out_when_asked_so(run, good):

@@ -254,6 +254,21 @@ def test_other_files_from_a_pipe_that_do_not_know_their_length_are_whole(tmp_pat
         assert not truncated and np.array_equal(sound, decoded(bwf)), data[:4]
 
 
+def test_aiff_of_12_bits_that_does_not_know_its_length():
+    data = encoded(noise(1.7), format="AIFF", subtype="PCM_16")
+    common = data.index(b"COMM")
+    data = data[: common + 14] + struct.pack(">h", 12) + data[common + 16 :]
+    unknown = with_chunk_size(with_chunk_size(data, b"SSND", 0, ">I"), b"COMM\x00\x00\x00\x12\x00\x01", 0, ">I")
+    assert np.array_equal(decode_audio(unknown), decoded(data)) and len(decoded(data)) == 1.7 * RATE
+
+
+@pytest.mark.parametrize("begin", [0, 4, 11])
+def test_au_whose_samples_begin_inside_its_header_is_damaged(begin):
+    data = with_chunk_size(encoded(noise(1.7), format="AU"), b".snd", begin, ">I")
+    contents = inspect(Source(data))
+    assert contents.truncated and [link.file.seek(0, io.SEEK_END) for link in contents.links] == [len(data)]
+
+
 @pytest.mark.parametrize("name", ["WAV", "WAVEX", "RF64", "AIFF", "AU", "W64"])
 def test_files_of_chunks_that_end_early_or_were_joined(tmp_path, name):
     data = encoded(noise(1.7), format=name, subtype="PCM_16")

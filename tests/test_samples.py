@@ -135,7 +135,7 @@ def test_what_is_no_recording_is_refused_in_a_sentence(given, words):
 
 def test_a_rate_that_contradicts_another_is_refused():
     fails(lambda: read_audio((AS_FLOAT, 8000), sample_rate=16000), "8000 Hz and sample_rate 16000")
-    for rate in (0, -1, 1.5, True, "8000"):
+    for rate in (0, -1, 1.5, True, "8000", 999, 768_001):
         fails(lambda rate=rate: read_audio(AS_FLOAT, sample_rate=rate), "sample rate")
 
 

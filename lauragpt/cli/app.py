@@ -44,7 +44,7 @@ def laura(version: Annotated[bool, typer.Option("--version", help="Show the vers
     prepare_process()
 
 
-def _request(verb: str, inputs: list, out: str | None = None, format: opt.Format | opt.PlainFormat | None = None, **more: object) -> None:
+def _request(verb: str, inputs: list, out: str | None = None, format: opt.Format | None = None, **more: object) -> None:
     """Hands a request to the runner."""
     from lauragpt.cli.request import Request
     from lauragpt.cli.run import run
@@ -165,7 +165,7 @@ def speak(
         _usage("--voice-text is what the --voice recording says: give --voice too")
     options = {"lang": lang, "voice": voice, "voice_text": voice_text, "seed": seed, "temperature": temperature, "top_k": top_k}
     if out == "-":
-        if verify or format not in (None, opt.PlainFormat.text):
+        if verify or format not in (None, opt.Format.text):
             _usage("-o - writes nothing but samples, at once: --verify and --format json need a file")
         _request("speak", text, text_input=True, sound_output=True, stream=True, options=options, **settings)
         return

@@ -37,5 +37,6 @@ class Group(_OneLine, TyperGroup):
 def _refuse(error: Exception, command: str) -> None:
     from lauragpt.cli.io import usage
 
-    why = whisper.reason(getattr(error, "option_name", None) or "")
+    # Other errors, as a missing value, are about options that are here.
+    why = whisper.reason(error.option_name) if type(error).__name__ == "NoSuchOption" else None
     usage(why or f"{error.format_message().rstrip('.')}; see {command} --help")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lauragpt.cli.io import NO_SOUND, say
+from lauragpt.cli.io import NO_MEMORY, NO_SOUND, say
 from lauragpt.cli.request import Request, check_text
 from lauragpt.errors import LauraError
 
@@ -63,6 +63,8 @@ def read(request: Request, index: int, name: str) -> Input:
         if is_silent(recording.wave):
             say(f"{name}: {NO_SOUND}")
         return Input(index, name, recording)
+    except MemoryError:
+        return Input(index, None if request.text_input else name, error=LauraError(NO_MEMORY))
     except LauraError as error:
         return Input(index, None if request.text_input else name, error=error)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EXTRAS = {"torch": "train", "accelerate": "train", "tensorboard": "train", "onnx": "train", "onnxscript": "train"}
 _PROCESS = os.getpid()
 NO_SOUND = "no sound in it (all of it is under -70 dBFS), so the answer is empty"
+NO_MEMORY = "there is not enough memory: give shorter recordings, or fewer at once"
 
 
 class Terminated(KeyboardInterrupt):
@@ -107,7 +108,7 @@ def one_line() -> Iterator[None]:
         say(str(error))
         raise typer.Exit(1) from None
     except MemoryError:
-        say("there is not enough memory: give shorter recordings, or fewer at once")
+        say(NO_MEMORY)
         raise typer.Exit(1) from None
     except Terminated as stop:
         raise typer.Exit(stop.status) from None

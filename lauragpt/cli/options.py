@@ -25,11 +25,6 @@ class Format(str, Enum):
     tsv = "tsv"
 
 
-class PlainFormat(str, Enum):
-    text = "text"
-    json = "json"
-
-
 def languages(model: str) -> tuple[str, ...]:
     """Those that a checkpoint was trained on; all that there are tokens for where it cannot be read, which is told when it is loaded."""
     try:
@@ -100,10 +95,9 @@ Formats = Annotated[Format | None, typer.Option(
     "--format", "-f", "--output-format", show_default=False,
     help="text; json: an object a line, with word times; srt, vtt: subtitles; tsv: times and text. Default: the suffix of -o, else text.",
 )]  # fmt: skip
-PlainFormats = Annotated[
-    PlainFormat | None,
-    typer.Option("--format", "-f", "--output-format", help="text (the default), or json: an object a line.", show_default=False),
-]
+PlainFormats = Annotated[Format | None, typer.Option(  # the others are refused in a line that says why
+    "--format", "-f", "--output-format", metavar="[text|json]", help="text (the default), or json: an object a line.", show_default=False,
+)]  # fmt: skip
 LineWidth = Annotated[int | None, typer.Option(help="Subtitles: characters a line. Default: 42.", min=8, show_default=False)]
 LineCount = Annotated[int | None, typer.Option(help="Subtitles: lines on the screen. Default: 2.", min=1, show_default=False)]
 WordsPerLine = Annotated[int | None, typer.Option(help="Subtitles: words a line.", min=1, show_default=False)]

@@ -19,6 +19,7 @@ from lauragpt.tasks import BEAMS
 SUBTITLES = ("srt", "vtt", "tsv")
 SUFFIXES = {".txt": "text", ".json": "json", ".jsonl": "json", ".srt": "srt", ".vtt": "vtt", ".tsv": "tsv"}  # of text -> its format
 SOUNDS = (".wav", ".flac", ".ogg")
+CODES = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def checked(request: Request) -> Request:
         if request.out is not None:
             raise LauraError("-o and --output-dir both say where to write: leave one of them out")
         request = replace(request, out=request.output_dir, folder=True)
-    request = replace(request, format=request.format or "text") if request.sound_output else _with_format(request)
+    elif request.out == "-" and not request.sound_output:  # stdout
+        request = replace(request, out=None)
+    request = _with_sound_format(request) if request.sound_output else _with_format(request)
     if limits := {name: limit for name, limit in request.limits.items() if limit is not None}:
         if request.format not in ("srt", "vtt"):
             raise LauraError(f"--{next(iter(limits)).replace('_', '-')} is for subtitles: add --format srt or vtt")
@@ -112,6 +115,12 @@ def answer_suffix(request: Request) -> str:
     return next(suffix for suffix, format in SUFFIXES.items() if format == request.format)
 
 
+def _with_sound_format(request: Request) -> Request:
+    if request.format in SUBTITLES:
+        raise LauraError(f"{request.verb} answers with sound, so no {request.format}: choose text or json")
+    return replace(request, format=request.format or "text")
+
+
 def _with_format(request: Request) -> Request:
     suffix = Path(request.out).suffix.lower() if request.out and not request.folder else ""
     by_suffix = SUFFIXES.get(suffix)
@@ -130,8 +139,10 @@ def _with_format(request: Request) -> Request:
 
 def _with_output(request: Request) -> Request:
     out, several = Path(request.out), len(request.inputs) > 1
-    named_folder = request.folder or request.out.endswith(os.sep) or out.is_dir()
+    named_folder = request.folder or is_folder_name(request.out)
     folder = named_folder or (several and (request.sound_output or request.format in SUBTITLES))
+    if folder and not named_folder:
+        check_no_file_name(request.out)
     if not folder and request.sound_output and out.suffix.lower() not in SOUNDS:
         raise LauraError(f"{out}: sound is written as {', '.join(SOUNDS)}, not {out.suffix or 'without a suffix'!r}")
     if folder:
@@ -152,6 +163,16 @@ def check_inputs_kept(request: Request, files: list[Path]) -> None:
         if os.path.isfile(path) and any(os.path.isfile(name) and os.path.samefile(name, path) for name in inputs):
             way = ", or give --force" if request.sound_output else ""
             raise LauraError(f"{path} is an input and would be overwritten: name another file{way}")
+
+
+def is_folder_name(out: str) -> bool:
+    return out.endswith(os.sep) or os.path.isdir(out)
+
+
+def check_no_file_name(out: str) -> None:
+    """LauraError where several answers would go into a folder that is named like one file."""
+    if not os.path.exists(out) and Path(out).suffix.lower() in (*SOUNDS, *SUFFIXES, CODES):
+        raise LauraError(f"{out} names one file, but there are several answers: name a folder, as in {Path(out).with_suffix('')}{os.sep}")
 
 
 def check_folder(out: Path) -> None:
@@ -178,15 +199,17 @@ def check_file(out: Path) -> None:
 
 def codes_targets(request: Request, codes: str) -> list[Path]:
     """The files of codes that `laura codec` writes."""
-    folder = len(request.inputs) > 1 or codes.endswith(os.sep) or os.path.isdir(codes)
-    return targets(request.inputs, Path(codes), folder, ".safetensors")
+    folder = len(request.inputs) > 1 or is_folder_name(codes)
+    return targets(request.inputs, Path(codes), folder, CODES)
 
 
 def _check_codes(request: Request, codes: str) -> None:
     files = codes_targets(request, codes)
     if files != [Path(codes)]:
+        if not is_folder_name(codes):
+            check_no_file_name(codes)
         check_folder(Path(codes))
-    elif not codes.endswith(".safetensors"):
+    elif not codes.endswith(CODES):
         raise LauraError(f"{codes}: codes are written as .safetensors")
     else:
         check_file(Path(codes))

@@ -13,6 +13,7 @@ import typer
 
 from lauragpt.cli.inputs import Input, groups
 from lauragpt.cli.io import (
+    NO_MEMORY,
     Notes,
     OutputError,
     Progress,
@@ -105,8 +106,14 @@ def answers(
     method, unit = getattr(laura, request.verb), "sentences" if request.text_input else "s"
 
     def ask(inputs: list[Input]) -> list[Result]:
+        try:
+            return method(**arguments(inputs), **options)
+        except MemoryError:  # so that the others are answered
+            raise LauraError(NO_MEMORY) from None
+
+    def arguments(inputs: list[Input]) -> dict:
         values = {"text" if request.text_input else "audio": [item.value for item in inputs]}
-        return method(**values, **options, progress=progress.part([item.name or _quoted(item.value) for item in inputs], unit))
+        return values | {"progress": progress.part([item.name or _quoted(item.value) for item in inputs], unit)}
 
     results: dict[int, Result | LauraError] = {item.index: item.error for item in group if item.error is not None}
     try:

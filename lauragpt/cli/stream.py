@@ -4,10 +4,12 @@ In: a recording, or raw 16-bit samples on stdin. Out on stdout: a line a finishe
 stretches so far, `"final": false`. In a terminal the stretch so far is shown on the last line, and written over.
 """
 
+import contextlib
 import shutil
 import signal
 import sys
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from itertools import takewhile
 from typing import BinaryIO
@@ -20,7 +22,9 @@ from lauragpt.cli.inputs import read, sound_stream
 from lauragpt.cli.io import NO_SOUND, OutputError, Terminated, Unread, print_line, say, stdout_written
 from lauragpt.cli.request import Request
 from lauragpt.cli.run import load_for, options_for
-from lauragpt.errors import LauraError
+from lauragpt.containers import begins_file
+from lauragpt.errors import LauraError, SpeechWarning
+from lauragpt.samples import check_rate
 
 PIECE = 0.25  # seconds read at a time, at most
 
@@ -51,7 +55,7 @@ class Samples:
     LauraError when it is a file of audio, which has its own rate, or holds nothing."""
 
     def __init__(self, stream: BinaryIO, rate: int = SAMPLE_RATE, stop: Stop | None = None):
-        self.stream, self.rate, self.stop = stream, rate, stop or Stop()
+        self.stream, self.rate, self.stop = stream, check_rate(rate), stop or Stop()
         self.halved = False  # it ended in the middle of a sample
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -60,12 +64,12 @@ class Samples:
         while not ended:
             data = self._read(size)
             kept, ended = kept + data, not data
-            if read == 0 and len(kept) < 4 and not ended:
-                continue
-            if read == 0 and kept[:4] in (b"RIFF", b"fLaC", b"OggS"):
-                raise LauraError(
-                    "stdin holds an audio file, not raw samples: name the file, or pipe it through ffmpeg -i - -f s16le -ac 1 -ar 16000 -"
-                )
+            if read == 0 and (is_file := begins_file(kept)) is not False:
+                if is_file:
+                    way = "name the file, or pipe it through ffmpeg -i - -f s16le -ac 1 -ar 16000 -"
+                    raise LauraError(f"stdin holds an audio file, not raw samples: {way}")
+                if not ended:
+                    continue
             whole = len(kept) // 2 * 2
             wave, kept, read = np.frombuffer(kept[:whole], "<i2").astype(np.float32) / 32768, kept[whole:], read + whole
             if resampler is not None:
@@ -131,10 +135,12 @@ def speak(request: Request) -> int:
         try:
             if item.error is not None:
                 raise item.error
-            for piece in laura.speak_stream(item.value, **options):
-                with stdout_written():
-                    sys.stdout.buffer.write((piece.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
-                    sys.stdout.buffer.flush()
+            with _speech_warnings() as reasons:
+                for piece in laura.speak_stream(item.value, **options):
+                    with stdout_written():
+                        sys.stdout.buffer.write((piece.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
+                        sys.stdout.buffer.flush()
+            failed += bool(reasons)
         except OutputError:
             raise
         except Unread:
@@ -143,6 +149,21 @@ def speak(request: Request) -> int:
             say(str(error))
             failed += 1
     return failed
+
+
+@contextlib.contextmanager
+def _speech_warnings() -> Iterator[list[str]]:
+    """The reasons of the speech that failed inside the block, which are shown as other warnings are."""
+    reasons, shown = [], warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: object) -> None:
+        if issubclass(category, SpeechWarning):
+            reasons.append(str(message))
+        shown(message, category, *where)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield reasons
 
 
 def _tail(text: str) -> str:

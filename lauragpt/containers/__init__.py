@@ -6,11 +6,11 @@ has several), each as a file that libsndfile reads to its end, and whether the d
 
 from lauragpt.containers.chunks import read_chunks
 from lauragpt.containers.flac import read_flac
-from lauragpt.containers.mpeg import id3_size, read_mpeg
+from lauragpt.containers.mpeg import id3_size, parse_header, read_mpeg
 from lauragpt.containers.ogg import read_ogg
 from lauragpt.containers.source import Contents, Link, Source, Span
 
-__all__ = ["Contents", "Link", "Source", "Span", "inspect"]
+__all__ = ["Contents", "Link", "Source", "Span", "begins_file", "inspect"]
 
 # (offset, magic bytes, name) of what libsndfile cannot read and FFmpeg's libraries, by PyAV, can
 FOREIGN = (
@@ -27,6 +27,27 @@ FOREIGN = (
     (0, b"\x0bw", "AC-3"),
     (0, b"\x00\x00\x01\xba", "an MPEG programme stream"),
 )
+
+
+# what else a file begins with, at its first byte
+MAGIC = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b"caff", b".snd", b"fLaC", b"OggS")
+
+
+def begins_file(head: bytes) -> bool | None:
+    """Whether a stream that begins with these bytes is a file of sound, and not raw samples. None: more bytes are needed to tell."""
+    if head.startswith(MAGIC) or id3_size(head[:10]):
+        return True
+    if any(len(magic) >= 4 and head[at : at + len(magic)] == magic for at, magic, _ in FOREIGN):  # fewer bytes may be samples
+        return True
+    if len(head) < 12:
+        return None
+    frame = parse_header(head[:4])
+    if frame is None:
+        return False
+    if len(head) < frame.size + 4:
+        return None
+    following = parse_header(head[frame.size : frame.size + 4])
+    return following is not None and following.kind == frame.kind
 
 
 def inspect(source: Source) -> Contents:

@@ -159,7 +159,7 @@ def _with_length(source: Source, start: int, layout: Layout, chunks: list[Chunk]
         common = next((chunk for chunk in chunks if chunk.tag == b"COMM"), None)
         if common is not None and common.start < data.start:
             channels, _, bits = struct.unpack(">hIh", source.read_at(common.start, 8))
-            frames = (size - 8) // max(1, channels * (bits // 8))
+            frames = (size - 8) // max(1, channels * ((bits + 7) // 8))
             parts = [(start, common.start + 2), struct.pack(">I", frames), (common.start + 6, data.at), *parts[1:]]
     return Span(source, parts)
 
@@ -169,6 +169,10 @@ def _read_au(source: Source, start: int) -> Contents:
     contents = Contents(kind="AU")
     while (head := source.read_at(start, 12))[:4] == b".snd" and len(head) == 12:
         begin, size = struct.unpack(">II", head[4:])
+        if begin < len(head):  # damaged: the samples cannot begin inside the header
+            contents.truncated = True
+            contents.links.append(Link(Span(source, [(start, source.size)])))
+            break
         there = source.size - start - begin
         if size in (0, LARGEST):
             size = max(0, there)

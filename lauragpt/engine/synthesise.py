@@ -20,7 +20,7 @@ from lauragpt.engine.recognise import listen
 from lauragpt.engine.runtime import BATCH_SAMPLES, Runtime
 from lauragpt.engine.sentences import split_sentences
 from lauragpt.engine.voices import Voice
-from lauragpt.errors import LauraError, LauraWarning
+from lauragpt.errors import LauraError, SpeechWarning
 from lauragpt.result import AudioResult, Segment, confidence_of
 from lauragpt.sequence import PACE
 from lauragpt.spoken import normalize
@@ -126,7 +126,7 @@ def check_words(runtime: Runtime, results: list[AudioResult]) -> None:
 
 def speak_stream(runtime: Runtime, text: str, lang: str, voice: Voice | None, options: Options) -> Iterator[np.ndarray]:
     """A text's sound in pieces (n,), while it is still being written; together what `speak` gives, unless the guard ended it, which
-    cannot take back what was sent. LauraError, before the first piece, for a text that holds nothing to say; LauraWarning behind a
+    cannot take back what was sent. LauraError, before the first piece, for a text that holds nothing to say; SpeechWarning behind a
     sentence that failed."""
     return _stream(runtime, utterances_of(0, text, lang, voice), replace(options, loop=SPEECH_LOOP))
 
@@ -216,7 +216,7 @@ def _stream(runtime: Runtime, utterances: list[Utterance], options: Options) -> 
             sound.append(piece)
             yield piece
         if reason := failure(utterance, decoded.finish, np.concatenate(sound)[: len(decoded.ids) * HOP]):
-            warnings.warn(f"speech failed: {reason}", LauraWarning, stacklevel=2)
+            warnings.warn(f"speech failed: {reason}", SpeechWarning, stacklevel=2)
 
 
 def _codes(runtime: Runtime, decoded: Decoded, writing: Iterator) -> Iterator[np.ndarray]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 from lauragpt import Laura
 from lauragpt.cli.stream import Samples, _tail
@@ -145,9 +146,27 @@ def test_samples_come_whole_from_any_stream():
     resampled = np.concatenate(list(Samples(io.BytesIO(tone.tobytes()), 8000)))
     assert len(resampled) == 16000 and np.abs(np.fft.rfft(resampled)).argmax() == 440
     assert [piece.tolist() for piece in Samples(io.BytesIO(b"\0\x40"))] == [[0.5]]
-    for bad, words in ((b"", "no samples"), (b"RIFF" + bytes(40), "not raw samples")):
-        with pytest.raises(LauraError, match=words):
-            list(Samples(io.BytesIO(bad)))
+    with pytest.raises(LauraError, match="no samples"):
+        list(Samples(io.BytesIO(b"")))
+    with pytest.raises(LauraError, match="768,000"):
+        Samples(io.BytesIO(b""), 1_000_000)
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU", "W64"])
+def test_a_file_is_not_taken_for_samples(format):
+    file = io.BytesIO()
+    soundfile.write(file, wave()[:SAMPLE_RATE], SAMPLE_RATE, format=format)
+    whole = file.getvalue()
+    tagged = b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + whole
+    for data in (whole, tagged, b"\0\0\0\x20ftypM4A " + whole):
+        with pytest.raises(LauraError, match="not raw samples"):
+            list(Samples(Slowly(data)))
+
+
+def test_samples_that_begin_as_an_mpeg_frame_are_samples():
+    header = bytes.fromhex("fffb9064")
+    for data in (header, header + bytes(8), header + bytes(range(256)) * 8):
+        assert len(np.concatenate(list(Samples(Slowly(data))))) == len(data) // 2
 
 
 COMMAND = [sys.executable, "-m", "lauragpt", "transcribe", "--stream", "-", "--format", "json", "--lang", "en"]
