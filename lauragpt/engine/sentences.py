@@ -14,7 +14,8 @@ NO_END = re.compile(
 )
 # What ends no sentence before a number ("Abb. 3", "Jan. 5"), and what ends none before a small letter ("Heinrich VIII. war").
 NO_END_BEFORE_NUMBER = re.compile(
-    r"(?:\b(?:nos|figs?|pp|vol|ch|sec|eq|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|art|abs|abb|bd|kap|tab|anm|ziff|tel|max|min|mind)|str)\.$",
+    r"(?:\b(?:nos|figs?|pp|vol|ch|sec|eq|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
+    r"|art|abs|abb|bd|kap|tab|anm|ziff|tel|max|min|mind)|str)\.$",
     re.I,
 )
 NO_END_BEFORE_SMALL = re.compile(r"(?:\b(?:\d{1,2}\.\d{1,2}|[IVXL]{2,8}|Chr|[JS]r|Inc|Co|Ltd|Std|Min|Sek|MwSt|Str|St|Ave)|str)\.$")
