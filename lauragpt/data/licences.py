@@ -7,10 +7,10 @@ that nobody described is of unknown licence, which is not the same as free.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lauragpt.checkpoint import find_checkpoint, hash_of_weights, read_config
+from lauragpt.checkpoint import find_checkpoint, hash_of, hash_of_weights, read_config
 from lauragpt.errors import LauraError
 
 OWN_CORPORA = "corpora.json"  # beside train.jsonl: {"my-calls": {"licence": "my own recordings", "commercial": true}}
@@ -133,6 +133,17 @@ class Provenance:
             except TypeError as error:
                 raise LauraError(f"{folder}/config.json: its ancestors cannot be read ({error}): fetch the checkpoint again") from None
         return cls({name: described.get(name, UNDESCRIBED) for name in sorted(set(names))}, ancestors)
+
+    def with_published(self, folder: Path) -> "Provenance":
+        """This, and published weights (`folder`/model.safetensors) that training begins with. Their licence is that of the folder's
+        LICENSE file; without one it is not known."""
+        files = sorted(folder.glob("*.safetensors"))
+        try:
+            first = (folder / "LICENSE").read_text(encoding="utf-8").strip().splitlines()[0].strip()
+        except (OSError, IndexError):
+            first = "not known"
+        name, commercial = folder.resolve().name, True if first.startswith(("MIT", "Apache")) else None
+        return replace(self, ancestors=(*self.ancestors, Ancestor(name, hash_of(*files)[:16], {name: first}, commercial)))
 
     @property
     def licences(self) -> dict[str, str]:

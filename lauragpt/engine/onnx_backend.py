@@ -16,7 +16,7 @@ from lauragpt.ctc import CtcAligner, select_aligners, token_times
 from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.engine.onnx_weights import Graphs
 from lauragpt.errors import LauraError, LauraWarning
-from lauragpt.features import FeatureConfig, NumpyFeatures
+from lauragpt.features import FeatureConfig, NumpyFeatures, numpy_features
 from lauragpt.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
@@ -91,7 +91,7 @@ class OnnxBackend:
         self.threads = threads or (int(default) if default.isdigit() and int(default) else cores())
         self.graphs, self.vocabulary = Graphs(folder, self.threads, weights), vocabulary
         self._opened: dict[str, object] = {}
-        self.features = NumpyFeatures(FeatureConfig(**model["features"]))
+        self.features = numpy_features(FeatureConfig(**model["features"]))
         self.frame = self.features.config.seconds
         self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
         if self.graphs.about["bits"] == 8 and (lacking := lacks_eight_bits(processor())):

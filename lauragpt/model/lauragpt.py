@@ -20,11 +20,28 @@ from lauragpt.checkpoint import FORMAT, all_tensors, current_names, file_of, rea
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
 from lauragpt.errors import LauraError
 from lauragpt.features import FeatureConfig
-from lauragpt.model.encoder import Encoder, EncoderConfig, EncoderOutput, sinusoids
+from lauragpt.model.conformer import Conformer, ConformerConfig, sinusoids
+from lauragpt.model.encoder import Encoder, EncoderOutput
 from lauragpt.model.gpt import GPT, GPTConfig
-from lauragpt.model.log_mel import Features
+from lauragpt.model.log_mel import Features, make_features
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
+from lauragpt.model.whisper import Whisper, WhisperConfig
 from lauragpt.sequence import Layout, Vocabulary, times_of
+
+
+ENCODERS = {"conformer": (ConformerConfig, Conformer), "whisper": (WhisperConfig, Whisper)}
+
+
+def encoder_config(values: dict) -> ConformerConfig | WhisperConfig:
+    """LauraError for a kind that there is not."""
+    kind = values.get("kind", "conformer")
+    if kind not in ENCODERS:
+        raise LauraError(f"encoder.kind is {kind!r}: choose {' or '.join(ENCODERS)}")
+    return ENCODERS[kind][0](**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def make_encoder(config: ConformerConfig | WhisperConfig) -> Encoder:
+    return ENCODERS[config.kind][1](config)
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,7 @@ class LauraConfig:
     text_size: int = 2048
     audio_size: int = 1024
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    encoder: ConformerConfig | WhisperConfig = field(default_factory=ConformerConfig)
     gpt: GPTConfig = field(default_factory=lambda: GPTConfig(vocabulary=0))
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
     codec: CodecConfig = field(default_factory=lambda: CODEC_PRESETS["mini"])
@@ -47,9 +64,9 @@ class LauraConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "LauraConfig":
-        parts = {"features": FeatureConfig, "encoder": EncoderConfig, "gpt": GPTConfig, "vocoder": VocoderConfig}
+        parts = {"features": FeatureConfig, "gpt": GPTConfig, "vocoder": VocoderConfig}
         made = {name: parts[name](**value) if name in parts else value for name, value in values.items()}
-        made["codec"] = CodecConfig.from_dict(values["codec"])
+        made["codec"], made["encoder"] = CodecConfig.from_dict(values["codec"]), encoder_config(values["encoder"])
         return cls(**made)
 
     def to_dict(self) -> dict:
@@ -64,7 +81,7 @@ def compose(text_size: int, codec: CodecConfig, features: dict, encoder: dict, g
         text_size=text_size,
         audio_size=audio_size,
         features=front,
-        encoder=EncoderConfig(input=front.width, output=gpt["width"], **encoder),
+        encoder=encoder_config({"input": front.width, "output": gpt["width"], **encoder}),
         gpt=GPTConfig(vocabulary=Vocabulary(text_size, audio_size).size, **gpt),
         vocoder=VocoderConfig(
             audio_size=audio_size, text_size=text_size, features=FeatureConfig(skip=4).width, embedding=codec.quantizer.dim, **vocoder
@@ -75,6 +92,7 @@ def compose(text_size: int, codec: CodecConfig, features: dict, encoder: dict, g
     )
 
 
+WHISPER_FEATURES = {"kind": "whisper", "stack": 4, "skip": 4}
 PRESETS: dict[str, LauraConfig] = {
     "debug": compose(
         320, CODEC_PRESETS["debug"], {},
@@ -83,6 +101,12 @@ PRESETS: dict[str, LauraConfig] = {
         {"width": 32, "layers": 2, "heads": 2, "ffn": 64},
     ),
     "mini": compose(
+        2048, CODEC_PRESETS["mini"], WHISPER_FEATURES,
+        {"kind": "whisper", "width": 512, "layers": 6, "heads": 8, "ffn": 2048, "drop_layer": 0.05},
+        {"width": 384, "layers": 8, "heads": 6, "kv_heads": 2, "head_width": 64, "ffn": 1024},
+        {"width": 256, "layers": 4, "heads": 4, "ffn": 768},
+    ),
+    "scratch": compose(
         2048, CODEC_PRESETS["mini"], {},
         {"width": 192, "layers": 8, "heads": 4, "ffn": 768, "drop_layer": 0.1, "intermediate_layer": 3},
         {"width": 256, "layers": 6, "heads": 4, "kv_heads": 2, "head_width": 64, "ffn": 768},
@@ -104,9 +128,9 @@ class LauraModel(nn.Module):
         size = max(config.gpt.vocabulary, config.vocabulary.size)  # larger where a task was added since
         config = replace(config, gpt=replace(config.gpt, vocabulary=size))
         self.config, self.vocabulary = config, config.vocabulary
-        self.features = Features(config.features)
+        self.features = make_features(config.features)
         self.condition = Features(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
-        self.encoder = Encoder(config.encoder)
+        self.encoder = make_encoder(config.encoder)
         self.posterior_embedding = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
         self.gpt = GPT(config.gpt)
         self.vocoder = Vocoder(config.vocoder)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lauragpt.model.encoder import Attention, FeedForward, sinusoids, sinusoids_at
+from lauragpt.model.conformer import Attention, FeedForward, sinusoids, sinusoids_at
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class Recipe:
     out: str = "runs/mini"  # checkpoints of the stages, and the finished folder in out/export
     init: str = ""  # a checkpoint (a folder, or mini) with whose weights and tokenizer training starts. Where a codec is trained, one of
     # other sizes is left out
+    init_parts: tuple[str, ...] = ()  # the parts of `init` that are taken; none named: all
     interpolate: dict[str, float] = field(default_factory=dict)  # part -> the share of `init`'s weights in the finished ones, the rest
     # being what was trained: their mean is better than either where training went on for long (arXiv 2109.01903)
     seed: int = 0

@@ -33,12 +33,12 @@ def encode_recordings(model: LauraModel, recordings: PaddedWaves, augment: bool)
     """Encodes in groups of like length, so that little padding is computed. `augment` alters the features where the encoder is in
     training."""
     waves, samples = recordings
-    device, bins, order, parts = model.posterior_embedding.weight.device, model.config.features.bins, [], []
+    device, order, parts = model.posterior_embedding.weight.device, [], []
     lengths = model.features.lengths(samples)
     for group in alike(lengths.tolist()):
         features, count = model.features(waves[group, : int(samples[group].max())].to(device), samples[group].to(device))
         if augment and model.encoder.training:
-            features = augment_features(features, bins)
+            features = augment_features(features, model.config.features)
         parts.append(model.listen(features, count))
         order += group
     back = torch.tensor(order).argsort().tolist()

@@ -103,7 +103,7 @@ class Update:
         self._average(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, self.stage.config.grad_clip)
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+            group["lr"] = self.learning_rate(self.step) * group.get("share", 1.0)
         optimizer.step()
 
     def _average(self, parameters: list[Tensor]) -> None:

@@ -18,6 +18,7 @@ from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.data.synth import synthesize
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_new_rows
+from lauragpt.model.whisper import begin_with_whisper
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop, state
 from lauragpt.train.checks import check_examples, check_recipe
@@ -48,7 +49,7 @@ def train(
         raise LauraError(f"--hours {hours:g}: give a time above 0, such as 0.5, or leave it out to train to the end")
     names = [stage] if stage else [name for name in STAGES if name in plan.stages]
     until = None if hours is None else clock() + 3600 * hours
-    check_interpolate(plan)
+    check_parts(plan)
     cuda = torch.cuda.is_available()
     accelerator = Accelerator(mixed_precision=precision(cuda), cpu=not cuda)  # several processes on CPUs must be told
     say = lambda text: accelerator.is_main_process and print(text, file=sys.stderr)  # noqa: E731
@@ -124,7 +125,9 @@ def export_run(recipe: Recipe, corpus: Corpus) -> Path:
 def provenance_of(recipe: Recipe, examples: list[Example]) -> Provenance:
     """What a run learns from: every corpus of its examples and texts, and what its `init` learned from."""
     names = {example.corpus for example in examples}.union(text_corpora(Path(recipe.data)))
-    return Provenance.of(names, described_corpora(Path(recipe.data)), recipe.init)
+    provenance = Provenance.of(names, described_corpora(Path(recipe.data)), recipe.init)
+    published = getattr(recipe.stages.get("encoder"), "init", "")
+    return provenance.with_published(Path(published)) if published else provenance
 
 
 def check_open(recipe: Recipe, examples: list[Example]) -> None:
@@ -191,29 +194,44 @@ def train_tokenizer(data: Path, examples: list[Example], size: int) -> Tokenizer
 
 
 def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
-    """The preset's model with the weights of `init` and of the stages before `up_to` (of all, when None). LauraError where sizes differ."""
+    """The preset's model with the weights of `init`, of a published encoder and of the stages before `up_to` (of all, when None).
+    LauraError where sizes differ."""
     config, start = preset_config(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.init else None
+    parts = recipe.init_parts or MODEL_PARTS
     if start is not None:
-        kept = {"time_aligned": config.time_aligned and start.config.time_aligned}
-        if "codec" not in recipe.stages:
+        kept = {}
+        if "codec" in parts and "codec" not in recipe.stages:
             kept["codec"] = start.config.codec  # nothing trains another: the GPT has learnt its tokens
-        if "gpt" not in recipe.stages:
-            kept["posterior_temperature"] = start.config.posterior_temperature  # nothing teaches the GPT to read otherwise
+        if "gpt" in parts:
+            kept["time_aligned"] = config.time_aligned and start.config.time_aligned
+            if "gpt" not in recipe.stages:
+                kept["posterior_temperature"] = start.config.posterior_temperature  # nothing teaches the GPT to read otherwise
         config = replace(config, **kept)
     model = LauraModel(config)
     if start is not None:
-        may_differ = {name: getattr(model.config, name) for name in ("codec", "time_aligned", "posterior_temperature")}
-        if replace(start.config, **may_differ) != model.config:
-            raise LauraError(f"init: {recipe.init} is not of the sizes of preset {recipe.preset!r}: choose a checkpoint of that preset")
-        for name, part in start.named_children():
-            if name != "codec" or start.config.codec == model.config.codec:
-                getattr(model, name).load_state_dict(part.state_dict())
+        for name in parts:
+            _begin_with(name, model, start, recipe)
+    if published := getattr(recipe.stages.get("encoder"), "init", ""):
+        if model.config.encoder.kind != "whisper":
+            raise LauraError(f"encoder.init: preset {recipe.preset!r} has no encoder of Whisper's kind: leave it out, or choose mini")
+        begin_with_whisper(model.encoder, Path(published))
     names = list(STAGES)
     for name in names[: names.index(up_to)] if up_to else names:
         path = state.weights_of(Path(recipe.out) / name, name in recipe.stages and recipe.stages[name].keep_best)
         if path is not None:
             _load_parts(model, path)
     return model
+
+
+def _begin_with(name: str, model: LauraModel, start: LauraModel, recipe: Recipe) -> None:
+    """Fills a part of the model with that of the checkpoint that training starts from. LauraError where its size is another."""
+    if name == "codec" and start.config.codec != model.config.codec:
+        return  # another is trained
+    try:
+        getattr(model, name).load_state_dict(getattr(start, name).state_dict())
+    except RuntimeError:
+        raise LauraError(f"init: {name} of {recipe.init} is not of the size of preset {recipe.preset!r}: choose a checkpoint of that preset, "
+                         "or name the parts that fit in init_parts") from None  # fmt: skip
 
 
 def _load_parts(model: LauraModel, path: Path) -> None:
@@ -237,8 +255,10 @@ def final_model(recipe: Recipe) -> LauraModel:
     return model
 
 
-def check_interpolate(recipe: Recipe) -> None:
-    """LauraError where `interpolate` names what cannot be averaged."""
+def check_parts(recipe: Recipe) -> None:
+    """LauraError where `init_parts` or `interpolate` name what there is not, or what cannot be averaged."""
+    if unknown := [part for part in recipe.init_parts if part not in MODEL_PARTS]:
+        raise LauraError(f"init_parts: unknown part {unknown[0]!r}: choose from {', '.join(MODEL_PARTS)}")
     parts = tuple(part for part in MODEL_PARTS if part != "codec")
     if recipe.interpolate and not recipe.init:
         raise LauraError("interpolate: without init there is nothing to average with: give a checkpoint there, or leave interpolate out")

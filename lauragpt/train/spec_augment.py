@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lauragpt.features import mel, mel_edges
+from lauragpt.features import FeatureConfig
 
 BANDS, BAND_BINS = 2, 20  # how many bands of mel bins are hidden, and how wide one is at most
 SPAN_EVERY, SPAN_FRAMES = 32, 8  # a span of at most so many frames is hidden for every so many
 
 
-def augment_features(features: Tensor, bins: int) -> Tensor:
-    return mask_features(warp_features(features, bins), bins)
+def augment_features(features: Tensor, config: FeatureConfig) -> Tensor:
+    return mask_features(warp_features(features, config), config.bins)
 
 
 def mask_features(features: Tensor, bins: int) -> Tensor:
@@ -31,17 +31,18 @@ def mask_features(features: Tensor, bins: int) -> Tensor:
     return features * kept.to(features.device)
 
 
-def warp_features(features: Tensor, bins: int, largest: float = 0.1, bend: float = 4800.0, top: float = 8000.0) -> Tensor:
+def warp_features(features: Tensor, config: FeatureConfig, largest: float = 0.1, bend: float = 4800.0, top: float = 8000.0) -> Tensor:
     """Each row of (B, T, F) as if its speaker's vocal tract were up to `largest` longer or shorter: frequencies are multiplied by one
     factor up to about `bend` Hz, and evenly from there to `top` Hz, which stays."""
-    edges = mel_edges(bins)
-    hertz = 700 * np.expm1(edges[1:-1] / 1127)
+    bins, hertz = config.bins, config.centres
+    first, last = config.mel(hertz[[0, -1]])
     factor = 1 + largest * (2 * torch.rand(len(features), 1, dtype=torch.float64).numpy() - 1)
     knee = bend * factor.clip(max=1)
     above = top - (top - knee) / (top - knee / factor) * (top - hertz)
     source = np.where(hertz <= knee / factor, hertz * factor, above)  # (B, bins), in Hz
-    position = torch.from_numpy(((mel(source) - edges[1]) / (edges[1] - edges[0])).clip(0, bins - 1)).to(features.device, features.dtype)
+    bin_of = ((config.mel(source) - first) * (bins - 1) / (last - first)).clip(0, bins - 1)
+    position = torch.from_numpy(bin_of).to(features.device, features.dtype)
     low = position.long().clamp(max=bins - 2)
     spectra = features.unflatten(2, (-1, bins))
-    first, second = (spectra.gather(3, index[:, None, None].expand_as(spectra)) for index in (low, low + 1))
-    return torch.lerp(first, second, (position - low)[:, None, None]).flatten(2)
+    lower, upper = (spectra.gather(3, index[:, None, None].expand_as(spectra)) for index in (low, low + 1))
+    return torch.lerp(lower, upper, (position - low)[:, None, None]).flatten(2)

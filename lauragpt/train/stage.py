@@ -19,7 +19,7 @@ RULES = (  # keys, what they must be, the test
     (("batch_seconds", "lr", "grad_clip", "crop_seconds"), "be above 0", lambda value: value > 0),
     (("warmup", "weight_decay", "evaluate_every", "save_minutes", "phrases"), "not be below 0", lambda value: value >= 0),
     (("text_seconds", "sound_seconds", "captions", "pseudo_labels", "slu_templates"), "not be below 0", lambda value: value >= 0),
-    (("decay", "lr_floor", "noise", "degraded", "text_injection", "voice_prompt"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
+    (("decay", "lr_floor", "noise", "degraded", "text_injection", "voice_prompt", "published_lr"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
     (("plain_sentences", "asr_noise", "token_errors", "condition_mismatch"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
 )
 
@@ -126,12 +126,17 @@ class ModelStage:
     batch: Callable[[int], Any]
     dev_batch: Callable[[int], Any] | None
 
-    def __init__(self, model: LauraModel, config: ModelStageConfig):
+    def __init__(self, model: LauraModel, config: ModelStageConfig, published_lr: float = 1.0):
+        """`published_lr`: the rate of weights that were published by others, as a share of the rate."""
         self.model, self.config = model, config
         self.modules = nn.ModuleDict({name: getattr(model, name) for name in self.trained})
-        matrices = [p for p in self.modules.parameters() if p.dim() > 1]
-        vectors = [p for p in self.modules.parameters() if p.dim() <= 1]
-        self.optimizers = {"model": adamw([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], config)}
+        published = {id(p) for module in self.modules.values() for p in getattr(module, "published", ())}
+        groups = []
+        for share, inside in ((1.0, False), (published_lr, True)):
+            chosen = [p for p in self.modules.parameters() if (id(p) in published) is inside]
+            matrices, vectors = [p for p in chosen if p.dim() > 1], [p for p in chosen if p.dim() <= 1]
+            groups += [{"params": matrices, "share": share}, {"params": vectors, "share": share, "weight_decay": 0.0}]
+        self.optimizers = {"model": adamw([group for group in groups if group["params"]], config)}
 
     @property
     def device(self) -> torch.device:

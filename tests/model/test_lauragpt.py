@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lauragpt.checkpoint import FILES, find_checkpoint
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
-from lauragpt.model.encoder import Encoder
+from lauragpt.model.conformer import Conformer
 from lauragpt.model.gpt import GPT
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, alike, load_checkpoint, save_checkpoint
 from lauragpt.model.vocoder import Vocoder
@@ -160,7 +160,7 @@ def test_the_tokens_of_another_codec_are_refused(debug_checkpoint, tmp_path):
 def test_the_papers_preset_has_the_papers_size():
     config = PRESETS["paper-2b"]
     with torch.device("meta"):
-        parts = Encoder(config.encoder), GPT(config.gpt), Vocoder(config.vocoder)
+        parts = Conformer(config.encoder), GPT(config.gpt), Vocoder(config.vocoder)
     encoder, gpt, _ = parts
     assert len(encoder.layers) == 32 and (len(gpt.layers), gpt.embed_tokens.weight.shape[1]) == (24, 2048)
     assert gpt.embed_tokens.weight.shape[0] == config.vocabulary.size

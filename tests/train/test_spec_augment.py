@@ -42,14 +42,14 @@ def test_a_tone_moves_by_as_much_as_vocal_tracts_differ(hertz):
     tone = torch.sin(2 * torch.pi * hertz * torch.arange(8000) / 16000).expand(rows, -1)
     given, _ = features(tone, torch.full((rows,), 8000))
     torch.manual_seed(3)
-    peaks = warp_features(given, 80).view(rows, -1, 7, 80)[:, 2:-2].argmax(3).flatten(1)
+    peaks = warp_features(given, FeatureConfig()).view(rows, -1, 7, 80)[:, 2:-2].argmax(3).flatten(1)
     assert ((peaks.max(1).values - peaks.min(1).values) <= 1).all()
     edges, found = mel_edges(80), peaks.float().mean(1)
     lowest, highest = ((mel(hertz * factor) - edges[1]) / (edges[1] - edges[0]) for factor in (0.9, 1.1))
     assert lowest - 1.5 < found.min() and found.max() < highest + 1.5
     if hertz < 4800 * 0.9:
         assert found.min() < lowest + 1.5 and found.max() > highest - 1.5
-    assert torch.allclose(warp_features(given, 80, largest=0.0), given, atol=1e-5)
+    assert torch.allclose(warp_features(given, FeatureConfig(), largest=0.0), given, atol=1e-5)
 
 
 @pytest.mark.parametrize("training, augment, rows", [(True, True, 2), (False, True, 0), (True, False, 0)])

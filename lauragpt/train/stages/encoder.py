@@ -17,6 +17,8 @@ class EncoderStageConfig(ModelStageConfig):
     degraded: float = 0.3  # chance that a recording gets a narrow band, a codec or clipping
     spec_augment: bool = True
     middle_ctc_weight: float = 0.3  # of CTC on the middle layer
+    init: str = ""  # folder of a published Whisper, as transformers saves it, with whose weights an encoder of that kind begins
+    published_lr: float = 0.05  # rate of the published weights, as a share of lr
     best_by: str = "ctc"
 
 
@@ -25,7 +27,7 @@ class EncoderStage(ModelStage):
     Config = EncoderStageConfig
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: EncoderStageConfig, seed: int = 0, rank: int = 0):
-        super().__init__(model, config)
+        super().__init__(model, config, config.published_lr)
         if model.encoder.intermediate is not None:
             model.encoder.intermediate.deviation.zero_()  # the layer changes: joint training measures it when it begins
         self.batch, self.dev_batch = train_and_dev(EncoderBatches, corpus, config, seed, rank)

@@ -31,6 +31,7 @@ class JointStageConfig(ReadingConfig):
     slu_templates: float = 0.0  # requests made of slots beside each example, understood from posteriors
     sound_seconds: float = 0.0  # crop of a sound that is captioned; 0 crops nothing
     captions: int = 0  # of each sound, the first ones, are learnt; 0 learns all
+    published_lr: float = 0.1  # rate of the published weights, as a share of lr
     pseudo_labels: int = 0  # texts tried for each request without a transcript, of which CTC learns the likeliest; 0 learns none
 
     def __post_init__(self):
@@ -54,7 +55,7 @@ class JointStage(ModelStage):
     Config = JointStageConfig
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: JointStageConfig, seed: int = 0, rank: int = 0):
-        super().__init__(model, config)
+        super().__init__(model, config, config.published_lr)
         self.tokenizer = corpus.tokenizer
         parts = reading_parts(model, corpus, config, seed, rank)
         if model.encoder.intermediate is not None and not model.encoder.intermediate.deviation.any():
@@ -104,6 +105,6 @@ def measure_intermediate_layer(model: LauraModel, corpus: Corpus, seed: int = 0,
         for i in rng.integers(len(kind), size=count // 2) if kind else ():
             wave = torch.from_numpy(corpus.waves(kind[i].audio)).to(device)
             features = model.features(wave[None], torch.tensor([len(wave)], device=device))
-            frames.append(model.encoder.frames(*features, model.encoder.config.intermediate_layer)[0])
+            frames.append(model.encoder.intermediate_frames(*features)[0])
     if frames:
         model.encoder.intermediate.measure(torch.cat(frames))

@@ -5,15 +5,15 @@ import dataclasses
 import pytest
 import torch
 
-from lauragpt.model.encoder import Encoder, EncoderConfig
+from lauragpt.model.conformer import Conformer, ConformerConfig
 
-SMALL = EncoderConfig(input=20, width=32, layers=3, heads=2, ffn=48, kernel=5, output=24, units=7, intermediate_layer=1)
+SMALL = ConformerConfig(input=20, width=32, layers=3, heads=2, ffn=48, kernel=5, output=24, units=7, intermediate_layer=1)
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
+def encoder() -> Conformer:
     torch.manual_seed(0)
-    return Encoder(SMALL).eval()
+    return Conformer(SMALL).eval()
 
 
 @torch.no_grad()
@@ -47,13 +47,13 @@ def test_ctc_is_a_distribution_and_the_middle_is_for_training(encoder):
     heard = encoder(torch.randn(2, 12, 20), torch.tensor([12, 12]))
     torch.testing.assert_close(heard.ctc_log_probs.exp().sum(-1), torch.ones(2, 12))
     assert heard.middle_log_probs is None
-    trained = Encoder(SMALL).train()(torch.randn(2, 12, 20), torch.tensor([12, 12]))
+    trained = Conformer(SMALL).train()(torch.randn(2, 12, 20), torch.tensor([12, 12]))
     assert trained.middle_log_probs.shape == (2, 12, 7)
 
 
 @torch.no_grad()
 def test_layers_are_dropped_in_training_alone():
-    model, clip = Encoder(dataclasses.replace(SMALL, layers=6, drop_layer=0.9)), torch.randn(1, 8, 20)
+    model, clip = Conformer(dataclasses.replace(SMALL, layers=6, drop_layer=0.9)), torch.randn(1, 8, 20)
 
     def count() -> int:
         return len({model(clip, torch.tensor([8])).embeddings.sum().item() for _ in range(12)})
@@ -65,7 +65,7 @@ def test_layers_are_dropped_in_training_alone():
 @torch.no_grad()
 def test_the_gpt_hears_a_middle_layer_standardised():
     torch.manual_seed(0)
-    model, clips, taken = Encoder(SMALL).eval(), torch.randn(40, 12, 20), []
+    model, clips, taken = Conformer(SMALL).eval(), torch.randn(40, 12, 20), []
     model.layers[0].register_forward_hook(lambda module, given, x: taken.append(x))
     model.intermediate.linear.weight.copy_(torch.eye(24, 32))
     lengths = torch.full((40,), 12)
@@ -75,5 +75,5 @@ def test_the_gpt_hears_a_middle_layer_standardised():
     layer = taken[0].flatten(0, 1)
     wanted = (layer - layer.mean(0) - 5) / layer.std(0)
     torch.testing.assert_close((heard - raw).flatten(0, 1), (wanted - layer)[:, :24], atol=1e-4, rtol=1e-4)
-    without = Encoder(dataclasses.replace(SMALL, intermediate_layer=0))
+    without = Conformer(dataclasses.replace(SMALL, intermediate_layer=0))
     assert without.intermediate is None and without(clips, lengths).embeddings.shape == heard.shape

@@ -1,0 +1,203 @@
+"""The encoder that begins with a published Whisper's weights (arXiv 2212.04356); model/encoder.py says what it gives.
+
+Whisper's own network: two convolutions, of which the second halves the rate to 50 frames a second, sinusoidal positions, and transformer
+layers. Unlike Whisper's own code it needs no padding to 30 s, and masks what is padded in a batch. Behind its last layer stand two
+convolutions, of which the first halves the rate to 25 frames a second: the CTC head and the GPT read these. Beside them the GPT hears
+learned mixes of all layers, since sounds and emotions are told apart best by layers below the last.
+
+B batch, T frames of 40 ms, F features a frame, C encoder width, L layers, D GPT width, U CTC units.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lauragpt.errors import LauraError
+from lauragpt.model.attention import attend
+from lauragpt.model.encoder import EncoderOutput
+
+
+@dataclass(frozen=True)
+class WhisperConfig:
+    kind: str = "whisper"
+    input: int = 320  # features a frame: four spectra of 10 ms
+    bins: int = 80
+    width: int = 512
+    layers: int = 6
+    heads: int = 8
+    ffn: int = 2048
+    output: int = 256  # the GPT's width
+    units: int = 33  # of the CTC head
+    drop_layer: float = 0.0  # stochastic depth of the last layer; it grows linearly from 0 at the first
+    mixes: tuple[int, ...] = (2, 5, 6)  # the layer, from 1, with which each mix of layers begins
+
+
+def positions(length: int, width: int, device: torch.device) -> Tensor:
+    """(length, width): Whisper's sines, then cosines, of wavelengths from 2 pi to 20,000 pi."""
+    rate = torch.exp(torch.arange(width // 2, device=device) * (-math.log(10000.0) / (width // 2 - 1)))
+    at = torch.arange(length, device=device)[:, None] * rate
+    return torch.cat([at.sin(), at.cos()], -1)
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.k_proj, self.v_proj = nn.Linear(width, width, bias=False), nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        q, k, v = (p(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        return self.out_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+
+
+class WhisperLayer(nn.Module):
+    """Its parts are named as in transformers."""
+
+    def __init__(self, width: int, heads: int, ffn: int):
+        super().__init__()
+        self.self_attn, self.self_attn_layer_norm = SelfAttention(width, heads), nn.LayerNorm(width)
+        self.fc1, self.fc2, self.final_layer_norm = nn.Linear(width, ffn), nn.Linear(ffn, width), nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, S, C); mask: bool (B, 1, 1, S), True where a frame is real."""
+        x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
+        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
+
+
+class LayerMix(nn.Module):
+    """Learned mixes of all layers (as in SUPERB, arXiv 2105.01051), two frames side by side, at the GPT's width.
+
+    Each channel of a layer is standardised first by the mean and deviation that `measure` finds: a few channels are a hundred times as
+    large as the others and say little.
+    """
+
+    def __init__(self, layers: int, width: int, starts: tuple[int, ...], output: int):
+        super().__init__()
+        self.weights = nn.Parameter(3.0 * F.one_hot(torch.tensor(starts) - 1, layers).float())  # (mixes, L), by softmax
+        self.linear = nn.Linear(2 * len(starts) * width, output, bias=False)
+        nn.init.normal_(self.linear.weight, std=0.005)
+        self.register_buffer("mean", torch.zeros(layers, width))
+        self.register_buffer("deviation", torch.zeros(layers, width))  # 0 until it is measured
+
+    def measure(self, frames: Tensor) -> None:
+        """frames (n, L, C), from many recordings."""
+        self.mean.copy_(frames.mean(0))
+        self.deviation.copy_(frames.std(0))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, 2 T, L, C) -> (B, T, D)"""
+        scaled = (frames - self.mean) / torch.where(self.deviation > 0, self.deviation, 1.0)
+        mixed = torch.einsum("btlc,kl->btkc", scaled, self.weights.softmax(-1).to(scaled.dtype))
+        return self.linear(mixed.reshape(len(mixed), mixed.shape[1] // 2, -1))
+
+
+class Whisper(nn.Module):
+    def __init__(self, config: WhisperConfig):
+        super().__init__()
+        width = config.width
+        self.config = config
+        self.conv1, self.conv2 = nn.Conv1d(config.bins, width, 3, padding=1), nn.Conv1d(width, width, 3, stride=2, padding=1)
+        self.layers = nn.ModuleList(WhisperLayer(width, config.heads, config.ffn) for _ in range(config.layers))
+        self.layer_norm = nn.LayerNorm(width)
+        self.down, self.second = nn.Conv1d(width, width, 3, stride=2, padding=1), nn.Conv1d(width, width, 3, padding=1)
+        self.head_norm = nn.LayerNorm(width)
+        self.output, self.ctc = nn.Linear(width, config.output), nn.Linear(width, config.units)
+        self.intermediate = LayerMix(config.layers, width, config.mixes, config.output) if config.mixes else None
+
+    @property
+    def published(self) -> list[nn.Parameter]:
+        """The parameters that a published checkpoint fills."""
+        modules = (self.conv1, self.conv2, self.layers, self.layer_norm)
+        return [parameter for module in modules for parameter in module.parameters()]
+
+    def embed(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first layer reads: frames (B, 2 T, C), and where they are real (B, 2 T)."""
+        T = features.shape[1]
+        inside = torch.arange(T, device=features.device) < lengths[:, None]
+        spectra, real = (features * inside[..., None]).unflatten(2, (-1, self.config.bins)).flatten(1, 2), inside.repeat_interleave(4, 1)
+        x = F.gelu(self.conv1(spectra.transpose(1, 2))) * real[:, None]
+        x = F.gelu(self.conv2(x)).transpose(1, 2)
+        return x + positions(x.shape[1], x.shape[2], x.device).to(x.dtype), inside.repeat_interleave(2, 1)
+
+    def layer_frames(self, features: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Of each layer (B, 2 T, C)."""
+        x, real = self.embed(features, lengths)
+        mask, frames = real[:, None, None], []
+        for depth, layer in enumerate(self.layers):
+            if not self.training or torch.rand(()).item() >= self.config.drop_layer * depth / len(self.layers):
+                x = layer(x, mask)
+            frames.append(x)
+        return frames
+
+    def frames(self, features: Tensor, lengths: Tensor, depth: int) -> Tensor:
+        """The frames of layer `depth`, counted from 1, two side by side (B, T, 2 C)."""
+        return self.layer_frames(features, lengths)[depth - 1].unflatten(1, (-1, 2)).flatten(2)
+
+    def intermediate_frames(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(B, 2 T, L, C)"""
+        return torch.stack(self.layer_frames(features, lengths), 2)
+
+    def head(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """The last layer's frames (B, 2 T, C) -> what the CTC head and the GPT read (B, T, C)."""
+        T = x.shape[1] // 2
+        real = (torch.arange(T, device=x.device) < lengths[:, None])[:, None]
+        x = F.gelu(self.down((self.layer_norm(x) * real.repeat_interleave(2, 2).transpose(1, 2)).transpose(1, 2))) * real
+        return self.head_norm(F.gelu(self.second(x)).transpose(1, 2))
+
+    def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
+        frames = self.layer_frames(features, lengths)
+        x = self.head(frames[-1], lengths)
+        embeddings = self.output(x)
+        if self.intermediate is not None:
+            embeddings = embeddings + self.intermediate(torch.stack(frames, 2))
+        return EncoderOutput(embeddings, lengths, self.ctc(x).float().log_softmax(-1))
+
+
+def read_whisper(folder: Path) -> tuple[dict[str, int], dict[str, Tensor]]:
+    """The sizes and the encoder's tensors (float32, by our names) of a Whisper checkpoint as transformers saves it, in one file or in
+    several. LauraError where the folder holds another model, or lacks a tensor."""
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config.get("model_type") != "whisper":
+            raise LauraError(f"{folder} holds a model of type {config.get('model_type')!r}: the encoder begins with a Whisper's alone")
+        sizes = {"width": config["d_model"], "layers": config["encoder_layers"], "heads": config["encoder_attention_heads"],
+                 "ffn": config["encoder_ffn_dim"], "bins": config["num_mel_bins"]}  # fmt: skip
+        index = folder / "model.safetensors.index.json"
+        if index.exists():
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        else:
+            names = ["model.safetensors"]
+        stored = {key: tensor for name in names for key, tensor in load_file(folder / name).items()}
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+        what = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+        raise LauraError(f"{folder} is no Whisper checkpoint as transformers saves it ({what}): it needs config.json and "
+                         "model.safetensors") from None  # fmt: skip
+    tensors = {}
+    for key, tensor in stored.items():
+        name = key.removeprefix("model.")
+        if name.startswith("encoder.") and name != "encoder.embed_positions.weight":  # these follow a formula
+            tensors[name.removeprefix("encoder.")] = tensor.float()
+    return sizes, tensors
+
+
+def begin_with_whisper(encoder: Whisper, folder: Path) -> None:
+    """Fills the encoder with a published Whisper's weights; CTC head and mixes stay as they are. LauraError where sizes differ or
+    tensors are missing, before anything is changed."""
+    sizes, tensors = read_whisper(folder)
+    own = {name: getattr(encoder.config, name) for name in sizes}
+    if sizes != own:
+        wrong = ", ".join(f"{name} {sizes[name]} for {own[name]}" for name in sizes if sizes[name] != own[name])
+        raise LauraError(f"{folder} is a Whisper of another size than the preset's encoder ({wrong}): choose the checkpoint that fits")
+    wanted = {key for key in encoder.state_dict() if key.startswith(("conv1.", "conv2.", "layers.", "layer_norm."))}
+    if missing := sorted(wanted - tensors.keys()):
+        raise LauraError(f"{folder} lacks {len(missing)} of the encoder's tensors, {missing[0]} first: fetch the checkpoint again")
+    encoder.load_state_dict({key: tensors[key] for key in wanted}, strict=False)

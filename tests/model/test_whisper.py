@@ -1,0 +1,128 @@
+"""The encoder of Whisper's kind: transformers' own output, alone and padded in a batch; published checkpoints read as they are saved."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import WhisperConfig as TheirConfig
+from transformers import WhisperModel
+
+from lauragpt.errors import LauraError
+from lauragpt.model.whisper import Whisper, WhisperConfig, begin_with_whisper, read_whisper
+
+SMALL = WhisperConfig(input=40, bins=10, width=32, layers=3, heads=4, ffn=48, output=24, units=7, mixes=(1, 3))
+THEIRS = TheirConfig(
+    d_model=32, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=48, num_mel_bins=10, max_source_positions=40,
+    decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=16, vocab_size=60, max_target_positions=8,
+    pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A random Whisper, saved by transformers."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("whisper")
+    WhisperModel(THEIRS).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def encoder(folder):
+    torch.manual_seed(1)
+    model = Whisper(SMALL)
+    begin_with_whisper(model, folder)
+    torch.nn.init.normal_(model.output.weight)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_the_last_layer_is_transformers(encoder, folder):
+    theirs = WhisperModel.from_pretrained(folder).encoder.eval()
+    spectra = torch.randn(2, 80, 10)  # 80 frames of 10 ms: all that its 40 positions take
+    wanted = theirs(spectra.transpose(1, 2)).last_hidden_state
+    layers = encoder.layer_frames(spectra.unflatten(1, (-1, 4)).flatten(2), torch.tensor([20, 20]))
+    torch.testing.assert_close(encoder.layer_norm(layers[-1]), wanted, atol=1e-5, rtol=1e-4)
+    inner = theirs(spectra.transpose(1, 2), output_hidden_states=True).hidden_states
+    torch.testing.assert_close(layers[0], inner[1], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_clip_is_the_same_alone_and_in_a_batch(encoder):
+    clips = [torch.randn(n, 40) for n in (3, 1, 11)]
+    lengths = torch.tensor([3, 1, 11])
+    encoder.intermediate.measure(torch.randn(50, 3, 32))
+    together = encoder(torch.nn.utils.rnn.pad_sequence(clips, batch_first=True) + 7 * (torch.arange(11) >= lengths[:, None])[..., None], lengths)
+    for row, clip in enumerate(clips):
+        alone = encoder(clip[None], lengths[row : row + 1])
+        assert alone.embeddings.shape == (1, len(clip), 24) and alone.ctc_log_probs.shape == (1, len(clip), 7)
+        torch.testing.assert_close(together.embeddings[row, : len(clip)], alone.embeddings[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(together.ctc_log_probs[row, : len(clip)], alone.ctc_log_probs[0], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_gpt_hears_mixes_of_all_layers(encoder):
+    clip, length = torch.randn(1, 12, 40), torch.tensor([12])
+    frames = encoder.intermediate_frames(clip, length)
+    assert frames.shape == (1, 24, 3, 32)
+    plain = encoder(clip, length).embeddings
+    encoder.intermediate.measure(frames[0] + 5)  # a constant that all frames share is gone from what the GPT hears
+    heard = encoder(clip, length).embeddings - encoder.output(encoder.head(frames[:, :, -1], length))
+    scaled = (frames[0] - frames[0].mean(0) - 5) / frames[0].std(0)
+    shares = encoder.intermediate.weights.softmax(-1)
+    assert shares.shape == (2, 3) and shares.argmax(1).tolist() == [0, 2]
+    mixes = torch.stack([sum(share * scaled[:, layer] for layer, share in enumerate(row)) for row in shares], 1)  # (24, 2, 32)
+    torch.testing.assert_close(heard[0], encoder.intermediate.linear(mixes.reshape(12, -1)), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(encoder(clip, length).embeddings, plain)
+    without = Whisper(replace(SMALL, mixes=()))
+    assert without.intermediate is None and without(clip, length).embeddings.shape == plain.shape
+
+
+@torch.no_grad()
+def test_layers_are_dropped_in_training_alone():
+    model, clip = Whisper(replace(SMALL, layers=6, drop_layer=0.9)), torch.randn(1, 8, 40)
+
+    def count() -> int:
+        return len({model(clip, torch.tensor([8])).ctc_log_probs.sum().item() for _ in range(12)})
+
+    assert model.eval() and count() == 1
+    assert model.train() and count() > 1
+
+
+def test_a_checkpoint_in_several_files_is_the_same(folder, tmp_path):
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    for number, part in enumerate((names[:20], names[20:])):
+        save_file({name: tensors[name] for name in part}, tmp_path / f"model-{number}.safetensors")
+    index = {"weight_map": {name: f"model-{int(name not in names[:20])}.safetensors" for name in names}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    shutil.copy(folder / "config.json", tmp_path)
+    sizes, read = read_whisper(tmp_path)
+    assert sizes == {"width": 32, "layers": 3, "heads": 4, "ffn": 48, "bins": 10}
+    assert all(torch.equal(tensor, read_whisper(folder)[1][name]) for name, tensor in read.items()) and len(read) > 40
+
+
+def test_other_models_and_damaged_ones_are_told(folder, tmp_path):
+    model = Whisper(SMALL)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(LauraError, match=r"width 32 for 48"):
+        begin_with_whisper(Whisper(replace(SMALL, width=48)), folder)
+    with pytest.raises(LauraError, match=r"no Whisper checkpoint as transformers saves it"):
+        begin_with_whisper(model, tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "wav2vec2"}))
+    with pytest.raises(LauraError, match=r"model of type 'wav2vec2'"):
+        begin_with_whisper(model, tmp_path)
+    shutil.copy(folder / "config.json", tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["encoder.layers.1.fc1.weight"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(LauraError, match=r"lacks 1 of the encoder's tensors, layers\.1\.fc1\.weight first"):
+        begin_with_whisper(model, tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(LauraError, match=r"no Whisper checkpoint"):
+        begin_with_whisper(model, tmp_path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
