@@ -36,6 +36,85 @@ MUTATIONS = (
         ("engine/test_promises.py",),
     ),
     Mutation(
+        "the CTC head's greedy text is the transcript",
+        "lauragpt/engine/recognise.py",
+        "texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]",
+        "texts = [runtime.info.ctc_units.decode(row[:n].argmax(-1).tolist()) for row, n in zip(encoded.ctc_lo"
+        "g_probs, encoded.lengths)]",
+        ("engine/test_promises.py",),
+    ),
+    Mutation(
+        "the CTC head's draft is the transcript of a recording alone",
+        "lauragpt/engine/recognise.py",
+        "texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]",
+        "texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]\n    texts = [runtime.tokeni"
+        "zer.decode(ids) for ids in drafts] if drafts and len(chunks) == 1 else texts",
+        ("engine/test_promises.py",),
+    ),
+    Mutation(
+        "the CTC head's draft is the transcript in a batch",
+        "lauragpt/engine/recognise.py",
+        "texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]",
+        "texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]\n    texts = [runtime.tokeni"
+        "zer.decode(ids) for ids in drafts] if drafts and len(chunks) > 1 else texts",
+        ("engine/test_promises.py",),
+    ),
+    Mutation(
+        "the CTC head's draft is the transcript where the GPT is unsure",
+        "lauragpt/engine/recognise.py",
+        "texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]",
+        "texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]\n    unsure = [min(each.log_"
+        "probs, default=0) < -0.5 for each in decoded]\n    if drafts:\n        texts = [d if u else x for x, u"
+        ", d in zip(texts, unsure, [runtime.tokenizer.decode(ids) for ids in drafts])]",
+        ("engine/test_promises.py",),
+    ),
+    Mutation(
+        "greedy decoding returns its draft",
+        "lauragpt/engine/runtime.py",
+        "if beams == 1 or bonus is None:",
+        "if beams == 1 and drafts:\n            return [Decoded(ids, [0.0] * len(ids), 'eos') for ids in draft"
+        "s]\n        if beams == 1 or bonus is None:",
+        ("engine/test_promises.py",),
+    ),
+    Mutation(
+        "beam search returns the draft",
+        "lauragpt/engine/runtime.py",
+        "return search(session,",
+        "return [Decoded(ids, [0.0] * len(ids), 'eos') for ids in drafts] if drafts else search(session,",
+        ("engine/test_promises.py",),
+    ),
+    Mutation(
+        "a draft's tokens are written in place of the GPT's",
+        "lauragpt/engine/decoding.py",
+        "if tokens[place] != guess or ended(index, guess):",
+        "decoded[index].ids[-1:] = [guess]\n                if ended(index, guess):",
+        ("engine/test_promises.py",),
+    ),
+    Mutation(
+        "a draft is verified as always right",
+        "lauragpt/engine/decoding.py",
+        "if tokens[place] != guess or ended(index, guess):",
+        "if ended(index, guess):",
+        ("engine/test_promises.py",),
+    ),
+    Mutation(
+        "a stream is answered by the CTC head",
+        "lauragpt/engine/stream.py",
+        "result = join(runtime, \"asr\", results, lang, min_confidence)",
+        "results = [replace(r, text=runtime.info.ctc_units.decode(r.ctc_log_probs.argmax(-1).tolist())) if r."
+        "text else r for r in results]\n        result = join(runtime, \"asr\", results, lang, min_confidence)",
+        ("engine/test_promises.py",),
+    ),
+    Mutation(
+        "a long recording is answered by the CTC head",
+        "lauragpt/engine/recognise.py",
+        "texts = [result for result in results if result.text]",
+        "texts = [result for result in results if result.text]\n    if table.transcript and len(texts) > 1:\n  "
+        "      answer.text = ' '.join(runtime.info.ctc_units.decode(r.ctc_log_probs.argmax(-1).tolist()) for "
+        "r in texts)",
+        ("engine/test_promises.py",),
+    ),
+    Mutation(
         "a draft is kept unchecked",
         "lauragpt/engine/decoding.py",
         "if tokens[place] != guess or ended(index, guess):",

@@ -171,8 +171,13 @@ def evaluate(
     ] = None,
     baseline: Annotated[
         list[str] | None,
-        typer.Option(help="Measure this too, on the same files: pocketsphinx, or transformers:FOLDER.", show_default=False),
+        typer.Option(
+            help="Measure this too, on the same files: pocketsphinx, whisper:FOLDER or transformers:FOLDER.", show_default=False
+        ),
     ] = None,
+    judge: Annotated[
+        str, typer.Option(help="The recogniser that judges speak and enhance by the words it hears, named as for --baseline.")
+    ] = "pocketsphinx",
     against: Annotated[str | None, typer.Option(help="Compare with this checkpoint, example by example.", show_default=False)] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Ask for all answers again and keep none. By default answers are kept and reused.")
@@ -205,5 +210,5 @@ def evaluate(
             raise LauraError(f"{data} is not a folder: give the folder that `laura prepare` wrote")
         run(
             checkpoint or "mini", data, split=split.value, tasks=wanted, limit=limit, out=out, hyp=hyp, baselines=baseline or [],
-            other=against, cache=None if fresh else default_folder(), device=device,
+            other=against, cache=None if fresh else default_folder(), device=device, judge=judge,
         )  # fmt: skip

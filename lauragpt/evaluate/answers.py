@@ -43,6 +43,13 @@ class Answer:
     failure: str = ""  # one line: why there is no answer
 
 
+def has_words(example: Example, answer: Answer) -> bool:
+    """Whether there is a sound in which known words should be recognised."""
+    if example.task == "tts":
+        return answer.variant == REAL or bool(answer.sound)
+    return bool(example.extra.get("transcript") and answer.sound) and answer.variant != SHUFFLED  # which has no words
+
+
 class AnswerStore:
     """The answers of one system. With `folder` None they are kept in memory, sounds too."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from lauragpt.data.manifest import SPLITS, Example, read_manifest
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.answers import Answer
+from lauragpt.evaluate.recognisers import Pocketsphinx, Recogniser
 from lauragpt.evaluate.report.tables import Row
 from lauragpt.evaluate.tally import Tally
 from lauragpt.tasks import TASKS
@@ -61,10 +62,11 @@ class Group:
 
 @dataclass
 class Bench:
-    """What scorers need beside a group: training examples for the trivial floors, and the seed of the bootstrap."""
+    """What scorers need beside a group: training examples for the trivial floors, the seed of the bootstrap, and who judged sound."""
 
     train: list[Example]  # of the tasks measured; [] if there is no train.jsonl
     seed: int = 0
+    judge: Recogniser = field(default_factory=Pocketsphinx)
 
     def commonest(self, group: Group) -> tuple[str, str]:
         """The most frequent answer of the corpus in training, and where it was counted."""

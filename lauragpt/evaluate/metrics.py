@@ -26,12 +26,12 @@ class MissingPackage(LauraError):
     """An optional package of the evaluation cannot be imported."""
 
 
-def need(package: str) -> ModuleType:
-    """The package, or MissingPackage with the command that installs it."""
+def need(package: str, install: str = "") -> ModuleType:
+    """The package, or MissingPackage with the command that installs it, as `install` if that is another name."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise MissingPackage(f"not measured: {package} is missing, `pip install {package}`") from error
+        raise MissingPackage(f"not measured: {install or package} is missing, `pip install {install or package}`") from error
 
 
 # --- words and characters ------------------------------------------------------------------------------------------------------

@@ -18,13 +18,16 @@ from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import speaker
 from lauragpt.evaluate.answers import AnswerStore
-from lauragpt.evaluate.baselines import open_baseline
+from lauragpt.evaluate.baselines import Baseline
 from lauragpt.evaluate.groups import Group, add_telephone, check, digest, floor_examples, make_groups, read_split
 from lauragpt.evaluate.inputs import NOISE, noise_of, prompt_of
+from lauragpt.evaluate.judging import judge_answers
 from lauragpt.evaluate.metrics import MissingPackage
+from lauragpt.evaluate.recognisers import Recogniser, open_recogniser
 from lauragpt.evaluate.report.page import page
 from lauragpt.evaluate.report.tables import Report, Row, add_verdicts, write_whole
 from lauragpt.evaluate.scorers import SCORERS, Bench
+from lauragpt.evaluate.sound_metrics import POCKETSPHINX
 from lauragpt.evaluate.systems import AnswerFile, Checkpoint, System, checkpoint_key, read_answer_file
 from lauragpt.evaluate.tally import Score
 from lauragpt.tasks import TASKS
@@ -50,13 +53,17 @@ def evaluate(
     checkpoint: str | Path | Laura = "mini", data: Path = Path("runs/data"), split: str = "dev", tasks: Iterable[str] | None = None,
     limit: int | None = None, out: Path | None = None, seed: int = 0, show: bool = True, hyp: Path | None = None,
     baselines: Iterable[str] = (), other: str | Path | None = None, cache: Path | None = None, device: str | None = None,
+    judge: str = POCKETSPHINX,
 ) -> Report:  # fmt: skip
     """Measures a checkpoint, or with `hyp` the answers in a file; prints the result if `show`.
 
-    limit: examples a corpus (see `make_groups`). baselines: names that `open_baseline` knows, measured on the same files. other: a
+    limit: examples a corpus (see `make_groups`). baselines: names that `open_recogniser` knows, measured on the same files. other: a
     checkpoint to compare with, example by example. cache: folder where answers are kept, so that none is computed twice; None keeps
-    nothing. LauraError for what cannot be measured.
+    nothing. judge: the recogniser, by such a name, whose word errors measure `speak` and `enhance`. LauraError for what cannot be
+    measured.
     """
+    bench = Bench([], seed, open_recogniser(judge))
+    peers = [Baseline(open_recogniser(name)) for name in baselines]
     data = Path(data)
     examples, groups = choose(data, split, tasks, limit)
     groups = add_telephone(groups)
@@ -65,12 +72,12 @@ def evaluate(
         groups = answered_groups(system, groups, hyp)
     else:
         system = open_checkpoint(checkpoint, examples, seed, device)
-    report = Report(system.name, split, seed, notes=[*NOTES, *speaker_note()])
-    bench = Bench([] if split == "train" else floor_examples(data, {group.task for group in groups}), seed)
+    report = Report(system.name, split, seed, notes=[*NOTES, judge_note(bench.judge), *speaker_note()], judge=bench.judge.name)
+    if split != "train":
+        bench.train = floor_examples(data, {group.task for group in groups})
     store = answer_store(cache, system)
     report.rows = measure(bench, system, groups, report, store, show)
-    for name in baselines:
-        baseline = open_baseline(name)
+    for baseline in peers:
         add_baseline(report.rows, measure(bench, baseline, groups, report, answer_store(cache, baseline), show), baseline.name)
     if other is not None:
         second = open_checkpoint(other, examples, seed, device)
@@ -133,8 +140,10 @@ def measure(bench: Bench, system: System, groups: list[Group], report: Report, s
             reason = system.refuses(group.task, group.lang)
             if reason:
                 bar.advance(progress, len(group.examples))
-                if isinstance(system, Checkpoint):  # a baseline is not expected to do every task
+                if isinstance(system, Checkpoint):
                     report.fail(f"{group.task} {group.name}", reason)
+                elif group.task == "asr":  # a baseline is not expected to do every task
+                    report.fail(f"{system.name}: {group.task} {group.name}", reason)
                 continue
             missing = [example for example in group.examples if store.find(example) is None]
             bar.advance(progress, len(group.examples) - len(missing))
@@ -144,9 +153,18 @@ def measure(bench: Bench, system: System, groups: list[Group], report: Report, s
                     bar.advance(progress)
             except MissingPackage as error:
                 report.fail(f"{system.name}: {group.task} {group.name}", str(error))
-                rows.append(unmeasured(group, error))
+                rows.append(unmeasured(group, str(error)))
                 continue
             group = replace(group, answers=[store.find(example) for example in group.examples])
+            try:
+                reason = judge_answers(bench.judge, group, store)
+            except MissingPackage as error:
+                reason = str(error)
+            if reason:
+                report.fail(f"{group.task} {group.name}", reason)
+                if group.task == "tts":  # of enhancement, only the words are not measured
+                    rows.append(unmeasured(group, reason))
+                    continue
             for example, answers in zip(group.examples, group.answers):
                 for answer in answers.values():
                     if answer.failure:
@@ -161,12 +179,12 @@ def score(bench: Bench, group: Group) -> list[Row]:
     try:
         return SCORERS[group.task](bench, group)
     except MissingPackage as error:
-        return [unmeasured(group, error)]
+        return [unmeasured(group, str(error))]
 
 
-def unmeasured(group: Group, error: MissingPackage) -> Row:
+def unmeasured(group: Group, reason: str) -> Row:
     metric = TASKS[group.task].metric if group.task in TASKS else "STOI"  # the codec is no task
-    return Row(group.task, group.name, 0, group.available, metric, Score(math.nan), also={"": str(error)})
+    return Row(group.task, group.name, 0, group.available, metric, Score(math.nan), also={"": reason})
 
 
 def add_baseline(rows: list[Row], baseline: list[Row], name: str) -> None:
@@ -175,6 +193,13 @@ def add_baseline(rows: list[Row], baseline: list[Row], name: str) -> None:
         twin = next((r for r in baseline if (r.task, r.data) == (row.task, row.data)), None)
         if twin is not None:
             row.also |= {f"{name} {twin.metric}": twin.score.value, f"{name} x real time": twin.real_time_factor or math.nan}
+
+
+def judge_note(judge: Recogniser) -> str:
+    return (
+        f"heard by: the words of speech and of cleaned speech are those that {judge.name} recognises; where it does not know the language, "
+        "those that the measured model recognises itself."
+    )
 
 
 def speaker_note() -> list[str]:

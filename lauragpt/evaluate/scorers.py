@@ -11,11 +11,10 @@ import numpy as np
 
 from lauragpt.data.manifest import Example
 from lauragpt.evaluate import metrics
-from lauragpt.evaluate.answers import NOISY, OPUS, REAL, REFERENCES, TRUE, Answer
+from lauragpt.evaluate.answers import NOISY, OPUS, REAL, REFERENCES, TRUE, Answer, has_words
 from lauragpt.evaluate.counts import calibration, cider_d, entity_f1, slu_f1
 from lauragpt.evaluate.groups import Bench, Group, digest
 from lauragpt.evaluate.report.tables import Row
-from lauragpt.evaluate.sound_metrics import POCKETSPHINX
 from lauragpt.evaluate.tally import Tally, mean, ratio
 from lauragpt.tasks import BUILT_IN, text_to_slu
 
@@ -150,39 +149,33 @@ def se(bench: Bench, group: Group) -> list[Row]:
         tally = _quality(answers, "STOI")
         floor = tally.total if variant == NOISY else floor
         floors = {"floor": floor, "floor_name": "untouched"} if variant not in REFERENCES and floor is not None else {}
-        also = _qualities(answers) | _recognition(examples, answers, group.lang)
+        also = _qualities(answers) | _recognition(bench, examples, answers, group.lang)
         rows.append(group.row("STOI", tally, bench, variant, name=f"{group.name}: {variant}", also=also, **floors))
     return rows
 
 
-def _recognition(examples: Sequence[Example], answers: Sequence[Answer], lang: str) -> dict[str, float | str]:
-    """Word errors of recognisers on enhanced speech, for examples with a transcript."""
-    pairs = [
-        (e.extra["transcript"], a) for e, a in zip(examples, answers, strict=True) if e.extra.get("transcript") and "itself" in a.texts
-    ]
-    if not pairs:
-        return {}
+def _recognition(bench: Bench, examples: Sequence[Example], answers: Sequence[Answer], lang: str) -> dict[str, float | str]:
+    """Word errors of the judge and of this model on enhanced speech, for examples with a transcript."""
+    pairs = [(e.extra["transcript"], a) for e, a in zip(examples, answers, strict=True) if has_words(e, a)]
     references, columns = [[text] for text, _ in pairs], {}
-    for recogniser in (POCKETSPHINX, "itself") if lang == "en" else ("itself",):
-        texts = [a.texts.get(recogniser) for _, a in pairs]
-        missing = f"not measured: {recogniser} is missing, `pip install {recogniser}`"
-        columns[f"WER % heard by {recogniser}"] = (
-            missing if None in texts else column(lambda texts=texts: metrics.wer(references, texts, lang))
-        )
+    for name, key in ((bench.judge.name, bench.judge.key), ("itself", "itself")):
+        texts = [a.texts.get(key) for _, a in pairs]
+        if pairs and None not in texts:
+            columns[f"WER % heard by {name}"] = column(lambda texts=texts: metrics.wer(references, texts, lang))
     return columns
 
 
 def tts(bench: Bench, group: Group) -> list[Row]:
     """Word errors of a recogniser on each voice, beside its errors on the real recordings of the same sentences."""
-    english, rows, floor = group.lang == "en", [], None
-    recogniser = POCKETSPHINX if english else "this model itself, for want of an outside recogniser"
+    judged, rows, floor = bench.judge.knows(group.lang), [], None
+    recogniser = bench.judge.name if judged else f"this model itself, for {bench.judge.name} was not trained on {group.lang}"
     for variant in group.variants():
         examples, answers = group.of(variant)
         sources = [[example.source] for example in examples]
         tally = metrics.wer(sources, [a.text for a in answers], group.lang)
         value = tally.total
         also: dict[str, float | str] = {"heard by": recogniser}
-        if english and all("itself" in a.texts for a in answers):
+        if judged and all("itself" in a.texts for a in answers):
             also["WER % heard by itself"] = column(lambda a=answers, s=sources: metrics.wer(s, [x.texts["itself"] for x in a], group.lang))
         floors = {}
         if variant == REAL:

@@ -25,10 +25,10 @@ from lauragpt.engine.chunking import TOKENS_PER_SECOND, cut
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.ablation import ablation
-from lauragpt.evaluate.answers import GPT_TOKENS, NOISY, OPUS, REAL, SHUFFLED, TRUE, Answer, AnswerStore
+from lauragpt.evaluate.answers import GPT_TOKENS, NOISY, OPUS, REAL, TRUE, Answer, AnswerStore, has_words
 from lauragpt.evaluate.inputs import input_wave
 from lauragpt.evaluate.opus import RATES, opus
-from lauragpt.evaluate.sound_metrics import POCKETSPHINX, parallel_map, pocketsphinx_text, sound_quality, speaker_similarity
+from lauragpt.evaluate.sound_metrics import parallel_map, sound_quality, speaker_similarity
 from lauragpt.result import Result
 from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
@@ -107,7 +107,7 @@ class Checkpoint:
         return answers
 
     def _enhance(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
-        """One answer a variant of the ablation; `texts` hold what recognisers hear, for examples with a transcript."""
+        """One answer a variant of the ablation; `texts` hold what this model hears, for examples with a transcript."""
         answers, sounds, clean = [], [], []
         for example, wave in zip(examples, waves):
             noisy = load_audio(example.noisy) if example.noisy else self.noise(example, wave)
@@ -123,26 +123,19 @@ class Checkpoint:
         flat = [answer for by_example in answers for answer in by_example]
         for answer, scores in zip(flat, parallel_map(sound_quality, clean, sounds), strict=True):
             answer.scores = scores
-        with suppress(metrics.MissingPackage):  # its column says so
-            places = [
-                i for i, answer in enumerate(flat) if answer.variant != SHUFFLED
-            ]  # which has no words, and takes as long to recognise
-            owners = [example for example, by_example in zip(examples, answers) for _ in by_example]
-            self._recognise([owners[i] for i in places], [flat[i] for i in places], [sounds[i] for i in places], lang)
+        owners = [example for example, by_example in zip(examples, answers) for _ in by_example]
+        self._recognise(owners, flat, sounds, lang)
         return answers
 
     def _recognise(self, examples: Sequence[Example], answers: list[Answer], sounds: list[np.ndarray], lang: str) -> None:
-        """Fills `texts` of the answers whose words are known, with what this model hears and, for English, pocketsphinx
-        (MissingPackage)."""
-        spoken = [i for i, e in enumerate(examples) if e.task == "tts" or e.extra.get("transcript")]
+        """Fills `texts` of the answers whose words are known, with what this model hears."""
+        spoken = [i for i, (e, a) in enumerate(zip(examples, answers)) if has_words(e, a)]
         long = [i for i in spoken if len(sounds[i]) >= MINIMUM * SAMPLE_RATE]  # shorter sound is refused: it has no words
         results = self.laura.transcribe([sounds[i] for i in long], lang=lang) if long else []
         for i in spoken:
             answers[i].texts["itself"] = ""
         for i, result in zip(long, results, strict=True):
             answers[i].texts["itself"] = result.text or ""
-        for i, text in zip(spoken, parallel_map(pocketsphinx_text, [sounds[i] for i in spoken]) if lang == "en" else ()):
-            answers[i].texts[POCKETSPHINX] = text
 
     def _encode(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
         """A variant for each number of quantizers, whose `text` holds the codes of the last one; then Opus at each of its rates."""
@@ -165,8 +158,7 @@ class Checkpoint:
         return answers
 
     def _speak(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
-        """The real recording, its tokens through the vocoder, and a variant for each voice. `text` is what the recogniser hears:
-        pocketsphinx for English, else this model."""
+        """The real recording, its tokens through the vocoder, and a variant for each voice."""
         answers = [[Answer(REAL, audio_seconds=len(wave) / SAMPLE_RATE)] for wave in waves]
         sounds = [[wave] for wave in waves]
         vocoded = [self._vocode(example, wave) for example, wave in zip(examples, waves, strict=True)]
@@ -181,8 +173,6 @@ class Checkpoint:
         flat = [answer for by_example in answers for answer in by_example]
         owners = [example for example, by_example in zip(examples, answers) for _ in by_example]
         self._recognise(owners, flat, [wave for by_example in sounds for wave in by_example], lang)
-        for answer in flat:
-            answer.text = answer.texts.get(POCKETSPHINX, answer.texts["itself"])
         return answers
 
     def _voice_answers(self, voice: str | None, lang: str, examples: list[Example], store: AnswerStore) -> list[tuple[Answer, np.ndarray]]:
@@ -246,10 +236,9 @@ class AnswerFile:
         if example.task == "se":
             inputs = [] if noisy is None else [Answer(NOISY, scores=sound_quality(real, noisy))]
             return [*inputs, Answer(self.name, sound=store.save_wave(example, self.name, wave), scores=sound_quality(real, wave))]
-        recognise = pocketsphinx_text if example.lang == "en" else lambda wave: ""
         return [
-            Answer(REAL, text=recognise(real), audio_seconds=len(real) / SAMPLE_RATE),
-            Answer(self.name, text=recognise(wave), sound=store.save_wave(example, self.name, wave), audio_seconds=len(wave) / SAMPLE_RATE),
+            Answer(REAL, audio_seconds=len(real) / SAMPLE_RATE),
+            Answer(self.name, sound=store.save_wave(example, self.name, wave), audio_seconds=len(wave) / SAMPLE_RATE),
         ]
 
 

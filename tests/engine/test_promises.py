@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 
 from lauragpt import Laura
+from lauragpt.audio import load_audio
+from lauragpt.cli.demo import RECORDINGS
 from lauragpt.engine.backend import EncoderOutput, TextCondition
-from lauragpt.engine.decoding import Options
+from lauragpt.engine.beam_search import Beams, search
+from lauragpt.engine.chunking import PAUSE, cut_all
+from lauragpt.engine.decoding import Options, Row, decode
+from lauragpt.engine.recognise import ctc_aligners
 from lauragpt.engine.synthesise import speak
 from lauragpt.engine.voices import make_voice
+from lauragpt.evaluate.systems import ctc_text
+from lauragpt.tasks import TASKS
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:
@@ -55,6 +62,55 @@ class OtherGpt(Wrapper):
         return session
 
 
+class Scripted(Wrapper):
+    """Its GPT writes one text, whatever it hears; after any other beginning it stops."""
+
+    def __init__(self, backend, ids: list[int], eos: int):
+        super().__init__(backend)
+        self.script = [*ids, eos]
+
+    def open(self, *args, **options):
+        return ScriptedSession(self.backend.open(*args, **options), self.script)
+
+
+class ScriptedSession:
+    """The Session protocol: real lengths, and logits that follow what each row has written."""
+
+    def __init__(self, session, script: list[int]):
+        self.session, self.script = session, script
+        self.start, self.written = session.lengths.copy(), [[] for _ in session.lengths]
+        self.logits = self._logits(session.logits)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.session.lengths
+
+    def _logits(self, real: np.ndarray) -> np.ndarray:
+        logits = np.zeros_like(real)
+        for row, written in enumerate(self.written):
+            right = written == self.script[: len(written)] and len(written) < len(self.script)
+            logits[row, self.script[len(written)] if right else self.script[-1]] = 30.0
+        return logits
+
+    def extend(self, ids: np.ndarray) -> np.ndarray:
+        real, places = self.session.extend(ids), []
+        for column in range(ids.shape[1]):
+            self.written = [[*written, int(token)] for written, token in zip(self.written, ids[:, column])]
+            places.append(self._logits(real[:, column]))
+        self.logits = places[-1]
+        return np.stack(places, axis=1)
+
+    def rollback(self, lengths: np.ndarray) -> None:
+        self.session.rollback(lengths)
+        self.written = [written[: length - start] for written, length, start in zip(self.written, lengths, self.start)]
+        self.logits = self._logits(self.session.logits)
+
+    def select(self, rows: list[int]) -> None:
+        self.session.select(rows)
+        self.start, self.written = self.start[list(rows)], [self.written[row] for row in rows]
+        self.logits = self.logits[list(rows)]
+
+
 class Recording(Wrapper):
     """Keeps what it was asked to vocode."""
 
@@ -77,6 +133,48 @@ def test_a_transcript_is_the_gpts_and_not_the_ctc_heads(laura, beams):
     assert [result.text for result in laura.with_backend(OtherCtc(backend)).transcribe(waves, lang="en")] == texts
     others = [result.text for result in laura.with_backend(OtherGpt(backend)).transcribe(waves, lang="en")]
     assert all(text != other for text, other in zip(texts, others, strict=True))
+
+
+SHIPPED = ("kathleen-arctic_a0473_1592704836", "kerstin-de_rhasspy-0304", "librispeech-6272-70171-0021")
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_every_way_to_a_transcript_ends_in_what_the_gpt_writes(mini, beams):
+    """Alone, in a batch, in several chunks and streamed, with the language given or not: what the CTC head hears is another text."""
+    waves, said = [load_audio(RECORDINGS / f"{name}.opus") for name in SHIPPED], "my own words"
+    runtime = replace(mini.runtime, beams=beams)
+    backend = Scripted(runtime.backend, runtime.tokenizer.encode(said, letters=True), runtime.vocabulary.eos)
+    laura = Laura(replace(runtime, backend=backend), mini.voices)
+    gap = np.zeros(32000, np.float32)
+    long = np.concatenate([part for wave in waves * 2 for part in (wave, gap)])
+    for lang in ("en", None):
+        results = [*laura.transcribe(waves, lang=lang), laura.transcribe(waves[0], lang=lang), laura.transcribe(long, lang=lang)]
+        results += laura.transcribe_stream(iter(np.array_split(long, 40)), lang=lang)
+        assert len(results[4].segments) > 1 and any(not result.final for result in results[5:])
+        for result in results:
+            assert all(segment.text == said for segment in result.segments)
+            assert result.text == " ".join([said] * len(result.segments))
+            assert all([word.text for word in segment.words] in ([], said.split()) for segment in result.segments)
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_the_checkpoint_that_ships_answers_with_its_gpt(mini, beams):
+    """The answer is that of decoding by hand without a draft, where the CTC head hears something else."""
+    laura = Laura(replace(mini.runtime, beams=beams), mini.voices)
+    runtime, vocabulary = laura.runtime, laura.runtime.vocabulary
+    for name in SHIPPED:
+        wave, lang = load_audio(RECORDINGS / f"{name}.opus"), "de" if "kerstin" in name else "en"
+        [chunk] = cut_all([wave], PAUSE)
+        encoded = runtime.backend.encode([chunk.wave])
+        session, _ = runtime.begin(encoded, [[vocabulary.task("asr")]], [lang], ctc_aligners(runtime, encoded))
+        row = Row(TASKS["asr"].most_tokens(chunk.seconds))
+        if beams == 1:
+            [written] = decode(session, [row], runtime.text_mask, vocabulary.eos)
+        else:
+            [written] = search(session, [row], runtime.text_mask, vocabulary.eos, Beams(beams, TASKS["asr"].bonus))
+        text = laura.transcribe(wave, lang=lang).text
+        assert text == runtime.tokenizer.decode(written.ids).strip()
+        assert text.split() != ctc_text(laura, wave).split(), name
 
 
 def test_speech_is_the_gpts_tokens_under_the_text_and_the_voice(laura):

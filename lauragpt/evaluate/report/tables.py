@@ -17,6 +17,7 @@ from rich.table import Table
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.answers import REFERENCES, Answer
+from lauragpt.evaluate.sound_metrics import POCKETSPHINX
 from lauragpt.evaluate.tally import Score, Tally, Verdict, compare
 
 FEW = 3  # examples named with a failure
@@ -98,6 +99,7 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # how things were measured
     failures: dict[str, list[str]] = field(default_factory=dict)  # reason -> what could not be measured for it
+    judge: str = POCKETSPHINX  # the recogniser whose word errors measure generated sound
 
     def fail(self, name: str, reason: str) -> None:
         self.failures.setdefault(reason, []).append(name)
@@ -135,7 +137,8 @@ class Report:
     def to_json(self) -> str:
         rows = [to_dict(row, self.seed) for row in self.rows]
         failures = [f"{name}: {reason}" for reason, names in self.failures.items() for name in names]
-        report = {"model": self.model, "split": self.split, "seed": self.seed, "rows": rows, "notes": self.notes, "failures": failures}
+        report = {"model": self.model, "split": self.split, "seed": self.seed, "judge": self.judge, "rows": rows, "notes": self.notes}
+        report["failures"] = failures
         return json.dumps(_finite(report), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
     def save(self, folder: Path) -> None:
