@@ -57,10 +57,14 @@ def synth(
     sets: Annotated[str | None, typer.Option(help="Only these sets, as in synth-short,synth-books.", show_default=False)] = None,
     hours: Annotated[float, typer.Option(help="Multiplies the length of every set.", min=0)] = 1.0,
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option(help="How many recordings are made at a time.", min=1)] = 2,
+    workers: Annotated[
+        int | None, typer.Option(help="How many recordings are made at a time. By default, one for each core.", min=1, show_default=False)
+    ] = None,
     open_only: OpenOnly = False,
 ):
-    """Make speech from text with flite and espeak-ng: many voices, rates and pitches. What is missing is said before the work begins.
+    """Make speech from text with the synthesisers that are installed: many voices, rates and pitches.
+
+    What is missing is said before the work begins.
 
     laura synth corpora/ data/
 

@@ -46,14 +46,14 @@ CORPORA: dict[str, CorpusLicence] = {
     "slurp": CorpusLicence("CC BY 4.0", True, "SLURP: requests with intents and slots, text"),
     "captions_en": CorpusLicence("research, non-commercial", False, "Captions of Clotho and AudioCaps, text"),
     "nospeech": CorpusLicence("CC BY-NC 3.0", False, "ESC-50: sounds without speech, for recognition"),
-    "synth-short": CorpusLicence("public domain", True, "Digits, names and phrases of books said by flite and espeak-ng"),
-    "synth-books": CorpusLicence("public domain", True, "Sentences of books said by flite and espeak-ng"),
+    "synth-short": CorpusLicence("public domain", True, "Digits, names and phrases of books said by Pico, flite, Piper and espeak-ng"),
+    "synth-books": CorpusLicence("public domain", True, "Sentences of books said by Pico, flite, Piper and espeak-ng"),
     "synth-tts": CorpusLicence("public domain", True, "Sentences of books said by one flite voice"),
-    "synth-slurp": CorpusLicence("CC BY 4.0", True, "SLURP requests said by flite and espeak-ng"),
-    "synth-multi30k": CorpusLicence("research, non-commercial", False, "Multi30k captions said by flite"),
-    "synth-multi30k-de": CorpusLicence("research, non-commercial", False, "Multi30k captions said by espeak-ng in German"),
-    "synth-tatoeba": CorpusLicence("CC BY 2.0 FR", True, "Tatoeba sentences said by flite"),
-    "synth-tatoeba-de": CorpusLicence("CC BY 2.0 FR", True, "Tatoeba sentences said by espeak-ng in German"),
+    "synth-slurp": CorpusLicence("CC BY 4.0", True, "SLURP requests said by Pico, flite, Piper and espeak-ng"),
+    "synth-multi30k": CorpusLicence("research, non-commercial", False, "Multi30k captions said by Pico, flite, Piper and espeak-ng"),
+    "synth-multi30k-de": CorpusLicence("research, non-commercial", False, "Multi30k captions said by Pico and espeak-ng in German"),
+    "synth-tatoeba": CorpusLicence("CC BY 2.0 FR", True, "Tatoeba sentences said by Pico, flite, Piper and espeak-ng"),
+    "synth-tatoeba-de": CorpusLicence("CC BY 2.0 FR", True, "Tatoeba sentences said by Pico and espeak-ng in German"),
 }
 UNDESCRIBED = CorpusLicence(UNKNOWN, None)
 

@@ -1,68 +1,38 @@
-"""Text -> synthetic speech to train on, by flite and espeak-ng: `laura synth`.
+"""Text -> synthetic speech to train on: `laura synth`.
 
 In: sets of lines (`TextSet`). `plan_synth` turns them into jobs (pure data: which voice speaks which line, how fast, how high), the same
 for the same seed. `run_jobs` speaks them into 16 kHz FLAC files and returns manifest examples. `synthesize` checks that all is there,
 then does both, a set at a time, and writes NAME.jsonl when a set is done. Files that exist are kept, so an interrupted run goes on where
 it stopped.
 
-A recogniser understands flite about as well as people and espeak-ng hardly at all: most recordings are flite's, espeak-ng adds variety
-and German. Some voices are kept out of training (`held_out`) and speak the dev and test lines, so that what is measured are new voices.
+Some voices are kept out of training (`held_out`) and speak the dev and test lines, so that what is measured are new voices.
 """
 
 import hashlib
-import shutil
-import subprocess
-import tempfile
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing.pool import ThreadPool
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from lauragpt.audio import SAMPLE_RATE, load_audio, save_audio
+from lauragpt.audio import SAMPLE_RATE, save_audio
 from lauragpt.data.checks import check_folder, check_room
 from lauragpt.data.licences import CORPORA
 from lauragpt.data.manifest import Example, write_manifest
 from lauragpt.data.synth_texts import SETS, TEXT_FILES, TextSet, check_set, how_spoken, text_set
+from lauragpt.data.synthesisers import VOICES, Voice, install_command, installed_voices, shown_name, speak_text
 from lauragpt.errors import LauraError
 
-MAX_SECONDS = 9.0
+MAX_SECONDS = {"train": 15.0, "dev": 9.0, "test": 9.0}  # what is measured stays as it is, so that measurements compare
 BYTES_A_SECOND = 20_000  # of FLAC at 16 kHz, and some for the file system
-PROGRAMS = {"flite": "flite", "espeak": "espeak-ng"}
-
-
-@dataclass(frozen=True)
-class Voice:
-    """A voice of a synthesiser. `pitch`: its own mean in Hz (flite) or 0..99 (espeak-ng). `weight`: how often it is chosen."""
-
-    engine: str
-    name: str
-    lang: str
-    pitch: int
-    weight: float = 1.0
-    held_out: bool = False  # says dev and test lines only
-
-    @property
-    def key(self) -> str:
-        return f"{self.engine}/{self.name}"
-
-
-VOICES: tuple[Voice, ...] = (
-    Voice("flite", "slt", "en", 170, 3.0),
-    Voice("flite", "rms", "en", 102, 3.0),
-    Voice("flite", "kal16", "en", 92, 1.5),
-    Voice("flite", "awb", "en", 127, held_out=True),
-    *(
-        Voice("espeak", f"{accent}+{variant}", "en", 50)
-        for accent in ("en-us", "en-gb")
-        for variant in ("m1", "m3", "m7", "f1", "f2", "f4")
-    ),
-    Voice("espeak", "en-us+f5", "en", 50, held_out=True),
-    *(Voice("espeak", f"de+{variant}", "de", 50) for variant in ("m1", "m2", "m3", "m4", "m7", "f1", "f2", "f3", "f4")),
-    Voice("espeak", "de+f5", "de", 50, held_out=True),
-)
 
 
 @dataclass(frozen=True)
@@ -81,32 +51,22 @@ class Job:
     uses: tuple[dict, ...] = field(default_factory=tuple)  # fields of the examples: task, lang, targets, source, extra ...
 
 
-def installed_voices(voices: Iterable[Voice] = VOICES) -> list[Voice]:
-    """The voices whose synthesiser is on this machine."""
-    return [voice for voice in voices if shutil.which(PROGRAMS[voice.engine])]
-
-
-def install_command(programs: Iterable[str]) -> str:
-    names = " ".join(sorted(set(programs)))
-    return f"apt-get install {names} (Debian, Ubuntu) or brew install {names} (macOS)"
-
-
 def check_synth(data: Path, out: Path, sets: Sequence[str]) -> None:
     """LauraError that names all that the sets lack, before minutes of work: synthesisers, texts, a folder that can be written."""
     if not data.is_dir():
         raise LauraError(f"{data} is not a folder of corpora: it should hold text/books_en.txt.gz and so on (docs/corpora.md)")
     check_folder(out)
-    voices, problems, programs = installed_voices(), [], set()
+    voices, problems, missing = installed_voices(), [], set()
     for name in sets:
         lang, engines = how_spoken(name)
-        if not any(voice.lang == lang and voice.engine in engines for voice in voices):
-            able = {PROGRAMS[voice.engine] for voice in VOICES if voice.lang == lang and voice.engine in engines}
-            problems.append(f"{name} needs {' or '.join(sorted(able))}")
-            programs |= able
+        if not any(voice.lang == lang and voice.engine in engines and not voice.held_out for voice in voices):
+            able = {voice.engine for voice in VOICES if voice.lang == lang and voice.engine in engines}
+            problems.append(f"{name} needs {' or '.join(sorted(map(shown_name, able)))}")
+            missing |= able
         if not any((data / "text" / f"{file}.gz").exists() for file in TEXT_FILES[name]):
             problems.append(f"{name} needs text/{TEXT_FILES[name][0]}.gz in {data}")
     if problems:
-        install = f"; no speech synthesiser is there for some: {install_command(programs)}" if programs else ""
+        install = f"; no speech synthesiser is there for some: {install_command(missing)}" if missing else ""
         raise LauraError(f"{', '.join(problems)}{install}; or leave these sets out with --sets")
 
 
@@ -121,7 +81,7 @@ def plan_synth(text_sets: Iterable[TextSet], voices: Iterable[Voice] = VOICES, s
             chosen = _cast(texts, line.split, voices, _rng(seed, texts.corpus, line.key))
             for voice, rate, pitch in chosen:
                 seconds = estimate_seconds(line.text) / rate
-                if seconds > MAX_SECONDS - 0.5 or spent[line.split] + seconds > budget[line.split]:
+                if seconds > MAX_SECONDS[line.split] - 0.5 or spent[line.split] + seconds > budget[line.split]:
                     continue
                 spent[line.split] += seconds
                 # all that the sound depends on is in the name: a file that exists is the right one
@@ -132,7 +92,7 @@ def plan_synth(text_sets: Iterable[TextSet], voices: Iterable[Voice] = VOICES, s
 
 def _cast(texts: TextSet, split: str, voices: list[Voice], rng: np.random.Generator) -> list[tuple[Voice, float, int]]:
     """The voices of a line (`texts.copies` different ones), their speed and pitch. A set for TTS keeps each voice as it is."""
-    share = texts.engines
+    share = texts.engines if split == "train" else texts.measured
     allowed = [v for v in voices if v.lang == texts.lang and v.held_out == (split != "train") and share.get(v.engine, 0) > 0]
     if texts.only:
         allowed = [v for v in allowed if v.name in texts.only]
@@ -161,56 +121,54 @@ def _rng(*parts: object) -> np.random.Generator:
     return np.random.default_rng(int(_digest(*parts)[:16], 16))
 
 
-def speak_text(text: str, voice: Voice, rate: float = 1.0, pitch: int | None = None) -> np.ndarray:
-    """The text spoken by a voice, (N,) float32 at 16 kHz. LauraError when the synthesiser is missing or fails."""
-    program = shutil.which(PROGRAMS[voice.engine])
-    if not program:
-        raise LauraError(
-            f"{PROGRAMS[voice.engine]} is not installed, and voice {voice.key} needs it: {install_command([PROGRAMS[voice.engine]])}"
-        )
-    pitch = voice.pitch if pitch is None else pitch
-    with tempfile.TemporaryDirectory(prefix="laura-synth-") as folder:
-        wav = f"{folder}/speech.wav"
-        if voice.engine == "flite":
-            command = [program, "-voice", voice.name, "--setf", f"duration_stretch={1 / rate:.3f}"]
-            # left unset at the voice's own pitch: naming it would also flatten the melody a little
-            command += [] if pitch == voice.pitch else ["--setf", f"int_f0_target_mean={pitch}"]
-            command, stdin = [*command, "-t", text, "-o", wav], None
-        else:
-            command = [program, "-v", voice.name, "-s", str(round(165 * rate)), "-p", str(min(99, pitch)), "-w", wav, "--stdin"]
-            stdin = text.encode()
-        done = subprocess.run(command, input=stdin, capture_output=True, timeout=120, check=False)
-        if done.returncode or not Path(wav).exists():
-            reason = done.stderr.decode(errors="replace").strip().split("\n")[0] or f"exit status {done.returncode}"
-            raise LauraError(f"{voice.key} could not say {text[:60]!r}: {reason}")
-        return load_audio(wav)
-
-
 def run_jobs(jobs: list[Job], out: str | Path, workers: int = 1, progress: Callable[[Job, float], None] | None = None) -> list[Example]:
-    """Speaks the jobs into `out`/JOB_ID.flac and returns their examples. Recordings that came out silent, longer than 9 s or not at
-    all are left out. The workers are threads: the work is done by the synthesisers' own processes. `progress(job, seconds)`."""
+    """Speaks the jobs into `out`/JOB_ID.flac and returns their examples. Recordings that came out silent, longer than MAX_SECONDS or
+    not at all are left out. `workers` processes do the work: Pico lets no other thread run. `progress(job, seconds)`. LauraError where
+    most jobs fail, or a process dies."""
     out = Path(out).absolute()
     for folder in {(out / job.id).parent for job in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
     examples, failures = [], []
-
-    def work(job: Job) -> tuple[Job, float | LauraError]:
-        try:
-            return job, _make(job, out / f"{job.id}.flac")
-        except LauraError as error:
-            return job, error
-
-    with ThreadPool(max(1, workers)) as pool:
-        for job, result in pool.imap(work, jobs, chunksize=1):  # in order, so that the manifest does not depend on timing
+    # spawned, not forked: PyTorch may have threads in this process, which a fork would leave hanging
+    pool = ProcessPoolExecutor(max(1, workers), mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        for job, result in zip(jobs, pool.map(partial(_work, out=out), jobs, chunksize=4)):  # in order: the manifest is always the same
             if isinstance(result, LauraError):
                 failures.append(result)
             elif result:
                 examples += job_examples(job, str(out / f"{job.id}.flac"), result)
             if progress:
                 progress(job, 0.0 if isinstance(result, LauraError) else result)
+    except BrokenProcessPool:
+        raise LauraError(
+            "a process that makes recordings was killed, perhaps for lack of memory: run this again, with fewer --workers; "
+            "what was made is kept"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
     if jobs and len(failures) > len(jobs) / 2:
         raise failures[0]
     return examples
+
+
+def _start_worker() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _work(job: Job, out: Path) -> float | LauraError:
+    try:
+        return _make(job, out / f"{job.id}.flac")
+    except LauraError as error:
+        return error
 
 
 def _make(job: Job, path: Path) -> float:
@@ -219,7 +177,7 @@ def _make(job: Job, path: Path) -> float:
         return soundfile.info(path).duration
     wave = speak_text(job.text, job.voice, job.rate, job.pitch)
     seconds = len(wave) / SAMPLE_RATE
-    if seconds > MAX_SECONDS or seconds < 0.2 or np.abs(wave).max() < 0.01:
+    if seconds > MAX_SECONDS[job.split] or seconds < 0.2 or np.abs(wave).max() < 0.01:
         return 0.0
     save_audio(path, wave)
     return seconds
@@ -243,16 +201,19 @@ def synthesize(
     sets: Iterable[str] | None = None,
     hours: float = 1.0,
     seed: int = 0,
-    workers: int = 1,
+    workers: int | None = None,
     progress: Callable[[str, int, int, float], None] | None = None,
     open_only: bool = False,
 ) -> dict[str, float]:
     """Makes the named sets (all by default) from the texts in `data` and writes `out`/NAME.jsonl after each; returns hours by set.
 
-    `hours` multiplies the length of each set; `progress(set, jobs done, jobs, seconds of audio so far)`. `open_only` leaves out
-    the sets whose texts forbid commercial use. LauraError, before the first recording, where something is missing.
+    `hours` multiplies the length of each set; `workers` processes make it, by default one a core; `progress(set, jobs done, jobs, seconds
+    of audio so far)`. `open_only` leaves out the sets whose texts forbid commercial use. LauraError, before the first recording, where
+    something is missing.
     """
-    data, out = Path(data), Path(out)
+    from lauragpt.engine.onnx_backend import cores  # here, for the workers do without it
+
+    data, out, workers = Path(data), Path(out), workers or cores()
     names = chosen_sets(sets, open_only)
     check_synth(data, out, names)
     voices = installed_voices()

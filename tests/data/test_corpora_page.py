@@ -49,8 +49,8 @@ def test_every_file_of_texts_is_named():
     for file in files:
         assert f"`{file}.gz`" in PAGE
     for name, (_, how) in synth_texts.SETS.items():
-        engines = set(how.get("engines", synth_texts.DEFAULT_ENGINES))
-        assert {"flite": {"flite"}, "espeak-ng": {"espeak"}, "both": {"flite", "espeak"}}[
+        engines = set(how.get("engines", synth_texts.ENGLISH))
+        assert {"flite": {"flite"}, "all English": set(synth_texts.ENGLISH), "all German": set(synth_texts.GERMAN)}[
             re.split(r"[|,]", ROWS[name].split("|")[4])[0].strip()
         ] == engines
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lauragpt.cli.training import Stage
-from lauragpt.data import synth
+from lauragpt.data import synthesisers
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.train import checks, run
@@ -77,7 +77,7 @@ def test_a_compiler_is_looked_for_where_a_stage_compiles(prepared, tmp_path, mon
 def test_synthesisers_are_looked_for_before_corpora_are_prepared(tmp_path, monkeypatch):
     (tmp_path / "corpora" / "text").mkdir(parents=True)
     (tmp_path / "corpora" / "kathleen.jsonl").write_text("")
-    monkeypatch.setattr(synth.shutil, "which", lambda name: None)
+    monkeypatch.setattr(synthesisers, "is_installed", lambda engine: False)
     with pytest.raises(LauraError, match="synthetic speech for .*synth-tts needs flite.*apt-get install espeak-ng flite.*synth_hours=0"):
         train(**overridden(tmp_path / "data", tmp_path / "out", f"corpora={tmp_path / 'corpora'}", "synth_hours=1"))
 
