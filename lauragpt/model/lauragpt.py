@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -193,6 +194,12 @@ class LauraModel(nn.Module):
                 states[i] = row[torch.tensor(at, device=device)]
         targets = torch.tensor([i for row in layouts for i, counted in zip(row.ids, row.targets, strict=True) if counted], device=device)
         return nn.functional.cross_entropy(self.gpt.logits(torch.cat(states)).float(), targets, reduction="none")
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A small array on the device, on its way there while the program goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:

@@ -64,7 +64,7 @@ def reading_parts(
     banks = collect_banks(model, corpus, config.posterior_bank, config.noise, config.degraded, config.spec_augment, seed, rank)
     for layer in model.gpt.layers if config.compile else ():
         layer.compile(dynamic=True)
-    return model, PosteriorSampler(corpus, banks), CodecTokens(model, corpus.waves)
+    return model, PosteriorSampler(corpus, banks), CodecTokens(model, corpus.waves, corpus.out)
 
 
 def embed_posteriors(model: LauraModel, batch: ReadBatch) -> torch.Tensor:
