@@ -28,7 +28,6 @@ from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.model.whisper import Whisper, WhisperConfig
 from lauragpt.sequence import Layout, Vocabulary, times_of
 
-
 ENCODERS = {"conformer": (ConformerConfig, Conformer), "whisper": (WhisperConfig, Whisper)}
 
 
