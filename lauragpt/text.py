@@ -30,6 +30,7 @@ class Tokenizer:
 
     def __init__(self, bpe: BPE):
         self._bpe = bpe
+        self._letters: dict[str, list[int]] = {}
 
     @classmethod
     def train(cls, texts: Iterable[str], size: int) -> "Tokenizer":
@@ -56,6 +57,11 @@ class Tokenizer:
         with replacing(path, "w", encoding="utf-8") as file:
             file.write(self._bpe.to_str(pretty=True))
 
+    def _letter(self, letter: str) -> list[int]:
+        if letter not in self._letters:
+            self._letters[letter] = self.encode(letter)
+        return self._letters[letter]
+
     @property
     def size(self) -> int:
         return self._bpe.get_vocab_size()
@@ -63,7 +69,7 @@ class Tokenizer:
     def encode(self, text: str, letters: bool = False) -> list[int]:
         """Ids of a text. `letters`: a letter (a space, a digit) at a time: longer, and read back by `decode` all the same."""
         if letters:
-            return [i for letter in text for i in self.encode(letter)]
+            return [i for letter in text for i in self._letter(letter)]
         return self._bpe.encode(text).ids
 
     def decode(self, ids: Iterable[int]) -> str:

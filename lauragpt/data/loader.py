@@ -5,17 +5,21 @@ about so many seconds, and every example in it is drawn by weight alone: long on
 hold long examples too seldom.) Padding is saved later, where the model makes groups of similar length (`alike`).
 """
 
+import mmap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import Process
 
 import numpy as np
 
-from lauragpt.audio import load_audio
+from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 
 CHARACTERS_A_SECOND = 60.0  # text costs the GPT so little against audio
 MOST = 256  # examples of a batch at most
+SLACK = 0.1  # seconds by which a recording may be longer than its example says
 
 
 def seconds_of(example: Example) -> float:
@@ -85,8 +89,49 @@ class Waves:
         """(N,) float32"""
         wave = self.cache.get(path)
         if wave is None:
-            wave = np.round(load_audio(path) * 32767).astype(np.int16)
+            wave = decode(path)
             if self.room > wave.nbytes:
                 self.room -= wave.nbytes
                 self.cache[path] = wave
         return wave.astype(np.float32) / 32767
+
+    def limit(self, gigabytes: float) -> None:
+        """Allows so much from here on, what is cached counted."""
+        self.room = int(gigabytes * 1e9) - sum(wave.nbytes for wave in self.cache.values())
+
+    def share(self, seconds: Mapping[str, float], processes: int, fork: Callable[..., Process]) -> None:
+        """Decodes recordings, path -> seconds, up to the limit, in several processes, into memory that whoever is forked afterwards shares.
+        `fork(function, *arguments)` begins a process. One that cannot be decoded, or is longer than was said, is left to the batch that
+        needs it."""
+        places: list[tuple[str, int, int]] = []  # path, first sample, most samples
+        size = 0
+        for path in [path for path in seconds if path not in self.cache]:
+            most = int((seconds[path] + SLACK) * SAMPLE_RATE)
+            if 2 * (size + most) > self.room:
+                break
+            places.append((path, size, most))
+            size += most
+        if not places:
+            return
+        # Made before the fork and written by the children: neither a file nor /dev/shm, of which containers have little.
+        memory = np.frombuffer(mmap.mmap(-1, 2 * size), np.int16)
+        lengths = np.frombuffer(mmap.mmap(-1, 8 * len(places)), np.int64)
+
+        def work(first: int) -> None:
+            for index in range(first, len(places), processes):
+                path, start, most = places[index]
+                with suppress(LauraError):
+                    wave = decode(path)
+                    if len(wave) <= most:
+                        memory[start : start + len(wave)] = wave
+                        lengths[index] = len(wave)
+
+        for process in [fork(work, first) for first in range(processes)]:
+            process.join()
+        self.cache |= {path: memory[start : start + n] for (path, start, _), n in zip(places, lengths.tolist(), strict=True) if n}
+        self.room -= 2 * int(lengths.sum())
+
+
+def decode(path: str) -> np.ndarray:
+    """(N,) int16"""
+    return np.round(load_audio(path) * 32767).astype(np.int16)

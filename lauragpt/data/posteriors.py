@@ -7,7 +7,7 @@ found likely. `random_posteriors` makes errors by chance instead, which show non
 T frames, U CTC units.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import cache
 
@@ -19,6 +19,7 @@ from lauragpt.text import CtcUnits
 
 LONGEST = 12  # units of a snippet: longer ones would be words of the recording again
 _REACH = LONGEST + 1
+LAST = chr(0x10FFFF)  # comes behind every unit
 
 
 class PosteriorBank:
@@ -42,6 +43,7 @@ class PosteriorBank:
         self.text, self.ends = "".join(texts), ends
         self.rows = np.concatenate(rows) if rows else np.zeros((0, self.size), np.float16)
         self.order = sorted(range(len(self.text)), key=lambda at: self.text[at : at + _REACH])  # a suffix array, as far as it is looked at
+        self.keys = [self.text[at : at + _REACH] for at in self.order]
 
     def __bool__(self) -> bool:
         return len(self.rows) > 0
@@ -49,10 +51,7 @@ class PosteriorBank:
     def places(self, units: str) -> range:
         """Where in `order` the units begin."""
 
-        def key(at: int) -> str:
-            return self.text[at : at + len(units)]
-
-        return range(bisect_left(self.order, units, key=key), bisect_right(self.order, units, key=key))
+        return range(bisect_left(self.keys, units), bisect_left(self.keys, units + LAST))
 
     def sample(self, units: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """(T, U) float32, rows sum to 1: snippets of up to LONGEST units one after the other, each the longest that there is up to a

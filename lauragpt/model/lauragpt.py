@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.checkpoint import FORMAT, all_tensors, current_names, file_of, read_config, weight_files
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
@@ -27,7 +27,6 @@ from lauragpt.model.log_mel import Features, make_features
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.model.whisper import Whisper, WhisperConfig
 from lauragpt.sequence import Layout, Vocabulary, times_of
-
 
 ENCODERS = {"conformer": (ConformerConfig, Conformer), "whisper": (WhisperConfig, Whisper)}
 
@@ -175,24 +174,39 @@ class LauraModel(nn.Module):
 
     def loss(self, layouts: Sequence[Layout], frames: Tensor | None) -> Tensor:
         """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `frames` (B, T, D) in order."""
-        device, rows, listening = self.gpt.embed_tokens.weight.device, [], 0
-        times = [times_of(self.vocabulary, row) for row in layouts]
-        embeddings = self.gpt.embed(torch.tensor([i for row in layouts for i in row.ids], device=device))
-        for row, ids in zip(layouts, embeddings.split([len(row.ids) for row in layouts]), strict=True):
-            if row.frames:
-                ids = torch.cat([frames[listening, : row.frames].to(ids.dtype), ids])
-                listening += 1
-            rows.append(ids)
-        states: list[Tensor] = [torch.empty(0)] * len(rows)
-        for group in alike([len(row) for row in rows]):
-            at = pad_sequence([torch.tensor(times[i], dtype=torch.float32, device=device) for i in group], batch_first=True)
-            hidden = self.gpt.hidden(pad_sequence([rows[i] for i in group], batch_first=True), times=at)
-            for i, row in zip(group, hidden, strict=True):
-                # The output at a position is predicted at the position before it.
-                at = [layouts[i].frames + k - 1 for k, counted in enumerate(layouts[i].targets) if counted]
-                states[i] = row[torch.tensor(at, device=device)]
-        targets = torch.tensor([i for row in layouts for i, counted in zip(row.ids, row.targets, strict=True) if counted], device=device)
-        return nn.functional.cross_entropy(self.gpt.logits(torch.cat(states)).float(), targets, reduction="none")
+        device = self.gpt.embed_tokens.weight.device
+        embeddings = self.gpt.embed(to_device(np.array([i for row in layouts for i in row.ids]), device))
+        sources, begun = [embeddings, embeddings.new_zeros(1, embeddings.shape[1])], 0
+        if frames is not None:
+            sources, begun = [frames.flatten(0, 1).to(embeddings.dtype), *sources], frames.shape[0] * frames.shape[1]
+        # All that is read, one row after the other: where each sequence's frames and ids begin there, and behind all a row of padding.
+        heard = np.cumsum([0, *(row.frames > 0 for row in layouts)]) * (frames.shape[1] if frames is not None else 0)
+        written, read = begun + np.cumsum([0, *(len(row.ids) for row in layouts)]), torch.cat(sources)
+        hidden, first, size = [], np.zeros(len(layouts), np.int64), 0  # first: where each sequence's states begin
+        for group in alike([row.length for row in layouts]):
+            shape = len(group), max(layouts[i].length for i in group)
+            places, times = np.full(shape, written[-1]), np.zeros(shape, np.float32)
+            for at, i in enumerate(group):
+                row = layouts[i]
+                places[at, : row.frames] = np.arange(heard[i], heard[i] + row.frames)
+                places[at, row.frames : row.length] = np.arange(written[i], written[i + 1])
+                times[at, : row.length] = times_of(self.vocabulary, row)
+                first[i] = size + at * shape[1]
+            rows = read.index_select(0, to_device(places.reshape(-1), device)).unflatten(0, shape)
+            hidden.append(self.gpt.hidden(rows, times=to_device(times, device)).flatten(0, 1))
+            size += shape[0] * shape[1]
+        # The output at a position is predicted at the position before it.
+        counted = [np.flatnonzero(row.targets) for row in layouts]
+        before = [start + row.frames + at - 1 for start, row, at in zip(first, layouts, counted, strict=True)]
+        targets = [np.array(row.ids)[at] for row, at in zip(layouts, counted, strict=True)]
+        states = torch.cat(hidden).index_select(0, to_device(np.concatenate(before), device))
+        return nn.functional.cross_entropy(self.gpt.logits(states).float(), to_device(np.concatenate(targets), device), reduction="none")
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A small array on the device, on its way there while the program goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:

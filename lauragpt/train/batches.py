@@ -26,6 +26,7 @@ from lauragpt.train.encoding import PaddedWaves, pad
 from lauragpt.train.teacher import Teacher
 
 if TYPE_CHECKING:
+    from lauragpt.train.stage import StageConfig
     from lauragpt.train.stages.codec import CodecStageConfig
     from lauragpt.train.stages.encoder import EncoderStageConfig
     from lauragpt.train.stages.speaker import SpeakerStageConfig
@@ -76,7 +77,22 @@ class SpeakerBatch:
     speakers: Tensor  # (B,): index of each recording's speaker
 
 
-class PlannedBatches:
+class RecordedBatches:
+    """Batches that workers can make once all that needs the device, or is better done once for all of them, is done."""
+
+    corpus: Corpus
+    config: "StageConfig"
+
+    def prepare(self, processes: int) -> None:
+        """Decodes the recordings that can be drawn, by several processes, into memory that workers share."""
+        self.corpus.share(self.recordings(), processes, self.config.cache_gigabytes)
+
+    def recordings(self) -> list[str]:
+        """The paths of all that can be drawn, noises included."""
+        raise NotImplementedError
+
+
+class PlannedBatches(RecordedBatches):
     """Examples drawn by plans (data/loader.py), in the mixture of the phase that a step is in."""
 
     def __init__(self, corpus: Corpus, examples: Sequence[Example], config, seed: int, rank: int):
@@ -93,6 +109,11 @@ class PlannedBatches:
     def seconds(self, example: Example) -> float:
         """What an example costs of a batch."""
         return seconds_of(example)
+
+    def drawable(self) -> list[Example]:
+        """Every example that the plans can draw."""
+        groups = [group for plans in self.plans for plan in plans for group in plan.groups]
+        return [self.examples[i] for i in sorted({i for group in groups for i in group.indices})]
 
     def rng(self, step: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, self.rank, step, 1))
@@ -115,13 +136,16 @@ def train_and_dev(kind: type[B], corpus: Corpus, config, seed: int, rank: int, *
 class EncoderBatches(PlannedBatches):
     config: "EncoderStageConfig"
 
+    def recordings(self) -> list[str]:
+        return [e.audio for e in self.drawable()] + self.corpus.noises_for(self.config.noise)
+
     def __call__(self, step: int) -> EncoderBatch:
         rng, examples = self.rng(step), self.draw(step)
         waves = [self.corpus.augmented(example, rng, self.config.noise, self.config.degraded) for example in examples]
         return EncoderBatch(pad(waves), [self.corpus.units.encode(example.targets[0]) for example in examples])
 
 
-class CodecBatches:
+class CodecBatches(RecordedBatches):
     """Crops of clean speech and, where the codec has a guide, what a teacher tells of them."""
 
     def __init__(self, corpus: Corpus, config: "CodecStageConfig", seed: int, rank: int, model: LauraModel):
@@ -130,6 +154,14 @@ class CodecBatches:
         if not self.speech:
             raise LauraError(f"codec: no recording of tts has {config.crop_seconds:g} s: prepare such data, or lower crop_seconds")
         self.teacher = Teacher(model, corpus, seed) if model.config.codec.quantizer.guide else None
+
+    def recordings(self) -> list[str]:
+        return [e.audio for e in self.speech]
+
+    def prepare(self, processes: int) -> None:
+        super().prepare(processes)
+        for example in self.speech if self.teacher is not None else ():
+            self.teacher(example.audio, 0, 1)
 
     def __call__(self, step: int) -> CodecBatch:
         rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)
@@ -156,6 +188,10 @@ class VocoderBatches(PlannedBatches):
         self.hop = hop
         se = sum(weight for key, weight in config.weights.items() if key.partition("/")[0] == "se")
         self.enhancement = se / sum(config.weights.values())
+
+    def recordings(self) -> list[str]:
+        drawable = self.drawable()
+        return [e.audio for e in self.corpus.with_prompts(drawable)] + self.corpus.noises_for(any(e.task == "se" for e in drawable))
 
     def __call__(self, step: int) -> VocoderBatch:
         rng, drawn = self.rng(step), self.draw(step)
@@ -187,7 +223,7 @@ class VocoderBatches(PlannedBatches):
         return VocoderGroup(padded, seed, text=VocoderText(pad_sequence(texts, batch_first=True), lengths, paces), prompt=prompt)
 
 
-class SpeakerBatches:
+class SpeakerBatches(RecordedBatches):
     """Crops of speech, as many of each speaker as of any other."""
 
     def __init__(self, corpus: Corpus, speakers: list[list[Example]], config: "SpeakerStageConfig", seed: int, rank: int):
@@ -195,6 +231,9 @@ class SpeakerBatches:
         if not speakers:
             raise LauraError("speaker: no speaker has two recordings of asr that are long enough: prepare such data, or lower crop_seconds")
         self.corpus, self.speakers, self.config, self.seed, self.rank = corpus, speakers, config, seed, rank
+
+    def recordings(self) -> list[str]:
+        return [e.audio for several in self.speakers for e in several] + self.corpus.noises_for(self.config.noise)
 
     def __call__(self, step: int) -> SpeakerBatch:
         rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)

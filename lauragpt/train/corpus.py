@@ -4,7 +4,7 @@ In: the manifests' examples and the folder that holds text.en.txt and text.de.tx
 All randomness comes from the generator that is passed in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from lauragpt.data.slu_templates import SluTemplates
 from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS
 from lauragpt.text import CtcUnits, Tokenizer
+from lauragpt.train.prefetch import fork
 
 SPEEDS, SPEED_CHANCE = (0.85, 0.9, 0.95, 1.06, 1.12, 1.2), 0.6
 GAIN_DB = (-9, 6)
@@ -28,6 +29,8 @@ class Corpus:
     def __init__(self, train: Sequence[Example], dev: Sequence[Example], data: Path, tokenizer: Tokenizer | None):
         self.train, self.dev, self.data, self.tokenizer = train, dev, data, tokenizer
         self.waves, self.units = Waves(), CtcUnits()
+        self.out: Path | None = None  # where what is made of the recordings is kept
+        self._seconds: dict[str, float] | None = None
         self.noises = [e.audio for e in train if e.task == "aac"]
         self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(data / f"text.{lang}.txt")]
         requests = [e.extra for e in train if e.task == "slu" and e.extra.get("slots") and "transcript" not in e.extra]
@@ -36,6 +39,22 @@ class Corpus:
         for example in train:
             if example.task == "tts" and example.speaker:
                 self.speakers.setdefault(example.speaker, []).append(example)
+
+    def share(self, paths: Iterable[str], processes: int, gigabytes: float) -> None:
+        """Decodes recordings, each once, into memory that is shared with all processes forked from here on, up to a limit."""
+        if self._seconds is None:
+            self._seconds = {e.audio: e.duration for e in (*self.train, *self.dev) if e.audio}
+        self.waves.limit(gigabytes)
+        self.waves.share({path: self._seconds[path] for path in paths}, processes, fork)
+
+    def noises_for(self, chance: float) -> list[str]:
+        """All noises, if there is a chance that they are needed."""
+        return self.noises if chance else []
+
+    def with_prompts(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples and, of those to be spoken, all others of their speakers."""
+        speakers = {e.speaker for e in examples if e.task == "tts" and e.speaker in self.speakers}
+        return [*examples, *(e for speaker in sorted(speakers) for e in self.speakers[speaker])]
 
     def tokens(self, task: str, text: str) -> list[int]:
         """The tokens of a text as the task writes it."""

@@ -3,17 +3,26 @@
 B batch, N samples.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import safetensors.numpy
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.files import replacing
 from lauragpt.model.encoder import EncoderOutput
-from lauragpt.model.lauragpt import LauraModel, alike
+from lauragpt.model.lauragpt import LauraModel, alike, to_device
 from lauragpt.train.spec_augment import augment_features
+
+GROUP_SECONDS = 240.0  # of recordings whose tokens are made at once, padding counted
 
 
 class PaddedWaves(NamedTuple):
@@ -21,7 +30,7 @@ class PaddedWaves(NamedTuple):
     samples: Tensor  # (B,)
 
     def to(self, device: torch.device) -> "PaddedWaves":
-        return PaddedWaves(self.waves.to(device), self.samples.to(device))
+        return PaddedWaves(self.waves.to(device, non_blocking=True), self.samples.to(device, non_blocking=True))
 
 
 def pad(waves: Sequence[np.ndarray]) -> PaddedWaves:
@@ -32,34 +41,84 @@ def pad(waves: Sequence[np.ndarray]) -> PaddedWaves:
 def encode_recordings(model: LauraModel, recordings: PaddedWaves, augment: bool) -> EncoderOutput:
     """Encodes in groups of like length, so that little padding is computed. `augment` alters the features where the encoder is in
     training."""
-    waves, samples = recordings
-    device, order, parts = model.posterior_embedding.weight.device, [], []
-    lengths = model.features.lengths(samples)
-    for group in alike(lengths.tolist()):
-        features, count = model.features(waves[group, : int(samples[group].max())].to(device), samples[group].to(device))
+    device, parts = model.posterior_embedding.weight.device, []
+    lengths, longest = model.features.lengths(recordings.samples), recordings.samples.tolist()
+    groups = alike(lengths.tolist())
+    order = [i for group in groups for i in group]
+    waves, samples = recordings.to(device)
+    for group, rows in zip(groups, to_device(np.array(order), device).split([len(group) for group in groups]), strict=True):
+        features, count = model.features(waves[rows, : max(longest[i] for i in group)], samples[rows])
         if augment and model.encoder.training:
             features = augment_features(features, model.config.features)
         parts.append(model.listen(features, count))
-        order += group
     back = torch.tensor(order).argsort().tolist()
 
     def together(name: str) -> Tensor | None:
         rows = [row for part in parts if getattr(part, name) is not None for row in getattr(part, name)]
         return pad_sequence([rows[i] for i in back], batch_first=True) if rows else None
 
-    return EncoderOutput(together("embeddings"), lengths.to(device), together("ctc_log_probs"), together("middle_log_probs"))
+    lengths = to_device(lengths.numpy(), device)
+    return EncoderOutput(together("embeddings"), lengths, together("ctc_log_probs"), together("middle_log_probs"))
 
 
 class CodecTokens:
-    """The GPT's audio tokens of a recording, made once, since the codec is frozen."""
+    """The GPT's audio tokens of a recording, made once, since the codec is frozen. `folder` keeps those that were prepared, for the stages
+    and runs to come."""
 
-    def __init__(self, model: LauraModel, waves: Callable[[str], np.ndarray]):
+    def __init__(self, model: LauraModel, waves: Callable[[str], np.ndarray], folder: Path | None = None):
         self.model, self.waves, self.cache = model, waves, {}
+        self.file = folder / "codec_tokens.safetensors" if folder else None
 
-    @torch.no_grad()
     def __call__(self, path: str) -> list[int]:
         if path not in self.cache:
-            codec = self.model.codec.eval()
-            wave = torch.from_numpy(self.waves(path))[None].to(codec.quantizer.codebooks.device)
-            self.cache[path] = codec.encode(wave, n_quantizers=1)[0, 0].short().cpu().numpy()
+            self._encode([path])
         return self.cache[path].tolist()
+
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """The recordings whose tokens are neither here nor in the folder."""
+        stored = self._stored()
+        keys = {path: _file_key(path) for path in paths if path not in self.cache} if stored else {}
+        self.cache |= {path: stored[key] for path, key in keys.items() if key in stored}
+        return [path for path in paths if path not in self.cache]
+
+    def prepare(self, paths: Sequence[str], save: bool = True) -> None:
+        """Makes the tokens of all recordings that lack them, in batches of like length, and with `save` keeps them in the folder."""
+        missing, group = sorted(self.missing(paths), key=lambda path: -len(self.waves(path))), []
+        for path in missing:
+            if group and (len(group) + 1) * len(self.waves(group[0])) > GROUP_SECONDS * SAMPLE_RATE:
+                self._encode(group)
+                group = []
+            group.append(path)
+        if group:
+            self._encode(group)
+        if missing and save and self.file:
+            tensors = {_file_key(path): tokens for path, tokens in self.cache.items()}
+            with replacing(self.file) as file:
+                file.write(safetensors.numpy.save(self._stored() | tensors, {"codec": self.codec_hash}))
+
+    def _stored(self) -> dict[str, np.ndarray]:
+        """file's key -> tokens; none of another codec."""
+        if not self.file or not self.file.exists():
+            return {}
+        with safe_open(self.file, "np") as file:
+            if (file.metadata() or {}).get("codec") != self.codec_hash:
+                return {}
+        return safetensors.numpy.load_file(self.file)
+
+    @cached_property
+    def codec_hash(self) -> str:
+        return self.model.codec.hash
+
+    @torch.no_grad()
+    def _encode(self, paths: Sequence[str]) -> None:
+        codec, waves = self.model.codec.eval(), [self.waves(path) for path in paths]
+        padded, samples = pad(waves).to(codec.quantizer.codebooks.device)
+        codes = codec.encode(padded, samples, n_quantizers=1)[:, 0].short().cpu().numpy()
+        for path, wave, row in zip(paths, waves, codes, strict=True):
+            self.cache[path] = row[: -(-len(wave) // codec.config.hop)].copy()
+
+
+def _file_key(path: str) -> str:
+    """A recording as it is now: another of the same name has other tokens."""
+    about = os.stat(path)
+    return f"{path} {about.st_size} {about.st_mtime_ns}"

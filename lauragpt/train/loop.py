@@ -10,7 +10,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lauragpt.errors import LauraError
 from lauragpt.train import state
+from lauragpt.train.prefetch import batches_ahead
 from lauragpt.train.stage import Stage
 
 LOG_EVERY = 50  # steps between two lines, where the output is no terminal
@@ -41,13 +42,16 @@ def run(
     update = Update(stage, accelerator, learning_rate or config.learning_rate)
     folder.mkdir(parents=True, exist_ok=True)
     saved = time.monotonic()
-    with Interruption(accelerator, until, clock) as interruption, Log(stage, folder, done) as log, ThreadPoolExecutor(1) as ahead:
+    with ExitStack() as stack:
+        interruption = stack.enter_context(Interruption(accelerator, until, clock))
+        if config.workers and step < config.steps:
+            stage.batch.prepare(config.workers)
+        pin = accelerator.device.type == "cuda"
+        batches = stack.enter_context(batches_ahead(stage.batch, range(step, config.steps), config.workers, pin))
+        log = stack.enter_context(Log(stage, folder, done))
         stage.modules.train()
-        coming = ahead.submit(stage.batch, step)
         while step < config.steps and not interruption.stops():
-            batch = coming.result()
-            if step + 1 < config.steps:
-                coming = ahead.submit(stage.batch, step + 1)
+            batch = next(batches)
             torch.manual_seed(seed * 1_000_003 + step)
             random.seed(seed * 1_000_003 + step)
             update.step = step
@@ -150,6 +154,7 @@ class Log:
     def __init__(self, stage: Stage, folder: Path, done: int):
         self.name, self.steps = stage.name, stage.config.steps
         self.writer, self.console = SummaryWriter(folder / "log"), Console(stderr=True)
+        self.waiting: tuple[dict[str, float | Tensor], int] | None = None
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, TextColumn("{task.fields[losses]}"), console=self.console, disable=not self.console.is_terminal)
         self.shown = self.bar.add_task(stage.name, total=self.steps, completed=done, losses="")
@@ -159,10 +164,20 @@ class Log:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._show()
         self.bar.stop()
         self.writer.close()
 
-    def losses(self, losses: dict[str, float], step: int) -> None:
+    def losses(self, losses: dict[str, float | Tensor], step: int) -> None:
+        """Shows the step before: to read the losses of this one would wait for the device, which is still at it."""
+        self._show()
+        self.waiting = losses, step
+
+    def _show(self) -> None:
+        if self.waiting is None:
+            return
+        (losses, step), self.waiting = self.waiting, None
+        losses = {name: float(value) for name, value in losses.items()}
         text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
         self.bar.update(self.shown, completed=step, losses=text)
         for name, value in losses.items():
@@ -171,6 +186,7 @@ class Log:
             self.console.print(f"{self.name} {step}/{self.steps} {text}", soft_wrap=True)
 
     def dev(self, losses: dict[str, float], step: int) -> None:
+        self._show()
         for name, value in losses.items():
             self.writer.add_scalar(f"{self.name}/dev/{name}", value, step)
             self.console.print(f"{self.name} dev {name} {value:.4f}")

@@ -96,6 +96,7 @@ def make_corpus(recipe: Recipe, train_examples: list[Example], dev_examples: lis
     """The data with the tokenizer and the CTC units, which `out` or `init` holds or which are trained here. Nothing is written."""
     corpus = Corpus(train_examples, dev_examples, Path(recipe.data), choose_tokenizer(recipe, train_examples))
     corpus.units = choose_ctc_units(Path(recipe.out), recipe.init, preset_config(recipe).encoder.units, train_examples, corpus.lines)
+    corpus.out = Path(recipe.out)
     return corpus
 
 

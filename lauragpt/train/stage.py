@@ -15,6 +15,7 @@ from lauragpt.model.lauragpt import LauraModel
 Update = Callable[[str, Tensor], None]  # (name of the optimizer, loss): zero_grad, backward, clip, step; in validation it does nothing
 
 RULES = (  # keys, what they must be, the test
+    (("workers", "cache_gigabytes"), "not be below 0", lambda value: value >= 0),
     (("steps", "dev_batches", "phrase_words"), "be at least 1", lambda value: value >= 1),
     (("batch_seconds", "lr", "grad_clip", "crop_seconds"), "be above 0", lambda value: value > 0),
     (("warmup", "weight_decay", "evaluate_every", "save_minutes", "phrases"), "not be below 0", lambda value: value >= 0),
@@ -65,6 +66,8 @@ class StageConfig:
     keep_best: bool = False  # go on with the best checkpoint in place of the last. Off, since behind a falling rate the last is nearly
     # always the best, and a dev loss of a few batches is noisy
     save_minutes: float = 3.0
+    workers: int = 0  # processes that make batches; 0 is a thread. With some, all that a stage can draw is decoded before the first step
+    cache_gigabytes: float = 4.0  # of decoded recordings in memory, 35 hours; beyond it a recording is decoded each time
 
     def __post_init__(self):
         check(self)
@@ -106,8 +109,10 @@ class Stage(Protocol):
     modules: nn.ModuleDict  # all that is saved
     optimizers: dict[str, torch.optim.Optimizer]
 
-    def batch(self, step: int) -> Any: ...
-    def step(self, batch: Any, step: int, update: Update) -> dict[str, float]: ...
+    def batch(self, step: int) -> Any:
+        """With `workers` it has a method `prepare(processes)`, after which it needs no device (batches.py)."""
+
+    def step(self, batch: Any, step: int, update: Update) -> dict[str, float | Tensor]: ...
     def validate(self) -> dict[str, float]: ...
 
 
@@ -148,5 +153,5 @@ class ModelStage:
         total: dict[str, list[float]] = {}
         for step in range(self.config.dev_batches if self.dev_batch else 0):
             for name, value in self.step(self.dev_batch(step), step, lambda name, loss: None).items():
-                total.setdefault(name, []).append(value)
+                total.setdefault(name, []).append(float(value))
         return {name: float(np.mean(values)) for name, values in total.items()}

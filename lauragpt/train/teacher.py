@@ -48,7 +48,9 @@ class Teacher:
     def __call__(self, audio: str, start: int, count: int) -> Tensor:
         """(count, G) float32 from the codec's frame `start` on; past the end the last frame is repeated."""
         if audio not in self.cache:
-            self.cache[audio] = self.axes(self.frames(audio).to(self.axes.mean.device)).half().cpu()
+            frames, device = self.frames(audio), self.axes.mean.device
+            with torch.autocast(device.type, enabled=False):  # the same whoever asks first, a step or a batch
+                self.cache[audio] = self.axes(frames.to(device)).half().cpu()
         frames = self.cache[audio]
         index = ((start + torch.arange(count)) * self.encoder_frames).long().clamp(max=len(frames) - 1)
         return frames[index].float()

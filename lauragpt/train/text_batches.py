@@ -90,6 +90,19 @@ class SequenceBatches(PlannedBatches):
         self.vocabulary, self.features, self.aligned = model.vocabulary, model.config.features, model.config.time_aligned
         self.posteriors, self.codec_tokens, self.pseudo_labels = posteriors, tokens, pseudo_labels
 
+    def recordings(self) -> list[str]:
+        return []  # those of speech are read as tokens
+
+    def prepare(self, processes: int) -> None:
+        """Makes the codec's tokens too, on the model's device."""
+        drawable = self.drawable()
+        spoken = [e for e in drawable if e.task == "tts"]
+        told = self.corpus.with_prompts(spoken) if self.config.voice_prompt else spoken
+        paths = list(dict.fromkeys(e.audio for e in [*told, *(e for e in drawable if e.task == "se")]))
+        recordings = self.recordings() + self.codec_tokens.missing(paths)
+        self.corpus.share(recordings, processes, self.config.cache_gigabytes)
+        self.codec_tokens.prepare(paths, save=self.rank == 0)
+
     def reading(self, task: str, lang: str, text: str, target: str, rng: np.random.Generator, text_lang: str | None = None) -> ReadSequence:
         """`target` behind the posteriors of `text`, which is in the target's language or in `text_lang`."""
         posteriors = self.posteriors(text, text_lang or lang, rng)
@@ -151,6 +164,10 @@ class JointBatches(SequenceBatches):
     """Every task at once, in the mixture of the phase that a step is in."""
 
     config: "JointStageConfig"
+
+    def recordings(self) -> list[str]:
+        heard = [e for e in self.drawable() if e.audio and e.task != "tts"]
+        return [e.audio for e in heard] + self.corpus.noises_for(self.config.noise or any(e.task == "se" for e in heard))
 
     def make_plans(self, weights: dict[str, float]) -> list[Plan]:
         """With text_seconds the tasks without sound have batches of their own beside those with sound."""

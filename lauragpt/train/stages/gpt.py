@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
-from lauragpt.model.lauragpt import LauraModel
+from lauragpt.model.lauragpt import LauraModel, to_device
 from lauragpt.train.batches import train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import CodecTokens
-from lauragpt.train.losses import token_weights
+from lauragpt.train.losses import means_by_name, token_weights
 from lauragpt.train.posterior_banks import PosteriorSampler, collect_banks
 from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
 from lauragpt.train.text_batches import GPTBatches, ReadBatch
@@ -45,16 +46,14 @@ class GPTStage(ModelStage):
         parts = reading_parts(model, corpus, config, seed, rank)
         self.batch, self.dev_batch = train_and_dev(GPTBatches, corpus, config, seed, rank, *parts)
 
-    def step(self, batch: ReadBatch, step: int, update: Update) -> dict[str, float]:
+    def step(self, batch: ReadBatch, step: int, update: Update) -> dict[str, torch.Tensor]:
         layouts, reading = batch.layouts, len(batch.posteriors)
         losses = self.model.loss(layouts, embed_posteriors(self.model, batch) if reading else None)
-        loss = (losses * torch.tensor(token_weights(layouts), device=self.device)).sum()
+        loss = (losses * to_device(np.array(token_weights(layouts), np.float32), self.device)).sum()
         update("model", loss)
-        tts, report = self.model.vocabulary.task("tts"), {}
-        for index, (layout, part) in enumerate(zip(layouts, losses.detach().split([sum(row.targets) for row in layouts]), strict=True)):
-            name = "tts" if tts in layout.ids else "read" if index < reading else "text"
-            report.setdefault(name, []).append(part.mean())
-        return {"loss": loss.item()} | {name: float(torch.stack(parts).mean()) for name, parts in report.items()}
+        tts = self.model.vocabulary.task("tts")
+        names = ["tts" if tts in row.ids else "read" if index < reading else "text" for index, row in enumerate(layouts)]
+        return {"loss": loss.detach()} | means_by_name(losses, layouts, names)
 
 
 def reading_parts(
@@ -64,10 +63,10 @@ def reading_parts(
     banks = collect_banks(model, corpus, config.posterior_bank, config.noise, config.degraded, config.spec_augment, seed, rank)
     for layer in model.gpt.layers if config.compile else ():
         layer.compile(dynamic=True)
-    return model, PosteriorSampler(corpus, banks), CodecTokens(model, corpus.waves)
+    return model, PosteriorSampler(corpus, banks), CodecTokens(model, corpus.waves, corpus.out)
 
 
 def embed_posteriors(model: LauraModel, batch: ReadBatch) -> torch.Tensor:
     """(B, T, D) of the sequences that read posteriors."""
     padded = torch.nn.utils.rnn.pad_sequence(batch.posteriors, batch_first=True)
-    return model.embed_posteriors(padded.to(model.posterior_embedding.weight.device))
+    return model.embed_posteriors(to_device(padded.numpy(), model.posterior_embedding.weight.device))

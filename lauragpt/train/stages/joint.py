@@ -8,12 +8,12 @@ from torch import Tensor
 
 from lauragpt.errors import LauraError
 from lauragpt.model.encoder import EncoderOutput
-from lauragpt.model.lauragpt import LauraModel
+from lauragpt.model.lauragpt import LauraModel, to_device
 from lauragpt.sequence import Layout
 from lauragpt.train.batches import train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import encode_recordings
-from lauragpt.train.losses import ctc_loss, token_weights
+from lauragpt.train.losses import ctc_loss, means_by_name, token_weights
 from lauragpt.train.pseudo_labels import likeliest_texts
 from lauragpt.train.stage import ModelStage, Phase, Update
 from lauragpt.train.stages.gpt import ReadingConfig, embed_posteriors, reading_parts
@@ -64,7 +64,7 @@ class JointStage(ModelStage):
         labels = likeliest_texts(model, corpus.train, corpus.waves, corpus.units, tries, seed) if tries else {}
         self.batch, self.dev_batch = train_and_dev(JointBatches, corpus, config, seed, rank, *parts, labels)
 
-    def step(self, batch: JointBatch, step: int, update: Update) -> dict[str, float]:
+    def step(self, batch: JointBatch, step: int, update: Update) -> dict[str, Tensor]:
         config, device = self.config, self.device
         output = encode_recordings(self.model, batch.recordings, config.spec_augment) if batch.recordings else None
         layouts = self._align([example.layout for example in batch.examples], batch, output)
@@ -72,18 +72,17 @@ class JointStage(ModelStage):
         losses = self.model.loss(layouts, output.embeddings if output else None) if layouts else nothing
         read = self.model.loss(batch.read.layouts, embed_posteriors(self.model, batch.read)) if batch.read.layouts else nothing
         sequence_weights = [config.loss_weight.get(example.task, 1.0) for example in batch.examples] + [1.0] * len(batch.read.layouts)
-        weights = torch.tensor(token_weights(layouts + batch.read.layouts, sequence_weights), device=device)
-        loss, report = (torch.cat([losses, read]) * weights).sum(), {"read": [read.detach().mean()]} if len(read) else {}
-        for example, part in zip(batch.examples, losses.detach().split([sum(row.targets) for row in layouts]), strict=True):
-            report.setdefault(example.task, []).append(part.mean())
+        weights = to_device(np.array(token_weights(layouts + batch.read.layouts, sequence_weights), np.float32), device)
+        loss, report = (torch.cat([losses, read]) * weights).sum(), {"read": read.detach().mean()} if len(read) else {}
+        report |= means_by_name(losses, layouts, [example.task for example in batch.examples])
         transcribed = [(index, example.units) for index, example in enumerate(batch.examples) if example.units is not None]
         if transcribed:
             rows, units = zip(*transcribed, strict=True)
             ctc = ctc_loss(output, rows, units, config.middle_ctc_weight)
             loss = loss + config.ctc_weight * ctc
-            report["ctc"] = [ctc.detach()]
+            report["ctc"] = ctc.detach()
         update("model", loss)
-        return {"loss": loss.item()} | {name: float(torch.stack(values).mean()) for name, values in report.items()}
+        return {"loss": loss.detach()} | report
 
     def _align(self, layouts: list[Layout], batch: JointBatch, output: EncoderOutput | None) -> list[Layout]:
         """The transcripts' letters at the times at which CTC hears them, as they will be when they are written."""

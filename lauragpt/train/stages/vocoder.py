@@ -45,11 +45,11 @@ class VocoderStage(ModelStage):
         self.batch, self.dev_batch = train_and_dev(VocoderBatches, corpus, config, seed, rank, model.config.codec.hop)
         self.spectral_loss = SpectralLoss(config.spectral_windows, SAMPLE_RATE).to(self.device)
 
-    def step(self, batch: VocoderBatch, step: int, update: Update) -> dict[str, float]:
+    def step(self, batch: VocoderBatch, step: int, update: Update) -> dict[str, Tensor]:
         tokens = [int(-(-group.clean.samples // self.model.config.codec.hop).sum()) for group in batch.groups]
         loss = sum(self.loss(group) * (count / sum(tokens)) for group, count in zip(batch.groups, tokens, strict=True))
         update("model", loss)
-        return {"loss": loss.item(), batch.task: loss.item()}
+        return {"loss": loss.detach(), batch.task: loss.detach()}
 
     def loss(self, group: VocoderGroup) -> Tensor:
         codec = self.model.codec.eval()
