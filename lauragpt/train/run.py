@@ -231,8 +231,8 @@ def _begin_with(name: str, model: LauraModel, start: LauraModel, recipe: Recipe)
     try:
         getattr(model, name).load_state_dict(getattr(start, name).state_dict())
     except RuntimeError:
-        raise LauraError(f"init: {name} of {recipe.init} is not of the size of preset {recipe.preset!r}: choose a checkpoint of that preset, "
-                         "or name the parts that fit in init_parts") from None  # fmt: skip
+        what = f"init: {name} of {recipe.init} is not of the size of preset {recipe.preset!r}"
+        raise LauraError(f"{what}: choose a checkpoint of that preset, or name in init_parts the parts that fit") from None
 
 
 def _load_parts(model: LauraModel, path: Path) -> None:

@@ -20,15 +20,15 @@ def augment_features(features: Tensor, config: FeatureConfig) -> Tensor:
 def mask_features(features: Tensor, bins: int) -> Tensor:
     """SpecAugment: of each row of (B, T, F), bands of mel bins and spans of frames (at most a quarter of them each) are set to the mean,
     0."""
-    B, T, F = features.shape
-    band, time, kept = torch.arange(F) % bins, torch.arange(T), torch.ones(B, T, F, dtype=torch.bool)
+    (B, T, F), device = features.shape, features.device
+    band, time, kept = torch.arange(F, device=device) % bins, torch.arange(T, device=device), torch.ones_like(features, dtype=torch.bool)
     for _ in range(BANDS):
-        low, width = torch.randint(bins, (B, 1)), torch.randint(BAND_BINS + 1, (B, 1))
+        low, width = torch.randint(bins, (B, 1), device=device), torch.randint(BAND_BINS + 1, (B, 1), device=device)
         kept &= ~((band >= low) & (band < low + width))[:, None]
     for _ in range(max(1, T // SPAN_EVERY)):
-        start, span = torch.randint(T, (B, 1)), torch.randint(min(SPAN_FRAMES, T // 4) + 1, (B, 1))
+        start, span = torch.randint(T, (B, 1), device=device), torch.randint(min(SPAN_FRAMES, T // 4) + 1, (B, 1), device=device)
         kept &= ~((time >= start) & (time < start + span))[:, :, None]
-    return features * kept.to(features.device)
+    return features * kept
 
 
 def warp_features(features: Tensor, config: FeatureConfig, largest: float = 0.1, bend: float = 4800.0, top: float = 8000.0) -> Tensor:

@@ -1,12 +1,14 @@
-"""The front end against kaldi-native-fbank, and its independence of the batch."""
+"""The front ends against kaldi-native-fbank and transformers' Whisper, and their independence of the batch."""
 
 import kaldi_native_fbank as knf
 import numpy as np
 import pytest
 import torch
+from transformers import WhisperFeatureExtractor
 
-from lauragpt.features import FeatureConfig, NumpyFeatures
-from lauragpt.model.log_mel import Features
+from lauragpt.errors import LauraError
+from lauragpt.features import FeatureConfig, NumpyFeatures, numpy_features
+from lauragpt.model.log_mel import Features, WhisperFeatures, make_features
 
 
 def sound(samples: int, seed: int) -> torch.Tensor:
@@ -71,3 +73,35 @@ def test_numpy_computes_the_same(samples):
     assert got.shape == wanted[0].shape and len(got) == int(lengths) == FeatureConfig().length(samples)
     difference = np.abs(got - wanted[0].numpy())  # beside a tone that is far louder, float32 leaves its traces
     assert difference.max() < 5e-3 and difference.mean() < 1e-5
+
+
+@pytest.mark.parametrize("bins", [80, 128])
+def test_whispers_log_mel_is_transformers_without_its_padding(bins):
+    config = FeatureConfig(kind="whisper", bins=bins, stack=4, skip=4)
+    theirs, ours = WhisperFeatureExtractor(feature_size=bins), numpy_features(config)
+    waves = [sound(n, n) for n in (50, 640, 641, 16000, 70_123)]
+    together, lengths = make_features(config)(
+        torch.nn.utils.rnn.pad_sequence(waves, batch_first=True) + 0.0, torch.tensor([len(wave) for wave in waves])
+    )
+    for row, wave in enumerate(waves):
+        frames = 4 * -(-len(wave) // 640)  # of 10 ms
+        wanted = theirs(wave.numpy(), sampling_rate=16000, return_tensors="np").input_features[0].T[:frames]
+        assert np.abs(ours.log_mel(wave.numpy()) - wanted).max() < 1e-4
+        assert lengths[row].item() == config.length(len(wave)) == frames // 4
+        assert np.abs(together[row, : frames // 4].reshape(frames, bins).numpy() - wanted).max() < 1e-4
+        assert ours(wave.numpy()).shape == (frames // 4, 4 * bins)
+
+
+def test_what_is_padded_in_a_batch_does_not_count():
+    features, wave = make_features(FeatureConfig(kind="whisper", stack=4, skip=4)), sound(16000, 2)
+    noisy = torch.cat([wave, torch.randn(5000)])
+    alone, _ = features(wave[None], torch.tensor([16000]))
+    padded, lengths = features(torch.stack([noisy, noisy]), torch.tensor([16000, 21000]))
+    torch.testing.assert_close(padded[0, : int(lengths[0])], alone[0])
+    assert isinstance(features, WhisperFeatures)
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "mfcc"}, {"kind": "whisper", "stack": 7, "skip": 4}])
+def test_features_that_there_are_not_are_told(wrong):
+    with pytest.raises(LauraError, match=r"kaldi or whisper|must be equal"):
+        FeatureConfig(**wrong)

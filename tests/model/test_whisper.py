@@ -55,7 +55,8 @@ def test_a_clip_is_the_same_alone_and_in_a_batch(encoder):
     clips = [torch.randn(n, 40) for n in (3, 1, 11)]
     lengths = torch.tensor([3, 1, 11])
     encoder.intermediate.measure(torch.randn(50, 3, 32))
-    together = encoder(torch.nn.utils.rnn.pad_sequence(clips, batch_first=True) + 7 * (torch.arange(11) >= lengths[:, None])[..., None], lengths)
+    padding = 7 * (torch.arange(11) >= lengths[:, None])[..., None]  # whatever stands there
+    together = encoder(torch.nn.utils.rnn.pad_sequence(clips, batch_first=True) + padding, lengths)
     for row, clip in enumerate(clips):
         alone = encoder(clip[None], lengths[row : row + 1])
         assert alone.embeddings.shape == (1, len(clip), 24) and alone.ctc_log_probs.shape == (1, len(clip), 7)

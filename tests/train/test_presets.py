@@ -30,7 +30,10 @@ def small(config: LauraConfig) -> LauraConfig:
     """The preset's parts and what they are made of, with the widths of `debug` and two layers each."""
     debug = PRESETS["debug"]
     sizes = {"width": 32, "layers": 2, "heads": 2, "ffn": 64}
-    encoder = replace(config.encoder, kernel=5, output=32, intermediate_layer=min(1, config.encoder.intermediate_layer), **sizes)
+    if config.encoder.kind == "whisper":
+        encoder = replace(config.encoder, output=32, mixes=(1, 2), **sizes)
+    else:
+        encoder = replace(config.encoder, kernel=5, output=32, intermediate_layer=min(1, config.encoder.intermediate_layer), **sizes)
     kv_heads = 2 if config.gpt.kv_heads == config.gpt.heads else 1
     gpt = replace(config.gpt, vocabulary=debug.gpt.vocabulary, kv_heads=kv_heads, head_width=16, **sizes)
     vocoder = replace(config.vocoder, text_size=debug.text_size, **sizes)

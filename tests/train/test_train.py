@@ -81,7 +81,7 @@ def test_training_starts_from_a_checkpoint(trained, tmp_path):
     begun = load_recipe(recipe, [*overrides, f"out={tmp_path}", f"init={out / 'export'}"])
     assert all(start[key].equal(value) for key, value in assemble(begun).state_dict().items())
     (tmp_path / "other.yaml").write_text(f"preset: mini\ninit: {out / 'export'}\nstages: {{gpt: {{steps: 1}}}}")
-    with pytest.raises(LauraError, match="not of the sizes of preset 'mini'"):
+    with pytest.raises(LauraError, match="not of the size of preset 'mini'"):
         assemble(load_recipe(tmp_path / "other.yaml", []))
     other = load_recipe(recipe, [*overrides, f"out={out}"])
     with pytest.raises(LauraError, match="holds a .* of other sizes"):  # the stages before had another preset
@@ -90,7 +90,7 @@ def test_training_starts_from_a_checkpoint(trained, tmp_path):
 
 def test_a_run_that_is_refused_leaves_nothing_behind(prepared, tmp_path):
     given = [f"data={prepared}", f"out={tmp_path / 'out'}", "voices=[]"]
-    with pytest.raises(LauraError, match="not of the sizes of preset 'debug'"):
+    with pytest.raises(LauraError, match="not of the size of preset 'debug'"):
         train(DEBUG, stage="encoder", overrides=[*given, "init=mini"])
     with pytest.raises(LauraError, match="gpt: the codec, whose tokens it learns, is untrained"):
         train(DEBUG, stage="gpt", overrides=given)
@@ -122,12 +122,12 @@ def test_with_init_the_preset_gives_way_where_nothing_trains_the_part(trained, t
 
 
 def test_what_ships_keeps_its_codec_where_none_is_trained():
-    recipe = load_recipe(DEBUG.parent / "mini.yaml", ["init=mini", "out=none"])
+    recipe = load_recipe(DEBUG.parent / "scratch.yaml", ["init=mini", "out=none"])
     shipped = load_checkpoint(find_checkpoint("mini"))
     kept = assemble(replace(recipe, stages={"joint": recipe.stages["joint"]}))
     assert kept.codec.hash == shipped.codec.hash
     assert kept.config == shipped.config
-    assert assemble(recipe).config.posterior_temperature == PRESETS["mini"].posterior_temperature, "a GPT that learns reads as its preset"
+    assert assemble(recipe).config.posterior_temperature == PRESETS["scratch"].posterior_temperature, "what learns reads as its preset"
 
 
 def test_a_stage_does_not_learn_from_what_nobody_trained(prepared, tmp_path):

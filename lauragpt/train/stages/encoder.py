@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from lauragpt.model.lauragpt import LauraModel
 from lauragpt.train.batches import EncoderBatch, EncoderBatches, train_and_dev
 from lauragpt.train.corpus import Corpus
@@ -32,8 +34,8 @@ class EncoderStage(ModelStage):
             model.encoder.intermediate.deviation.zero_()  # the layer changes: joint training measures it when it begins
         self.batch, self.dev_batch = train_and_dev(EncoderBatches, corpus, config, seed, rank)
 
-    def step(self, batch: EncoderBatch, step: int, update: Update) -> dict[str, float]:
+    def step(self, batch: EncoderBatch, step: int, update: Update) -> dict[str, Tensor]:
         output = encode_recordings(self.model, batch.recordings, self.config.spec_augment)
         loss = ctc_loss(output, range(len(batch.units)), batch.units, self.config.middle_ctc_weight)
         update("model", loss)
-        return {"ctc": loss.item()}
+        return {"ctc": loss.detach()}
