@@ -157,6 +157,7 @@ class Known:
 def joined(keys: Iterable[str]) -> list[tuple[str, ...]]:
     """Of a checkpoint's keys, those whose tensors the graphs read as one product."""
     together = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+    keys = [key for key in keys if key.startswith("gpt.")]  # an encoder may have parts of these names too
     return [tuple(key.replace(names[0], name) for name in names) for key in keys for names in together if f".{names[0]}." in key]
 
 
