@@ -51,7 +51,9 @@ def run(
         log = stack.enter_context(Log(stage, folder, done))
         stage.modules.train()
         while step < config.steps and not interruption.stops():
+            asked = time.monotonic()
             batch = next(batches)
+            log.waited += time.monotonic() - asked
             torch.manual_seed(seed * 1_000_003 + step)
             random.seed(seed * 1_000_003 + step)
             update.step = step
@@ -155,6 +157,7 @@ class Log:
         self.name, self.steps = stage.name, stage.config.steps
         self.writer, self.console = SummaryWriter(folder / "log"), Console(stderr=True)
         self.waiting: tuple[dict[str, float | Tensor], int] | None = None
+        self.waited, self.told = 0.0, time.monotonic()  # seconds in which no batch was ready, since the line before
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, TextColumn("{task.fields[losses]}"), console=self.console, disable=not self.console.is_terminal)
         self.shown = self.bar.add_task(stage.name, total=self.steps, completed=done, losses="")
@@ -183,7 +186,10 @@ class Log:
         for name, value in losses.items():
             self.writer.add_scalar(f"{self.name}/{name}", value, step)
         if step % LOG_EVERY == 0 and not self.console.is_terminal:
-            self.console.print(f"{self.name} {step}/{self.steps} {text}", soft_wrap=True)
+            now = time.monotonic()
+            share = self.waited / max(1e-9, now - self.told)
+            self.console.print(f"{self.name} {step}/{self.steps} {text} (waited for batches {share:.0%} of the time)", soft_wrap=True)
+            self.waited, self.told = 0.0, now
 
     def dev(self, losses: dict[str, float], step: int) -> None:
         self._show()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -192,3 +193,10 @@ def test_bf16_is_for_processors_that_multiply_in_it(monkeypatch, able, wanted):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     assert precision() == wanted
+
+
+def test_a_line_tells_how_long_no_batch_was_ready(make_stage, accelerator, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    assert loop.run(make_stage("encoder", dev_batches=1), tmp_path, accelerator)
+    lines = re.findall(r"encoder \d+/\d+ ctc \S+ \(waited for batches (\d+)% of the time\)", capsys.readouterr().err)
+    assert lines and all(0 <= int(share) <= 100 for share in lines)
