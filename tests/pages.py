@@ -104,7 +104,7 @@ def run_training(lines: list[str], folder: Path) -> None:
             answer_an_example(folder)
         done = shell(line + smaller(line), folder)
         assert done.returncode == 0, (line, done.stderr[-2000:])
-    assert (folder / "report" / "report.html").exists() and (folder / "runs" / "mini" / "export" / "config.json").exists()
+    assert (folder / "report" / "report.html").exists() and (folder / "runs" / "scratch" / "export" / "config.json").exists()
 
 
 def smaller(line: str) -> str:

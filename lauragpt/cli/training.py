@@ -103,7 +103,7 @@ def train(
 
     laura train recipes/debug.yaml
 
-    laura train recipes/mini.yaml --stage joint --hours 2 --resume lr=1e-4
+    laura train recipes/scratch.yaml --stage joint --hours 2 --resume lr=1e-4
     """
     from lauragpt.cli.io import one_line, usage
 
@@ -126,9 +126,9 @@ def export(
 ):
     """Write a checkpoint's networks as ONNX graphs beside its weights, so that it runs without torch.
 
-    laura export runs/mini/export
+    laura export runs/scratch/export
 
-    laura export runs/mini/export --check runs/data
+    laura export runs/scratch/export --check runs/data
     """
     from lauragpt.cli.io import one_line
 
@@ -192,7 +192,7 @@ def evaluate(
 
     laura eval mini --data data/ --split dev
 
-    laura eval runs/mini/export --data data/ --tasks asr,ser --limit 20 --against mini -o report/
+    laura eval runs/scratch/export --data data/ --tasks asr,ser --limit 20 --against mini -o report/
 
     laura eval --data data/ --hyp answers.jsonl
     """

@@ -62,9 +62,9 @@ def _read(path: Path) -> dict:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise LauraError(f"{path}: cannot be read ({error.strerror}): give a recipe such as recipes/mini.yaml") from None
+        raise LauraError(f"{path}: cannot be read ({error.strerror}): give a recipe such as recipes/scratch.yaml") from None
     except UnicodeDecodeError:
-        raise LauraError(f"{path}: not UTF-8 text: give a recipe such as recipes/mini.yaml") from None
+        raise LauraError(f"{path}: not UTF-8 text: give a recipe such as recipes/scratch.yaml") from None
     except yaml.YAMLError as error:
         raise LauraError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(values, dict):
