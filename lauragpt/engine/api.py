@@ -76,6 +76,11 @@ class Laura:
         """The same checkpoint computed by another backend, such as one that wraps `laura.runtime.backend` and records its calls."""
         return type(self)(replace(self.runtime, backend=backend), self.voices)
 
+    def with_cascade(self, cascade: bool) -> "Laura":
+        """The same checkpoint translating recordings by way of their transcripts (True) or directly (False), whichever its config.json
+        chooses."""
+        return type(self)(replace(self.runtime, info=replace(self.runtime.info, cascade=cascade)), self.voices)
+
     @overload
     def transcribe(
         self, audio: Audios, lang: str | None = ..., min_confidence: float = ..., sample_rate: int | None = ...,
@@ -122,7 +127,7 @@ class Laura:
     def translate(self, audio=None, text=None, to="de", lang=None, sample_rate=None, progress=None):
         """A recording, or a text, in the language `to`. `lang`: of the recording or text; None: the GPT tells. What is in `to` already is
         not translated: the text as it is, or the recording's transcript, with a LauraWarning and the reason in the receipt
-        (`untranslated`)."""
+        (`untranslated`). A recording's receipt says whether it was translated by way of its transcript (`cascade`)."""
         if (audio is None) == (text is None):
             raise LauraError("translate takes either audio or text: give one of them")
         if audio is not None:
@@ -339,6 +344,7 @@ class Laura:
             for result in results:
                 result.receipt |= {"asked_lang": lang, "min_confidence": min_confidence}
                 result.receipt |= {"source_lang": source_lang} if source_lang else {}
+                result.receipt |= {"cascade": bool(lang) and self.runtime.info.cascade} if task == "s2tt" else {}
             return results
 
         return self._answer(audio, sample_rate, run)

@@ -67,6 +67,7 @@ def _again(laura: "Laura", row: dict, receipt: dict) -> Result:
     task, lang, file = row["task"], row.get("lang"), row.get("file")
     options = {key: receipt[key] for key in ("seed", "temperature", "top_k") if key in receipt}
     try:
+        laura = laura.with_cascade(_was_cascade(receipt))
         if "chain" in receipt:
             return laura.chain(receipt["chain"], _existing(file), **options)
         if task == "tts":
@@ -82,6 +83,11 @@ def _again(laura: "Laura", row: dict, receipt: dict) -> Result:
         return laura.ask(task, _existing(file), receipt["asked_lang"], receipt["min_confidence"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LauraError(f"its receipt does not say how it came about ({type(error).__name__}: {error})") from None
+
+
+def _was_cascade(receipt: dict) -> bool:
+    """Whether a recording, also within a chain, was translated by way of its transcript, which receipts held before they said so."""
+    return any(step.get("cascade", "transcript" in step) for step in (receipt, *receipt.get("steps", ())))
 
 
 def _existing(file: object) -> Path:

@@ -23,6 +23,7 @@ NOISY, SHUFFLED, GPT_TOKENS, TRUE, CEILING = (  # of enhancement; TRUE also of s
     "noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"
 )  # fmt: skip
 REAL = "the real recordings"  # of speech
+DIRECT, CASCADE = "direct", "cascade"  # of speech translation
 OPUS = "Opus at"  # of the codec, with a rate in kbit/s
 REFERENCES = (NOISY, SHUFFLED, TRUE, CEILING, REAL)  # measured for comparison; the system did not answer them
 

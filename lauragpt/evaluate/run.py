@@ -17,7 +17,7 @@ from lauragpt.data.manifest import Example
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import speaker
-from lauragpt.evaluate.answers import AnswerStore
+from lauragpt.evaluate.answers import CASCADE, DIRECT, AnswerStore
 from lauragpt.evaluate.baselines import Baseline
 from lauragpt.evaluate.groups import Group, add_telephone, check, digest, floor_examples, make_groups, read_split
 from lauragpt.evaluate.inputs import NOISE, noise_of, prompt_of
@@ -72,7 +72,8 @@ def evaluate(
         groups = answered_groups(system, groups, hyp)
     else:
         system = open_checkpoint(checkpoint, examples, seed, device)
-    report = Report(system.name, split, seed, notes=[*NOTES, judge_note(bench.judge), *speaker_note()], judge=bench.judge.name)
+    notes = [*NOTES, *way_note(system), judge_note(bench.judge), *speaker_note()]
+    report = Report(system.name, split, seed, notes=notes, judge=bench.judge.name)
     if split != "train":
         bench.train = floor_examples(data, {group.task for group in groups})
     store = answer_store(cache, system)
@@ -193,6 +194,17 @@ def add_baseline(rows: list[Row], baseline: list[Row], name: str) -> None:
         twin = next((r for r in baseline if (r.task, r.data) == (row.task, row.data)), None)
         if twin is not None:
             row.also |= {f"{name} {twin.metric}": twin.score.value, f"{name} x real time": twin.real_time_factor or math.nan}
+
+
+def way_note(system: System) -> list[str]:
+    """What the two rows of speech translation are, and which of them the checkpoint's users get."""
+    if not isinstance(system, Checkpoint):
+        return []
+    way = CASCADE if system.laura.runtime.info.cascade else DIRECT
+    return [
+        "s2tt, direct: the GPT writes the translation of what it hears; cascade: it transcribes (asr), then translates the text (mt). "
+        f"Asked to translate a recording, {system.name} takes the way called {way}, as its config.json says."
+    ]
 
 
 def judge_note(judge: Recogniser) -> str:

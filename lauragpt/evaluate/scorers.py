@@ -14,8 +14,8 @@ from lauragpt.evaluate import metrics
 from lauragpt.evaluate.answers import NOISY, OPUS, REAL, REFERENCES, TRUE, Answer, has_words
 from lauragpt.evaluate.counts import calibration, cider_d, entity_f1, slu_f1
 from lauragpt.evaluate.groups import Bench, Group, digest
-from lauragpt.evaluate.report.tables import Row
-from lauragpt.evaluate.tally import Tally, mean, ratio
+from lauragpt.evaluate.report.tables import Row, sentence
+from lauragpt.evaluate.tally import Tally, compare, mean, ratio
 from lauragpt.tasks import BUILT_IN, text_to_slu
 
 CANDIDATES = 30  # constant sentences tried for the floor of translation
@@ -60,7 +60,16 @@ def asr(bench: Bench, group: Group) -> list[Row]:
 
 
 def translation(bench: Bench, group: Group) -> list[Row]:
-    examples, answers = group.of()
+    """A row, or of speech that was translated directly and as a cascade a row each, the second compared with the first."""
+    rows = [_translation(bench, group, variant) for variant in group.variants() or [""]]
+    if len(rows) == 2:
+        direct, cascade = rows
+        cascade.also["compared with direct"] = sentence(compare(direct.tally, cascade.tally, higher_is_better=True, seed=bench.seed))
+    return rows
+
+
+def _translation(bench: Bench, group: Group, variant: str) -> Row:
+    examples, answers = group.of(variant)
     targets, texts = [e.targets for e in examples], [a.text for a in answers]
     tally, signature = metrics.chrf(targets, texts)
     bleu, bleu_signature = metrics.bleu(targets, texts, group.lang)
@@ -70,7 +79,8 @@ def translation(bench: Bench, group: Group) -> list[Row]:
     also |= {"chrF is": signature, "BLEU is": bleu_signature}
     constant = best_constant(bench, group, targets)
     floor = metrics.chrf(targets, [constant] * len(targets))[0].total if targets else None
-    return [group.row("chrF", tally, bench, floor=floor, floor_name="best constant sentence", also=also)]
+    name = f"{group.name}: {variant}" if variant else group.name
+    return group.row("chrF", tally, bench, variant, name=name, floor=floor, floor_name="best constant sentence", also=also)
 
 
 def best_constant(bench: Bench, group: Group, targets: list[list[str]]) -> str:

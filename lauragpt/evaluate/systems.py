@@ -25,7 +25,7 @@ from lauragpt.engine.chunking import TOKENS_PER_SECOND, cut
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import metrics
 from lauragpt.evaluate.ablation import ablation
-from lauragpt.evaluate.answers import GPT_TOKENS, NOISY, OPUS, REAL, TRUE, Answer, AnswerStore, has_words
+from lauragpt.evaluate.answers import CASCADE, DIRECT, GPT_TOKENS, NOISY, OPUS, REAL, TRUE, Answer, AnswerStore, has_words
 from lauragpt.evaluate.inputs import input_wave
 from lauragpt.evaluate.opus import RATES, opus
 from lauragpt.evaluate.sound_metrics import parallel_map, sound_quality, speaker_similarity
@@ -35,7 +35,7 @@ from lauragpt.tasks import TASKS
 
 BATCH = 64  # examples a call: large enough to be fast
 AUDIO_BATCH = 8  # of those whose answer is sound, which takes longer: an interruption loses no more
-ANSWERS = 5  # raised when what is asked of a checkpoint changes, so that cached answers from before are not used
+ANSWERS = 6  # raised when what is asked of a checkpoint changes, so that cached answers from before are not used
 LEVELS = (1, 2, 4, 8, 16, 32)  # numbers of quantizers that the codec is measured with
 AnswerPairs = Iterator[tuple[Example, list[Answer]]]
 
@@ -76,7 +76,7 @@ class Checkpoint:
                 sources = [example.source for example in batch]
                 yield from zip(batch, self._ask(lambda sources=sources: self.laura.translate(text=sources, to=lang), [1] * len(sources)))
             return
-        respond = {"tts": self._speak, "se": self._enhance, "codec": self._encode}.get(task, self._listen)
+        respond = {"s2tt": self._translate, "tts": self._speak, "se": self._enhance, "codec": self._encode}.get(task, self._listen)
         for batch in batches(sorted(examples, key=lambda e: e.duration), AUDIO_BATCH if task in ("tts", "se", "codec") else BATCH):
             pairs: list[tuple[Example, np.ndarray]] = []
             for example in batch:
@@ -88,23 +88,30 @@ class Checkpoint:
                 answers = respond(task, lang, [example for example, _ in pairs], [wave for _, wave in pairs], store)
                 yield from zip([example for example, _ in pairs], answers)
 
-    def _ask(self, verb: Callable[[], list[Result]], sizes: list[int]) -> list[list[Answer]]:
+    def _ask(self, verb: Callable[[], list[Result]], sizes: list[int], variant: str = "") -> list[list[Answer]]:
         """One answer a result. The time of a batch is divided among its examples by their sizes."""
         start = time.perf_counter()
         results, seconds = verb(), time.perf_counter() - start
         return [
-            [Answer(text=r.text or "", confidence=r.confidence, finish=r.receipt["finish"], scores=r.scores,
+            [Answer(variant, text=r.text or "", confidence=r.confidence, finish=r.receipt["finish"], scores=r.scores,
                     seconds=seconds * size / sum(sizes), audio_seconds=r.receipt["seconds_read"])]
             for r, size in zip(results, sizes, strict=True)
         ]  # fmt: skip
 
     def _listen(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
-        output_lang = lang if task in ("asr", "s2tt") else None  # the other tasks answer in a language of their own
+        output_lang = lang if task == "asr" else None  # the other tasks answer in a language of their own
         answers = self._ask(lambda: self.laura.ask(task, waves, output_lang), [len(wave) for wave in waves])
         if task == "asr":
             for [answer], wave in zip(answers, waves):
                 answer.texts["CTC greedy"] = ctc_text(self.laura, wave)
         return answers
+
+    def _translate(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
+        """Both ways, whichever the checkpoint takes when it is asked to translate."""
+        sizes = [len(wave) for wave in waves]
+        ways = ((DIRECT, self.laura.with_cascade(False)), (CASCADE, self.laura.with_cascade(True)))
+        answers = [self._ask(lambda laura=laura: laura.ask(task, waves, lang), sizes, variant) for variant, laura in ways]
+        return [direct + cascade for direct, cascade in zip(*answers, strict=True)]
 
     def _enhance(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
         """One answer a variant of the ablation; `texts` hold what this model hears, for examples with a transcript."""

@@ -199,7 +199,7 @@ def test_a_text_in_the_target_language_is_left_as_it_is(mini):
 def test_a_recording_in_the_target_language_is_answered_with_its_transcript(mini, speech):
     transcript = mini.transcribe(speech)
     for cascade in (False, True):
-        laura = Laura(replace(mini.runtime, info=replace(mini.runtime.info, cascade=cascade)), mini.voices)
+        laura = mini.with_cascade(cascade)
         with pytest.warns(LauraWarning, match="the recording is in 'en' already"):
             result = laura.translate(speech, to="en")
         assert (result.task, result.lang, result.text) == ("s2tt", "en", transcript.text) and "already" in result.receipt["untranslated"]

@@ -100,7 +100,7 @@ def test_a_chain_speaks_each_input_in_its_own_language(laura, monkeypatch):
 
 
 def test_speech_is_translated_by_way_of_its_transcript_where_the_checkpoint_says_so(laura):
-    direct, through = laura, Laura(replace(laura.runtime, info=replace(laura.runtime.info, cascade=True)), laura.voices)
+    direct, through = laura, laura.with_cascade(True)
     waves = [*WAVES, sound(31.0, 4)]
     heard, told = laura.transcribe(waves), through.translate(waves, to="de")
     assert [r.receipt["transcript"] for r in told] == [r.text for r in heard] and any(r.lang != "de" for r in heard)
@@ -116,6 +116,9 @@ def test_speech_is_translated_by_way_of_its_transcript_where_the_checkpoint_says
             assert after.text == written and not after.words
     assert [r.text for r in told] != [r.text for r in direct.translate(waves, to="de")]
     assert through.ask("s2tt", waves[0], "de").text == told[0].text
+    assert all(r.receipt["cascade"] is True for r in told) and direct.translate(waves[0], to="de").receipt["cascade"] is False
+    assert through.ask("s2tt", waves[0]).receipt["cascade"] is False  # into a language of its own choice, it is direct
+    assert "cascade" not in heard[0].receipt
     unsure = through.ask("s2tt", waves[0], "de", min_confidence=1.0)
     assert unsure.text == "" and unsure.receipt["rejected"] == 1 and unsure.receipt["transcript"] == heard[0].text
     with pytest.raises(LauraError, match="min_confidence"):
@@ -358,6 +361,25 @@ def test_a_translation_above_a_confidence_is_replayed_with_it(laura, tmp_path):
         result = laura._listen("s2tt", str(path), "de", least, None, None, "en")
         row = json.loads(result.to_json()) | {"file": str(path)}
         assert replay(laura, row) == [] and bool(result.text) == (least == 0)
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_a_translation_is_replayed_in_the_way_that_its_receipt_says(laura, tmp_path, cascade):
+    path = tmp_path / "a.wav"
+    save_audio(path, WAVES[0])
+    way, other = laura.with_cascade(cascade), laura.with_cascade(not cascade)
+    for result in (way.translate(path, to="de"), way.chain("enhance | translate:de", path), way.chain("translate:de | translate:en", path)):
+        row = json.loads(result.to_json()) | {"file": str(path)}
+        assert replay(way, row) == replay(other, row) == []
+        steps = [row["receipt"], *row["receipt"].get("steps", [])]
+        assert [step.pop("cascade") for step in steps if "cascade" in step] == [cascade]
+        assert replay(other, row) == []  # a receipt from before held the transcript of a cascade
+    row = json.loads(way.translate(path, to="de").to_json()) | {"file": str(path)}
+    row["receipt"]["cascade"] = not cascade
+    assert replay(way, row)
+    row["receipt"]["steps"] = 1
+    with pytest.raises(LauraError, match="does not say how it came about"):
+        replay(way, row)
 
 
 @pytest.mark.parametrize(

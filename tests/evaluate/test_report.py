@@ -146,6 +146,29 @@ def test_nothing_is_asked_twice(evaluation, debug_checkpoint, data, monkeypatch)
     assert again.to_json() == evaluation.report.to_json()
 
 
+def test_speech_is_translated_in_both_ways_whichever_the_checkpoint_takes(evaluation, debug_checkpoint):
+    direct, cascade = (row for row in evaluation.report.rows if row.task == "s2tt")
+    assert (direct.data, cascade.data) == ("kathleen en-de: direct", "kathleen en-de: cascade")
+    laura = Laura.load(debug_checkpoint)
+    for row, model in ((direct, laura.with_cascade(False)), (cascade, laura.with_cascade(True))):
+        assert [a.text for a in row.answers] == [model.translate(e.audio, to="de").text for e in row.examples]
+    assert [a.text for a in direct.answers] != [a.text for a in cascade.answers]
+    assert "compared with direct" in cascade.also and "compared with direct" not in direct.also
+    assert "takes the way called direct" in evaluation.report.markdown()
+    [file] = evaluation.cache.glob("*/s2tt.jsonl")
+    kept = [json.loads(line)["answers"] for line in file.read_text().splitlines()]
+    assert [[a["variant"] for a in answers] for answers in kept] == [["direct", "cascade"]] * len(direct.answers)
+    rows = json.loads((evaluation.out / "report.json").read_text())["rows"]
+    assert [row["data"] for row in rows if row["task"] == "s2tt"] == [direct.data, cascade.data]
+
+
+def test_the_report_says_which_way_of_translation_users_get(debug_checkpoint, data, tmp_path):
+    laura = Laura.load(debug_checkpoint)
+    for model, way in ((laura.with_cascade(True), "cascade"), (laura, "direct")):
+        [note] = [note for note in evaluate(model, data, tasks=["mt"], show=False).notes if note.startswith("s2tt, ")]
+        assert f"takes the way called {way}" in note
+
+
 def test_english_recordings_are_measured_through_a_telephone_too(evaluation, data):
     rows = {row.data: row for row in evaluation.report.rows if row.task == "asr"}
     assert {name for name in rows if "telephone" in name} == {"kathleen, telephone", "librispeech, telephone"}

@@ -23,7 +23,7 @@ from lauragpt.evaluate.tally import Score
 INK, SOFT, LINE, ACCENT = "#010203", "#040506", "#070809", "#0a0b0c"
 VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)", ACCENT: "var(--accent)"}
 WIDTH = 5.0  # inches of 72 px: the text is then as large as the page's small print in a column of 360 px
-LONGEST = 30  # characters of a label
+LONGEST = 32  # characters of a label
 STYLE = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 9, "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": LINE,
     "axes.spines.top": False, "axes.spines.right": False, "xtick.color": SOFT, "ytick.color": INK, "ytick.left": False,
