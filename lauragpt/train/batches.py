@@ -5,6 +5,7 @@ What is drawn depends on (seed, rank, step) alone, so that training resumes at t
 B batch, N samples, T codec frames, L letters of a text, G width of the codec's guide.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -77,7 +78,7 @@ class SpeakerBatch:
     speakers: Tensor  # (B,): index of each recording's speaker
 
 
-class RecordedBatches:
+class RecordedBatches(ABC):
     """Batches that workers can make once all that needs the device, or is better done once for all of them, is done."""
 
     corpus: Corpus
@@ -87,9 +88,9 @@ class RecordedBatches:
         """Decodes the recordings that can be drawn, by several processes, into memory that workers share."""
         self.corpus.share(self.recordings(), processes, self.config.cache_gigabytes)
 
+    @abstractmethod
     def recordings(self) -> list[str]:
         """The paths of all that can be drawn, noises included."""
-        raise NotImplementedError
 
 
 class PlannedBatches(RecordedBatches):

@@ -228,7 +228,10 @@ def _begin_with(name: str, model: LauraModel, start: LauraModel, recipe: Recipe)
     """Fills a part of the model with that of the checkpoint that training starts from. LauraError where its size is another."""
     if name == "codec" and start.config.codec != model.config.codec:
         return  # another is trained
+    sizes = {"encoder": ("encoder", "features")}.get(name, (name,))  # equal shapes are not enough: heads may differ
     try:
+        if any(getattr(start.config, size, None) != getattr(model.config, size, None) for size in sizes):
+            raise RuntimeError
         getattr(model, name).load_state_dict(getattr(start, name).state_dict())
     except RuntimeError:
         what = f"init: {name} of {recipe.init} is not of the size of preset {recipe.preset!r}"

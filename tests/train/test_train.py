@@ -121,6 +121,17 @@ def test_with_init_the_preset_gives_way_where_nothing_trains_the_part(trained, t
     assert kept.codec.hash == start.codec.hash
 
 
+def test_a_part_of_the_same_shapes_and_other_heads_is_refused(trained, tmp_path, monkeypatch):
+    recipe, overrides, out = trained
+    gpt = replace(PRESETS["debug"].gpt, heads=1, kv_heads=1, head_width=2 * PRESETS["debug"].gpt.head_width)
+    encoder = replace(PRESETS["debug"].encoder, heads=1)
+    for name, part in (("gpt", gpt), ("encoder", encoder)):
+        with monkeypatch.context() as patch:
+            patch.setitem(PRESETS, "debug", replace(PRESETS["debug"], **{name: part}))
+            with pytest.raises(LauraError, match=f"{name} of .* is not of the size of preset 'debug'"):
+                assemble(load_recipe(recipe, [*overrides, f"out={tmp_path}", f"init={out / 'export'}"]))
+
+
 def test_what_ships_keeps_its_codec_where_none_is_trained():
     recipe = load_recipe(DEBUG.parent / "scratch.yaml", ["init=mini", "out=none"])
     shipped = load_checkpoint(find_checkpoint("mini"))
