@@ -6,7 +6,7 @@ transformers' Qwen2 and Qwen3, which a test holds.
 B batch, S positions, D width, H heads, W width of a head, V vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -168,6 +168,16 @@ class GPT(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.embed_tokens.weight) if self.lm_head is None else self.lm_head(hidden)
+
+    def begin_as(self, other: "GPT") -> None:
+        """Takes the weights of a GPT that may have fewer layers: those behind them add nothing at first, so that it says what the other
+        says (arXiv 1511.05641). RuntimeError where another size differs or it has more layers."""
+        if replace(other.config, layers=self.config.layers) != self.config or other.config.layers > self.config.layers:
+            raise RuntimeError(f"{other.config} cannot be grown to {self.config}")
+        for layer in self.layers[other.config.layers :]:
+            nn.init.zeros_(layer.self_attn.o_proj.weight)
+            nn.init.zeros_(layer.mlp.down_proj.weight)
+        self.load_state_dict(self.state_dict() | other.state_dict())
 
     def load_qwen(self, state: dict[str, Tensor]) -> None:
         """Takes the state dict of transformers' Qwen2ForCausalLM or Qwen3ForCausalLM."""

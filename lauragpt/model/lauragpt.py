@@ -102,7 +102,7 @@ PRESETS: dict[str, LauraConfig] = {
     "mini": compose(
         2048, CODEC_PRESETS["mini"], WHISPER_FEATURES,
         {"kind": "whisper", "width": 512, "layers": 6, "heads": 8, "ffn": 2048, "drop_layer": 0.05},
-        {"width": 384, "layers": 8, "heads": 6, "kv_heads": 2, "head_width": 64, "ffn": 1024},
+        {"width": 256, "layers": 12, "heads": 4, "kv_heads": 2, "head_width": 64, "ffn": 768},
         {"width": 256, "layers": 4, "heads": 4, "ffn": 768},
     ),
     "scratch": compose(
@@ -147,7 +147,9 @@ class LauraModel(nn.Module):
     def listen(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
         """(B, T, F), (B,) -> EncoderOutput, for the GPT: the encoder's frames plus an embedding of its CTC posteriors (the
         probabilities times a matrix, as in LegoSLM, arXiv 2505.11352). The second part can be learnt from text alone."""
-        output = self.encoder(features, lengths)
+        return self.with_posteriors(self.encoder(features, lengths))
+
+    def with_posteriors(self, output: EncoderOutput) -> EncoderOutput:
         return replace(output, embeddings=output.embeddings + self.embed_posteriors(output.ctc_log_probs.exp()))
 
     def embed_posteriors(self, probabilities: Tensor) -> Tensor:

@@ -3,9 +3,9 @@
 Whisper's own network: two convolutions, of which the second halves the rate to 50 frames a second, sinusoidal positions, and transformer
 layers. Unlike Whisper's own code it needs no padding to 30 s, and masks what is padded in a batch. Behind its last layer stand two
 convolutions, of which the first halves the rate to 25 frames a second: the CTC head and the GPT read these. Beside them the GPT hears
-learned mixes of all layers, since sounds and emotions are told apart best by layers below the last.
+some layers below the last, by which sounds and emotions are told apart best.
 
-B batch, T frames of 40 ms, F features a frame, C encoder width, L layers, D GPT width, U CTC units.
+B batch, T frames of 40 ms, F features a frame, C encoder width, K heard layers, D GPT width, U CTC units.
 """
 
 import json
@@ -36,7 +36,7 @@ class WhisperConfig:
     output: int = 256  # the GPT's width
     units: int = 33  # of the CTC head
     drop_layer: float = 0.0  # stochastic depth of the last layer; it grows linearly from 0 at the first
-    mixes: tuple[int, ...] = (2, 5, 6)  # the layer, from 1, with which each mix of layers begins
+    heard: tuple[int, ...] = (2, 4)  # the layers, from 1, that the GPT hears beside the last
 
 
 def positions(length: int, width: int, device: torch.device) -> Tensor:
@@ -72,31 +72,29 @@ class WhisperLayer(nn.Module):
         return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
 
 
-class LayerMix(nn.Module):
-    """Learned mixes of all layers (as in SUPERB, arXiv 2105.01051), two frames side by side, at the GPT's width.
+class HeardLayers(nn.Module):
+    """Frames of some layers, two side by side, at the GPT's width.
 
     Each channel of a layer is standardised first by the mean and deviation that `measure` finds: a few channels are a hundred times as
     large as the others and say little.
     """
 
-    def __init__(self, layers: int, width: int, starts: tuple[int, ...], output: int):
+    def __init__(self, layers: int, width: int, output: int):
         super().__init__()
-        self.weights = nn.Parameter(3.0 * F.one_hot(torch.tensor(starts) - 1, layers).float())  # (mixes, L), by softmax
-        self.linear = nn.Linear(2 * len(starts) * width, output, bias=False)
+        self.linear = nn.Linear(2 * layers * width, output, bias=False)
         nn.init.normal_(self.linear.weight, std=0.005)
         self.register_buffer("mean", torch.zeros(layers, width))
         self.register_buffer("deviation", torch.zeros(layers, width))  # 0 until it is measured
 
     def measure(self, frames: Tensor) -> None:
-        """frames (n, L, C), from many recordings."""
+        """frames (n, K, C), from many recordings."""
         self.mean.copy_(frames.mean(0))
         self.deviation.copy_(frames.std(0))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(B, 2 T, L, C) -> (B, T, D)"""
+        """(B, 2 T, K, C) -> (B, T, D)"""
         scaled = (frames - self.mean) / torch.where(self.deviation > 0, self.deviation, 1.0)
-        mixed = torch.einsum("btlc,kl->btkc", scaled, self.weights.softmax(-1).to(scaled.dtype))
-        return self.linear(mixed.reshape(len(mixed), mixed.shape[1] // 2, -1))
+        return self.linear(scaled.reshape(len(scaled), scaled.shape[1] // 2, -1))
 
 
 class Whisper(nn.Module):
@@ -110,13 +108,22 @@ class Whisper(nn.Module):
         self.down, self.second = nn.Conv1d(width, width, 3, stride=2, padding=1), nn.Conv1d(width, width, 3, padding=1)
         self.head_norm = nn.LayerNorm(width)
         self.output, self.ctc = nn.Linear(width, config.output), nn.Linear(width, config.units)
-        self.intermediate = LayerMix(config.layers, width, config.mixes, config.output) if config.mixes else None
+        self.intermediate = HeardLayers(len(config.heard), width, config.output) if config.heard else None
 
     @property
     def published(self) -> list[nn.Parameter]:
         """The parameters that a published checkpoint fills."""
         modules = (self.conv1, self.conv2, self.layers, self.layer_norm)
         return [parameter for module in modules for parameter in module.parameters()]
+
+    def freeze(self, depth: int) -> dict[str, Tensor]:
+        """Keeps the convolutions and the first `depth` layers from being trained, and returns their tensors. LauraError where there are
+        not so many layers."""
+        if depth > len(self.layers):
+            raise LauraError(f"frozen_layers is {depth}, and the encoder has {len(self.layers)} layers: give at most so many")
+        frozen = nn.ModuleList([self.conv1, self.conv2, *self.layers[:depth]])
+        frozen.requires_grad_(False)
+        return frozen.state_dict()
 
     def embed(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What the first layer reads: frames (B, 2 T, C), and where they are real (B, 2 T)."""
@@ -127,23 +134,24 @@ class Whisper(nn.Module):
         x = F.gelu(self.conv2(x)).transpose(1, 2)
         return x + positions(x.shape[1], x.shape[2], x.device).to(x.dtype), inside.repeat_interleave(2, 1)
 
-    def layer_frames(self, features: Tensor, lengths: Tensor) -> list[Tensor]:
-        """Of each layer (B, 2 T, C)."""
-        x, real = self.embed(features, lengths)
+    def layer_frames(self, x: Tensor, real: Tensor, first: int, last: int) -> list[Tensor]:
+        """Of each of the layers `first` to `last`, counted from 1, (B, 2 T, C). x: the frames of the layer before."""
         mask, frames = real[:, None, None], []
-        for depth, layer in enumerate(self.layers):
-            if not self.training or torch.rand(()).item() >= self.config.drop_layer * depth / len(self.layers):
-                x = layer(x, mask)
+        for depth in range(first, last + 1):
+            chance = self.config.drop_layer * (depth - 1) / len(self.layers)
+            if not self.training or torch.rand(()).item() >= chance:
+                x = self.layers[depth - 1](x, mask)
             frames.append(x)
         return frames
 
     def frames(self, features: Tensor, lengths: Tensor, depth: int) -> Tensor:
         """The frames of layer `depth`, counted from 1, two side by side (B, T, 2 C)."""
-        return self.layer_frames(features, lengths)[depth - 1].unflatten(1, (-1, 2)).flatten(2)
+        return self.layer_frames(*self.embed(features, lengths), 1, depth)[-1].unflatten(1, (-1, 2)).flatten(2)
 
     def intermediate_frames(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """(B, 2 T, L, C)"""
-        return torch.stack(self.layer_frames(features, lengths), 2)
+        """(B, 2 T, K, C)"""
+        frames = self.layer_frames(*self.embed(features, lengths), 1, max(self.config.heard))
+        return torch.stack([frames[depth - 1] for depth in self.config.heard], 2)
 
     def head(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The last layer's frames (B, 2 T, C) -> what the CTC head and the GPT read (B, T, C)."""
@@ -152,13 +160,24 @@ class Whisper(nn.Module):
         x = F.gelu(self.down((self.layer_norm(x) * real.repeat_interleave(2, 2).transpose(1, 2)).transpose(1, 2))) * real
         return self.head_norm(F.gelu(self.second(x)).transpose(1, 2))
 
-    def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
-        frames = self.layer_frames(features, lengths)
-        x = self.head(frames[-1], lengths)
+    def below(self, features: Tensor, lengths: Tensor, depth: int) -> Tensor:
+        """The first `depth` layers: of those that are heard and, behind these, of layer `depth` the frames (B, 2 T, n, C)."""
+        frames = self.layer_frames(*self.embed(features, lengths), 1, depth)
+        return torch.stack([frames[at - 1] for at in self.config.heard if at <= depth] + frames[-1:], 2)
+
+    def above(self, below: Tensor, lengths: Tensor, depth: int) -> EncoderOutput:
+        """What `below` gave of the first `depth` layers through all others."""
+        real = torch.arange(below.shape[1], device=below.device) < 2 * lengths[:, None]
+        frames = self.layer_frames(below[:, :, -1], real, depth + 1, len(self.layers))
+        x = self.head(frames[-1] if frames else below[:, :, -1], lengths)
         embeddings = self.output(x)
         if self.intermediate is not None:
-            embeddings = embeddings + self.intermediate(torch.stack(frames, 2))
+            later = [frames[at - depth - 1] for at in self.config.heard if at > depth]
+            embeddings = embeddings + self.intermediate(torch.cat([below[:, :, :-1], *(x[:, :, None] for x in later)], 2))
         return EncoderOutput(embeddings, lengths, self.ctc(x).float().log_softmax(-1))
+
+    def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
+        return self.above(self.below(features, lengths, len(self.layers)), lengths, len(self.layers))
 
 
 def read_whisper(folder: Path) -> tuple[dict[str, int], dict[str, Tensor]]:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -119,6 +120,11 @@ class PlannedBatches(RecordedBatches):
     def rng(self, step: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, self.rank, step, 1))
 
+    def variant(self, example: Example, rng: np.random.Generator) -> np.random.Generator:
+        """What an example is altered with: where it has `variants`, one of them is drawn, and alters it as ever."""
+        variants = getattr(self.config, "variants", 0)
+        return np.random.default_rng((self.seed, int(rng.integers(variants)), crc32(example.id.encode()))) if variants else rng
+
     def draw(self, step: int) -> list[Example]:
         phase, _ = self.config.phase_at(step)
         return [self.examples[i] for plan in self.plans[phase] for i in plan[step]]
@@ -142,7 +148,7 @@ class EncoderBatches(PlannedBatches):
 
     def __call__(self, step: int) -> EncoderBatch:
         rng, examples = self.rng(step), self.draw(step)
-        waves = [self.corpus.augmented(example, rng, self.config.noise, self.config.degraded) for example in examples]
+        waves = [self.corpus.augmented(e, self.variant(e, rng), self.config.noise, self.config.degraded) for e in examples]
         return EncoderBatch(pad(waves), [self.corpus.units.encode(example.targets[0]) for example in examples])
 
 

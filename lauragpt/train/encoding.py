@@ -20,6 +20,7 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.files import replacing
 from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.lauragpt import LauraModel, alike, to_device
+from lauragpt.train.frozen_frames import FrozenFrames
 from lauragpt.train.spec_augment import augment_features
 
 GROUP_SECONDS = 240.0  # of recordings whose tokens are made at once, padding counted
@@ -38,17 +39,22 @@ def pad(waves: Sequence[np.ndarray]) -> PaddedWaves:
     return PaddedWaves(padded, torch.tensor([len(wave) for wave in waves]))
 
 
-def encode_recordings(model: LauraModel, recordings: PaddedWaves, augment: bool) -> EncoderOutput:
-    """Encodes in groups of like length, so that little padding is computed. `augment` alters the features where the encoder is in
-    training."""
+def encode_recordings(model: LauraModel, recordings: PaddedWaves, augment: bool, frozen: FrozenFrames | None = None) -> EncoderOutput:
+    """Encodes in groups of like length, so that little padding is computed. `augment` alters what a trained encoder reads: the features
+    or, where layers are `frozen`, these layers' frames."""
+    augment, keys = augment and model.encoder.training, frozen.keys(recordings) if frozen else []
     device, parts = model.posterior_embedding.weight.device, []
     lengths, longest = model.features.lengths(recordings.samples), recordings.samples.tolist()
     groups = alike(lengths.tolist())
     order = [i for group in groups for i in group]
     waves, samples = recordings.to(device)
     for group, rows in zip(groups, to_device(np.array(order), device).split([len(group) for group in groups]), strict=True):
-        features, count = model.features(waves[rows, : max(longest[i] for i in group)], samples[rows])
-        if augment and model.encoder.training:
+        heard = waves[rows, : max(longest[i] for i in group)], samples[rows]
+        if frozen:
+            parts.append(model.with_posteriors(frozen.encode(*heard, [keys[i] for i in group], augment)))
+            continue
+        features, count = model.features(*heard)
+        if augment:
             features = augment_features(features, model.config.features)
         parts.append(model.listen(features, count))
     back = torch.tensor(order).argsort().tolist()

@@ -225,11 +225,14 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
 
 
 def _begin_with(name: str, model: LauraModel, start: LauraModel, recipe: Recipe) -> None:
-    """Fills a part of the model with that of the checkpoint that training starts from. LauraError where its size is another."""
+    """Fills a part of the model with that of the checkpoint that training starts from. LauraError where its size is another, but a GPT
+    may have fewer layers there."""
     if name == "codec" and start.config.codec != model.config.codec:
         return  # another is trained
     sizes = {"encoder": ("encoder", "features")}.get(name, (name,))  # equal shapes are not enough: heads may differ
     try:
+        if name == "gpt":
+            return model.gpt.begin_as(start.gpt)
         if any(getattr(start.config, size, None) != getattr(model.config, size, None) for size in sizes):
             raise RuntimeError
         getattr(model, name).load_state_dict(getattr(start, name).state_dict())

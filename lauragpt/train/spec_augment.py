@@ -21,14 +21,28 @@ def mask_features(features: Tensor, bins: int) -> Tensor:
     """SpecAugment: of each row of (B, T, F), bands of mel bins and spans of frames (at most a quarter of them each) are set to the mean,
     0."""
     (B, T, F), device = features.shape, features.device
-    band, time, kept = torch.arange(F, device=device) % bins, torch.arange(T, device=device), torch.ones_like(features, dtype=torch.bool)
+    band, kept = torch.arange(F, device=device) % bins, torch.ones_like(features, dtype=torch.bool)
     for _ in range(BANDS):
         low, width = torch.randint(bins, (B, 1), device=device), torch.randint(BAND_BINS + 1, (B, 1), device=device)
         kept &= ~((band >= low) & (band < low + width))[:, None]
+    return features * (kept & kept_spans(B, T, device)[:, :, None])
+
+
+def mask_frames(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Of each row of frozen layers' frames (B, 2 T, n, C), of which `lengths` pairs are real, spans become the mean of the row."""
+    B, T = len(frames), frames.shape[1] // 2
+    real = torch.arange(2 * T, device=frames.device) < 2 * lengths[:, None]
+    mean = (frames * real[:, :, None, None]).sum(1, keepdim=True) / (2 * lengths[:, None, None, None])
+    return torch.where(kept_spans(B, T, frames.device).repeat_interleave(2, 1)[:, :, None, None], frames, mean)
+
+
+def kept_spans(B: int, T: int, device: torch.device) -> Tensor:
+    """(B, T): False in a few random spans of each row."""
+    time, kept = torch.arange(T, device=device), torch.ones(B, T, dtype=torch.bool, device=device)
     for _ in range(max(1, T // SPAN_EVERY)):
         start, span = torch.randint(T, (B, 1), device=device), torch.randint(min(SPAN_FRAMES, T // 4) + 1, (B, 1), device=device)
-        kept &= ~((time >= start) & (time < start + span))[:, :, None]
-    return features * kept
+        kept &= ~((time >= start) & (time < start + span))
+    return kept
 
 
 def warp_features(features: Tensor, config: FeatureConfig, largest: float = 0.1, bend: float = 4800.0, top: float = 8000.0) -> Tensor:

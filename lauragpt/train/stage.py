@@ -22,6 +22,7 @@ RULES = (  # keys, what they must be, the test
     (("text_seconds", "sound_seconds", "captions", "pseudo_labels", "slu_templates"), "not be below 0", lambda value: value >= 0),
     (("decay", "lr_floor", "noise", "degraded", "text_injection", "voice_prompt"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
     (("published_lr",), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
+    (("frozen_layers", "variants", "frames_gigabytes"), "not be below 0", lambda value: value >= 0),
     (("plain_sentences", "asr_noise", "token_errors", "condition_mismatch"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
 )
 
@@ -104,6 +105,25 @@ class ModelStageConfig(StageConfig):
     dev_batches: int = 4  # of a validation
 
 
+@dataclass(frozen=True)
+class ListeningConfig(ModelStageConfig):
+    """What the stages share that train an encoder."""
+
+    noise: float = 0.3  # chance that a recording is made noisy
+    degraded: float = 0.3  # chance that a recording gets a narrow band, a codec or clipping
+    spec_augment: bool = True
+    middle_ctc_weight: float = 0.3  # of CTC on the middle layer beside that on the last
+    published_lr: float = 0.05  # rate of the published weights, as a share of lr
+    frozen_layers: int = 0  # published layers, from the first, that are not trained
+    variants: int = 0  # of each example that are heard, each altered in its own way; 0 alters it anew each time
+    frames_gigabytes: float = 0.0  # on disk, for the frozen layers' frames of these variants, so that each is made once (frozen_frames.py)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.frames_gigabytes and not (self.frozen_layers and self.variants):
+            raise LauraError("frames_gigabytes keeps frozen layers' frames of the same variants: set frozen_layers and variants as well")
+
+
 class Stage(Protocol):
     name: str
     config: StageConfig
@@ -139,7 +159,7 @@ class ModelStage:
         published = {id(p) for module in self.modules.values() for p in getattr(module, "published", ())}
         groups = []
         for share, inside in ((1.0, False), (published_lr, True)):
-            chosen = [p for p in self.modules.parameters() if (id(p) in published) is inside]
+            chosen = [p for p in self.modules.parameters() if p.requires_grad and (id(p) in published) is inside]
             matrices, vectors = [p for p in chosen if p.dim() > 1], [p for p in chosen if p.dim() <= 1]
             groups += [{"params": matrices, "share": share}, {"params": vectors, "share": share, "weight_decay": 0.0}]
         self.optimizers = {"model": adamw([group for group in groups if group["params"]], config)}

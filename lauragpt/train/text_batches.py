@@ -183,7 +183,8 @@ class JointBatches(SequenceBatches):
     def __call__(self, step: int) -> JointBatch:
         config, rng, drawn = self.config, self.rng(step), self.draw(step)
         injected = [self.inject_text(e, e.targets[0], rng) if e.targets else None for e in drawn]
-        examples = [self.example(example, rng) for example, reading in zip(drawn, injected, strict=True) if reading is None]
+        heard = [example for example, reading in zip(drawn, injected, strict=True) if reading is None]
+        examples = [self.example(example, self.variant(example, rng)) for example in heard]
         examples.sort(key=lambda example: example.wave is None)
         waves = [example.wave for example in examples if example.wave is not None]
         read = [self.phrase(rng) for _ in range(max(1, round(config.phrases * len(examples))) if self.corpus.lines else 0)]

@@ -24,10 +24,10 @@ def folder(debug_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whisper") / "debug"
     shutil.copytree(debug_checkpoint, folder)
     torch.manual_seed(0)
-    encoder = WhisperConfig(width=32, layers=3, heads=2, ffn=64, output=32, mixes=(1, 3))
+    encoder = WhisperConfig(width=32, layers=3, heads=2, ffn=64, output=32, heard=(1, 3))
     features = FeatureConfig(kind="whisper", stack=4, skip=4)
     model = LauraModel(replace(PRESETS["debug"], encoder=encoder, features=features))
-    model.encoder.intermediate.measure(torch.randn(50, 3, 32))
+    model.encoder.intermediate.measure(torch.randn(50, 2, 32))
     save_checkpoint(model, folder)
     export_graphs(folder, only=("listen", "step"))
     return folder

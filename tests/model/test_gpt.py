@@ -1,5 +1,7 @@
 """The GPT against transformers' Qwen2 and Qwen3, and its cache against the pass without one."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
@@ -92,3 +94,19 @@ def test_training_computes_what_answering_computes():
     trained = model(x)
     with torch.no_grad():
         torch.testing.assert_close(trained, model(x), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_grown_gpt_says_what_the_smaller_one_says():
+    torch.manual_seed(0)
+    small = ours("qwen3", True, 10_000.0, 1e-6)
+    config = replace(small.config, layers=5)
+    grown, x = GPT(config), torch.randn(2, 9, 64)
+    before = grown(x)
+    for other in (replace(config, layers=6), replace(config, ffn=81)):
+        with pytest.raises(RuntimeError):
+            grown.begin_as(GPT(other))
+    torch.testing.assert_close(grown(x), before)  # nothing was altered
+    grown.begin_as(small)
+    torch.testing.assert_close(grown(x), small(x))
+    assert all(layer.mlp.gate_proj.weight.any() for layer in grown.layers)  # those behind can learn

@@ -13,7 +13,7 @@ from transformers import WhisperModel
 from lauragpt.errors import LauraError
 from lauragpt.model.whisper import Whisper, WhisperConfig, begin_with_whisper, read_whisper
 
-SMALL = WhisperConfig(input=40, bins=10, width=32, layers=3, heads=4, ffn=48, output=24, units=7, mixes=(1, 3))
+SMALL = WhisperConfig(input=40, bins=10, width=32, layers=3, heads=4, ffn=48, output=24, units=7, heard=(1, 3))
 THEIRS = TheirConfig(
     d_model=32, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=48, num_mel_bins=10, max_source_positions=40,
     decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=16, vocab_size=60, max_target_positions=8,
@@ -44,7 +44,7 @@ def test_the_last_layer_is_transformers(encoder, folder):
     theirs = WhisperModel.from_pretrained(folder).encoder.eval()
     spectra = torch.randn(2, 80, 10)  # 80 frames of 10 ms: all that its 40 positions take
     wanted = theirs(spectra.transpose(1, 2)).last_hidden_state
-    layers = encoder.layer_frames(spectra.unflatten(1, (-1, 4)).flatten(2), torch.tensor([20, 20]))
+    layers = encoder.layer_frames(*encoder.embed(spectra.unflatten(1, (-1, 4)).flatten(2), torch.tensor([20, 20])), 1, 3)
     torch.testing.assert_close(encoder.layer_norm(layers[-1]), wanted, atol=1e-5, rtol=1e-4)
     inner = theirs(spectra.transpose(1, 2), output_hidden_states=True).hidden_states
     torch.testing.assert_close(layers[0], inner[1], atol=1e-5, rtol=1e-4)
@@ -54,7 +54,7 @@ def test_the_last_layer_is_transformers(encoder, folder):
 def test_a_clip_is_the_same_alone_and_in_a_batch(encoder):
     clips = [torch.randn(n, 40) for n in (3, 1, 11)]
     lengths = torch.tensor([3, 1, 11])
-    encoder.intermediate.measure(torch.randn(50, 3, 32))
+    encoder.intermediate.measure(torch.randn(50, 2, 32))
     padding = 7 * (torch.arange(11) >= lengths[:, None])[..., None]  # whatever stands there
     together = encoder(torch.nn.utils.rnn.pad_sequence(clips, batch_first=True) + padding, lengths)
     for row, clip in enumerate(clips):
@@ -65,21 +65,32 @@ def test_a_clip_is_the_same_alone_and_in_a_batch(encoder):
 
 
 @torch.no_grad()
-def test_the_gpt_hears_mixes_of_all_layers(encoder):
+def test_the_gpt_hears_layers_below_the_last(encoder):
     clip, length = torch.randn(1, 12, 40), torch.tensor([12])
     frames = encoder.intermediate_frames(clip, length)
-    assert frames.shape == (1, 24, 3, 32)
+    assert frames.shape == (1, 24, 2, 32)
     plain = encoder(clip, length).embeddings
     encoder.intermediate.measure(frames[0] + 5)  # a constant that all frames share is gone from what the GPT hears
-    heard = encoder(clip, length).embeddings - encoder.output(encoder.head(frames[:, :, -1], length))
-    scaled = (frames[0] - frames[0].mean(0) - 5) / frames[0].std(0)
-    shares = encoder.intermediate.weights.softmax(-1)
-    assert shares.shape == (2, 3) and shares.argmax(1).tolist() == [0, 2]
-    mixes = torch.stack([sum(share * scaled[:, layer] for layer, share in enumerate(row)) for row in shares], 1)  # (24, 2, 32)
-    torch.testing.assert_close(heard[0], encoder.intermediate.linear(mixes.reshape(12, -1)), atol=1e-4, rtol=1e-4)
+    last = encoder.layer_frames(*encoder.embed(clip, length), 1, 3)[-1]
+    heard = encoder(clip, length).embeddings - encoder.output(encoder.head(last, length))
+    scaled = (frames[0] - frames[0].mean(0) - 5) / frames[0].std(0)  # (24, 2, 32)
+    torch.testing.assert_close(heard[0], encoder.intermediate.linear(scaled.reshape(12, -1)), atol=1e-4, rtol=1e-4)
     assert not torch.allclose(encoder(clip, length).embeddings, plain)
-    without = Whisper(replace(SMALL, mixes=()))
+    without = Whisper(replace(SMALL, heard=()))
     assert without.intermediate is None and without(clip, length).embeddings.shape == plain.shape
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_two_halves_are_the_whole(encoder, depth):
+    features, lengths = torch.randn(2, 12, 40), torch.tensor([12, 7])
+    encoder.intermediate.measure(torch.randn(50, 2, 32))
+    below = encoder.below(features, lengths, depth)
+    assert below.shape == (2, 24, 2 + (depth == 3), 32)  # layer 1 is heard, and the last of them goes on; of three, layer 3 is heard too
+    halves, whole = encoder.above(below, lengths, depth), encoder(features, lengths)
+    for name in ("embeddings", "ctc_log_probs"):
+        torch.testing.assert_close(getattr(halves, name)[0], getattr(whole, name)[0])
+        torch.testing.assert_close(getattr(halves, name)[1, :7], getattr(whole, name)[1, :7])
 
 
 @torch.no_grad()

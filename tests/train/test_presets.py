@@ -31,7 +31,7 @@ def small(config: LauraConfig) -> LauraConfig:
     debug = PRESETS["debug"]
     sizes = {"width": 32, "layers": 2, "heads": 2, "ffn": 64}
     if config.encoder.kind == "whisper":
-        encoder = replace(config.encoder, output=32, mixes=(1, 2), **sizes)
+        encoder = replace(config.encoder, output=32, heard=(1, 2), **sizes)
     else:
         encoder = replace(config.encoder, kernel=5, output=32, intermediate_layer=min(1, config.encoder.intermediate_layer), **sizes)
     kv_heads = 2 if config.gpt.kv_heads == config.gpt.heads else 1

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import WhisperConfig as TheirConfig
 from transformers import WhisperModel
 
@@ -15,6 +16,7 @@ from lauragpt.model.lauragpt import PRESETS
 from lauragpt.model.whisper import WhisperConfig, read_whisper
 from lauragpt.train import loop
 from lauragpt.train.config import load_recipe
+from lauragpt.train.precision import precision
 from lauragpt.train.run import assemble, provenance_of
 
 DEBUG = Path("recipes/debug.yaml")
@@ -30,7 +32,7 @@ def published(tmp_path, monkeypatch):
     torch.manual_seed(0)
     WhisperModel(THEIRS).save_pretrained(tmp_path / "small-whisper")
     (tmp_path / "small-whisper" / "LICENSE").write_text("MIT License\n\nCopyright (c) somebody\n")
-    encoder = WhisperConfig(width=32, layers=2, heads=2, ffn=64, output=32, mixes=(1, 2))
+    encoder = WhisperConfig(width=32, layers=2, heads=2, ffn=64, output=32, heard=(1, 2))
     features = FeatureConfig(kind="whisper", stack=4, skip=4)
     monkeypatch.setitem(PRESETS, "debug", replace(PRESETS["debug"], encoder=encoder, features=features))
     return tmp_path / "small-whisper"
@@ -45,12 +47,10 @@ def test_the_encoder_begins_with_them(published):
 
 
 def test_they_learn_at_a_share_of_the_rate(published, corpus, make_stage, tmp_path):
-    from accelerate import Accelerator
-
     model = assemble(load_recipe(DEBUG, [f"encoder.init={published}", "out=none"]))
     before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
     stage = make_stage("encoder", model, corpus, batch_seconds=4, steps=2, warmup=0, published_lr=0.0, weight_decay=0.0)
-    assert loop.run(stage, tmp_path / "encoder", Accelerator(cpu=True))
+    assert loop.run(stage, tmp_path / "encoder", Accelerator(mixed_precision=precision(), cpu=True))
     moved = {name.partition(".")[0] for name, value in model.encoder.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and not moved & {"conv1", "conv2", "layers", "layer_norm"}
     rates = {group["share"]: group["lr"] for group in stage.optimizers["model"].param_groups}

@@ -13,25 +13,24 @@ from lauragpt.sequence import Layout
 from lauragpt.train.batches import train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import encode_recordings
+from lauragpt.train.frozen_frames import frozen_frames
 from lauragpt.train.losses import ctc_loss, means_by_name, token_weights
 from lauragpt.train.pseudo_labels import likeliest_texts
-from lauragpt.train.stage import ModelStage, Phase, Update
+from lauragpt.train.stage import ListeningConfig, ModelStage, Phase, Update
 from lauragpt.train.stages.gpt import ReadingConfig, embed_posteriors, reading_parts
 from lauragpt.train.text_batches import JointBatch, JointBatches, time_aligned
 
 
 @dataclass(frozen=True)
-class JointStageConfig(ReadingConfig):
+class JointStageConfig(ListeningConfig, ReadingConfig):
     phases: tuple[Phase, ...] = ()  # one after the other, as the paper's three; in a recipe each takes from the stage what it leaves out
     loss_weight: dict[str, float] = field(default_factory=dict)  # task -> how many times as much its tokens count in the loss
     ctc_weight: float = 0.3  # of CTC beside the cross-entropy
-    middle_ctc_weight: float = 0.3  # of CTC on the middle layer beside that on the last
     text_seconds: float = 0.0  # of text to be translated beside each batch of what has sound; 0 mixes all by weight
     asr_noise: float = 0.0  # chance that a text to be translated is read as a transcript has it: in spoken form, with errors
     slu_templates: float = 0.0  # requests made of slots beside each example, understood from posteriors
     sound_seconds: float = 0.0  # crop of a sound that is captioned; 0 crops nothing
     captions: int = 0  # of each sound, the first ones, are learnt; 0 learns all
-    published_lr: float = 0.1  # rate of the published weights, as a share of lr
     pseudo_labels: int = 0  # texts tried for each request without a transcript, of which CTC learns the likeliest; 0 learns none
 
     def __post_init__(self):
@@ -55,6 +54,7 @@ class JointStage(ModelStage):
     Config = JointStageConfig
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: JointStageConfig, seed: int = 0, rank: int = 0):
+        self.frozen = frozen_frames(model, corpus, config, rank)
         super().__init__(model, config, config.published_lr)
         self.tokenizer = corpus.tokenizer
         parts = reading_parts(model, corpus, config, seed, rank)
@@ -66,7 +66,8 @@ class JointStage(ModelStage):
 
     def step(self, batch: JointBatch, step: int, update: Update) -> dict[str, Tensor]:
         config, device = self.config, self.device
-        output = encode_recordings(self.model, batch.recordings, config.spec_augment) if batch.recordings else None
+        recordings = batch.recordings
+        output = encode_recordings(self.model, recordings, config.spec_augment, self.frozen) if recordings else None
         layouts = self._align([example.layout for example in batch.examples], batch, output)
         nothing = torch.zeros(0, device=device)
         losses = self.model.loss(layouts, output.embeddings if output else None) if layouts else nothing
