@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
 from torch import nn
 
 from lauragpt.checkpoint import all_tensors, file_of, hash_of, hash_of_weights, read_config
@@ -47,7 +46,7 @@ def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> P
     except ModuleNotFoundError as error:
         raise LauraError(f"export needs {error.name}: {install_hint('train')}") from None
     try:
-        model, stored = load_checkpoint(folder), all_tensors(folder, load_file)
+        model, stored = load_checkpoint(folder), all_tensors(folder)
         promised = read_config(folder).get("codec_hash")
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({str(error).splitlines()[0][:120]}): fetch it again") from None

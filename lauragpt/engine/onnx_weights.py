@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from lauragpt.checkpoint import file_of, hash_of
+from lauragpt.checkpoint import hash_of, read_tensor
 from lauragpt.errors import LauraError
 
 FORMAT = "lauragpt-onnx-3"
@@ -76,14 +76,10 @@ class Graphs:
     def weight(self, name: str) -> np.ndarray:
         """A tensor of the checkpoint, float32 where it is a float."""
         try:
-            return taken([self._tensor(name)], "")
+            return taken([read_tensor(self.folder, name)], "")
         except (OSError, SafetensorError) as error:
             reason = str(error).splitlines()[0][:120]
             raise LauraError(f"{self.folder} is not a whole checkpoint ({reason}): fetch or export it again") from None
-
-    def _tensor(self, name: str) -> np.ndarray:
-        with safe_open(self.folder / file_of(name), "np") as file:
-            return file.get_tensor(name)
 
     def open(self, name: str):
         """An InferenceSession on the CPU."""
@@ -94,7 +90,7 @@ class Graphs:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.enable_mem_pattern = False  # it keeps a block of memory for each shape that was ever run, and is no quicker
-        weights = [taken([self._tensor(key) for key in keys], how) for keys, how in about["initializers"].values()]
+        weights = [taken([read_tensor(self.folder, key) for key in keys], how) for keys, how in about["initializers"].values()]
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in weights]
         self._kept += [weights, values]
         options.add_external_initializers(list(about["initializers"]), values)

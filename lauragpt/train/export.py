@@ -1,4 +1,4 @@
-"""A trained model -> the folder that ships: weights (fp16), configuration, tokenizer, named voices, model card."""
+"""A trained model -> the folder that ships: weights, configuration, tokenizer, named voices, model card."""
 
 import json
 import shutil
