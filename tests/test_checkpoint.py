@@ -51,7 +51,7 @@ def test_what_was_in_8_bits_is_the_same_in_8_bits_again(shape):
 @pytest.fixture(scope="module")
 def model() -> LauraModel:
     torch.manual_seed(0)
-    encoder = WhisperConfig(width=64, layers=3, heads=2, ffn=96, output=32, mixes=(1, 3))
+    encoder = WhisperConfig(width=64, layers=3, heads=2, ffn=96, output=32, heard=(1, 3))
     model = LauraModel(replace(PRESETS["debug"], encoder=encoder, features=FeatureConfig(kind="whisper", stack=4, skip=4)))
     model.encoder.intermediate.measure(torch.randn(50, 3, 64))
     return model.eval()

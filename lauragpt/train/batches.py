@@ -24,7 +24,7 @@ from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel, alike
 from lauragpt.spoken import normalize
 from lauragpt.train.corpus import GAIN_DB, Corpus
-from lauragpt.train.encoding import PaddedWaves, pad
+from lauragpt.train.encoding import PaddedWaves, Recordings, pad
 from lauragpt.train.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ DEV_SEED = 99  # the same dev batches whatever the recipe's seed
 
 @dataclass(frozen=True)
 class EncoderBatch:
-    recordings: PaddedWaves
+    recordings: Recordings
     units: list[list[int]]  # of each recording's transcript, for CTC
 
 
@@ -149,7 +149,7 @@ class EncoderBatches(PlannedBatches):
     def __call__(self, step: int) -> EncoderBatch:
         rng, examples = self.rng(step), self.draw(step)
         waves = [self.corpus.augmented(e, self.variant(e, rng), self.config.noise, self.config.degraded) for e in examples]
-        return EncoderBatch(pad(waves), [self.corpus.units.encode(example.targets[0]) for example in examples])
+        return EncoderBatch(Recordings.of(waves), [self.corpus.units.encode(example.targets[0]) for example in examples])
 
 
 class CodecBatches(RecordedBatches):

@@ -23,6 +23,7 @@ from lauragpt.model.lauragpt import LauraModel, alike, to_device
 from lauragpt.train.frozen_frames import FrozenFrames
 from lauragpt.train.spec_augment import augment_features
 
+FULL_SCALE = 32767  # of 16-bit samples
 GROUP_SECONDS = 240.0  # of recordings whose tokens are made at once, padding counted
 
 
@@ -34,22 +35,40 @@ class PaddedWaves(NamedTuple):
         return PaddedWaves(self.waves.to(device, non_blocking=True), self.samples.to(device, non_blocking=True))
 
 
+class Recordings(NamedTuple):
+    """Recordings one behind the other, as 16-bit samples: a fraction of the bytes of padded floats on their way to the device."""
+
+    samples: Tensor  # (N,) int16, of all
+    lengths: Tensor  # (B,)
+
+    @classmethod
+    def of(cls, waves: Sequence[np.ndarray]) -> "Recordings":
+        """waves: floats of -1 to 1; what is louder is clipped."""
+        samples = [np.round(np.clip(wave, -1, 1) * FULL_SCALE).astype(np.int16) for wave in waves]
+        return cls(torch.from_numpy(np.concatenate(samples)), torch.tensor([len(wave) for wave in samples]))
+
+    def split(self, device: torch.device) -> list[Tensor]:
+        """Each (N,) int16, on the device."""
+        return list(self.samples.to(device, non_blocking=True).split(self.lengths.tolist()))
+
+
 def pad(waves: Sequence[np.ndarray]) -> PaddedWaves:
     padded = pad_sequence([torch.from_numpy(np.asarray(wave, dtype=np.float32)) for wave in waves], batch_first=True)
     return PaddedWaves(padded, torch.tensor([len(wave) for wave in waves]))
 
 
-def encode_recordings(model: LauraModel, recordings: PaddedWaves, augment: bool, frozen: FrozenFrames | None = None) -> EncoderOutput:
+def encode_recordings(model: LauraModel, recordings: Recordings, augment: bool, frozen: FrozenFrames | None = None) -> EncoderOutput:
     """Encodes in groups of like length, so that little padding is computed. `augment` alters what a trained encoder reads: the features
     or, where layers are `frozen`, these layers' frames."""
     augment, keys = augment and model.encoder.training, frozen.keys(recordings) if frozen else []
     device, parts = model.posterior_embedding.weight.device, []
-    lengths, longest = model.features.lengths(recordings.samples), recordings.samples.tolist()
+    lengths = model.features.lengths(recordings.lengths)
     groups = alike(lengths.tolist())
     order = [i for group in groups for i in group]
-    waves, samples = recordings.to(device)
-    for group, rows in zip(groups, to_device(np.array(order), device).split([len(group) for group in groups]), strict=True):
-        heard = waves[rows, : max(longest[i] for i in group)], samples[rows]
+    waves = recordings.split(device)
+    for group in groups:
+        padded = pad_sequence([waves[i] for i in group], batch_first=True).float() / FULL_SCALE
+        heard = padded, to_device(recordings.lengths[group].numpy(), device)
         if frozen:
             parts.append(model.with_posteriors(frozen.encode(*heard, [keys[i] for i in group], augment)))
             continue

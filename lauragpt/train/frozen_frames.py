@@ -27,7 +27,7 @@ from lauragpt.train.spec_augment import mask_frames
 
 if TYPE_CHECKING:
     from lauragpt.train.corpus import Corpus
-    from lauragpt.train.encoding import PaddedWaves
+    from lauragpt.train.encoding import Recordings
     from lauragpt.train.stage import ListeningConfig
 
 FILE_BYTES = 64_000_000
@@ -63,10 +63,9 @@ class FrozenFrames:
         for path in sorted(self.folder.glob("*.safetensors")):
             self._open(path)
 
-    def keys(self, recordings: "PaddedWaves") -> list[str]:
+    def keys(self, recordings: "Recordings") -> list[str]:
         """Of each recording the hash of its samples."""
-        waves, samples = recordings.waves.cpu().numpy(), recordings.samples.tolist()
-        return [hashlib.sha256(wave[:count].tobytes()).hexdigest()[:32] for wave, count in zip(waves, samples, strict=True)]
+        return [hashlib.sha256(wave.numpy().tobytes()).hexdigest()[:32] for wave in recordings.split(torch.device("cpu"))]
 
     def encode(self, waves: Tensor, samples: Tensor, keys: Sequence[str], augment: bool) -> EncoderOutput:
         """(B, N), (B,) -> EncoderOutput. `augment` hides spans of the frozen layers' frames."""

@@ -15,7 +15,7 @@ from lauragpt.data.posteriors import PosteriorBank, random_posteriors
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.encoding import encode_recordings, pad
+from lauragpt.train.encoding import Recordings, encode_recordings
 from lauragpt.train.precision import precision
 
 ERROR_RATES = (0.0, 0.15, 0.4)  # highest share of wrong letters, drawn for each text, where a language has no bank
@@ -57,7 +57,8 @@ def collect_banks(
             recordings: dict[str, list[tuple[str, np.ndarray]]] = {}
             for batch in _batches([examples[i] for i in rng.permutation(len(examples))], 3600 * most, batch_seconds):
                 encoder.train(rng.random() < 0.5)
-                output = encode_recordings(model, pad([corpus.augmented(e, rng, noise, degraded) for e in batch]), augment)
+                waves = [corpus.augmented(e, rng, noise, degraded) for e in batch]
+                output = encode_recordings(model, Recordings.of(waves), augment)
                 for e, log_probs, length in zip(batch, output.ctc_log_probs.float().cpu().numpy(), output.lengths.tolist(), strict=True):
                     recordings.setdefault(e.lang, []).append((e.targets[0], log_probs[:length]))
             for lang, several in recordings.items():

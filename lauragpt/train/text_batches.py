@@ -25,7 +25,7 @@ from lauragpt.tasks import TASKS, slu_to_text
 from lauragpt.text import Tokenizer
 from lauragpt.train.batches import PlannedBatches
 from lauragpt.train.corpus import GAIN_DB, Corpus
-from lauragpt.train.encoding import CodecTokens, PaddedWaves, pad
+from lauragpt.train.encoding import CodecTokens, Recordings
 from lauragpt.train.posterior_banks import PosteriorSampler
 
 if TYPE_CHECKING:
@@ -58,14 +58,13 @@ class ReadBatch:
 class JointExample:
     task: str
     layout: Layout
-    wave: np.ndarray | None = None  # (N,): the recording it reads
     units: list[int] | None = None  # of its transcript, for CTC, where there is one
 
 
 @dataclass(frozen=True)
 class JointBatch:
     examples: list[JointExample]  # those with a recording come first
-    recordings: PaddedWaves | None  # theirs, in this order
+    recordings: Recordings | None  # theirs, in this order
     read: ReadBatch
 
 
@@ -183,25 +182,25 @@ class JointBatches(SequenceBatches):
     def __call__(self, step: int) -> JointBatch:
         config, rng, drawn = self.config, self.rng(step), self.draw(step)
         injected = [self.inject_text(e, e.targets[0], rng) if e.targets else None for e in drawn]
-        heard = [example for example, reading in zip(drawn, injected, strict=True) if reading is None]
-        examples = [self.example(example, self.variant(example, rng)) for example in heard]
-        examples.sort(key=lambda example: example.wave is None)
-        waves = [example.wave for example in examples if example.wave is not None]
+        plain = [example for example, reading in zip(drawn, injected, strict=True) if reading is None]
+        made = sorted((self.example(example, self.variant(example, rng)) for example in plain), key=lambda pair: pair[1] is None)
+        examples, waves = [example for example, _ in made], [wave for _, wave in made if wave is not None]
         read = [self.phrase(rng) for _ in range(max(1, round(config.phrases * len(examples))) if self.corpus.lines else 0)]
         read += [reading for reading in injected if reading is not None]
         if self.corpus.slu_templates and config.slu_templates:
             read += [self.slu_template(rng) for _ in range(max(1, round(config.slu_templates * len(examples))))]
-        return JointBatch(examples, pad(waves) if waves else None, ReadBatch.of(read))
+        return JointBatch(examples, Recordings.of(waves) if waves else None, ReadBatch.of(read))
 
     def slu_template(self, rng: np.random.Generator) -> ReadSequence:
         """A request to be understood from its posteriors, since those that were recorded have no transcript."""
         text, intent, slots = self.corpus.slu_templates.draw(rng)
         return self.reading("slu", "en", text, slu_to_text(intent, slots), rng)
 
-    def example(self, example: Example, rng: np.random.Generator) -> JointExample:
+    def example(self, example: Example, rng: np.random.Generator) -> tuple[JointExample, np.ndarray | None]:
+        """An example and the recording that it reads, if any (N,)."""
         task, encode, wave, source, transcript = TASKS[example.task], self.corpus.tokenizer.encode, None, [], None
         if task.name == "tts":
-            return JointExample("tts", self.speech(example, rng))
+            return JointExample("tts", self.speech(example, rng)), None
         if task.name == "se":
             wave = self.corpus.noisy(self.corpus.waves(example.audio), rng)
             output = self.vocabulary.audio(self.codec_tokens(example.audio))
@@ -216,7 +215,7 @@ class JointBatches(SequenceBatches):
             transcript = example.targets[0] if task.name == "asr" else self.pseudo_labels.get(example.id)
         frames = self.features.length(len(wave)) if wave is not None else 0
         units = self.corpus.units.encode(transcript) if transcript is not None else None
-        return JointExample(task.name, layout(self.vocabulary, task.name, example.lang, output, frames, source), wave, units)
+        return JointExample(task.name, layout(self.vocabulary, task.name, example.lang, output, frames, source), units), wave
 
     def source_text(self, text: str, lang: str, rng: np.random.Generator) -> str:
         """A text to be translated; with the chance `asr_noise` as a transcript has it: in spoken form, with errors."""

@@ -11,7 +11,7 @@ from lauragpt.errors import LauraError
 
 def test_a_batch_depends_on_seed_rank_and_step_alone(make_stage):
     def waves(step: int, **more) -> torch.Tensor:
-        return make_stage("encoder", noise=1.0, **more).batch(step).recordings.waves
+        return make_stage("encoder", noise=1.0, **more).batch(step).recordings.samples
 
     assert torch.equal(waves(3), waves(3))
     for other in (waves(4), waves(3, seed=1), waves(3, rank=1)):
@@ -26,7 +26,7 @@ def test_as_many_recordings_as_asked_arrive_through_a_channel(make_stage, corpus
     assert sum(not np.array_equal(clean, heard) for clean, heard in pairs) > 15  # degrade itself leaves about a fifth as they are
 
     def waves(**more) -> torch.Tensor:
-        return make_stage("encoder", noise=0.0, **more).batch(3).recordings.waves
+        return make_stage("encoder", noise=0.0, **more).batch(3).recordings.samples
 
     assert not torch.equal(waves(degraded=1.0), waves(degraded=0.0)) and torch.equal(waves(degraded=1.0), waves(degraded=1.0))
 

@@ -13,7 +13,7 @@ from lauragpt.engine.torch_backend import TorchBackend
 from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.sequence import layout
 from lauragpt.tasks import LANGS
-from lauragpt.train.batches import pad
+from lauragpt.train.encoding import Recordings
 from lauragpt.train.stages import joint
 from lauragpt.train.stages.joint import JointStage
 from lauragpt.train.text_batches import JointBatch, ReadBatch, time_aligned
@@ -30,8 +30,8 @@ def stage(make_stage) -> JointStage:
 
 def test_the_letters_of_transcripts_are_learnt_when_they_are_spoken(stage, corpus, monkeypatch):
     rng = np.random.default_rng(0)
-    examples = [stage.batch.example(next(e for e in corpus.train if e.task == task), rng) for task in ("slu", "asr", "ser", "asr")]
-    batch = JointBatch(examples, pad([example.wave for example in examples]), ReadBatch([], []))
+    made = [stage.batch.example(next(e for e in corpus.train if e.task == task), rng) for task in ("slu", "asr", "ser", "asr")]
+    batch = JointBatch([example for example, _ in made], Recordings.of([wave for _, wave in made]), ReadBatch([], []))
     loss, layouts, outputs = stage.model.loss, [], []
     monkeypatch.setattr(stage.model, "loss", lambda rows, frames: layouts.extend(rows) or loss(rows, frames))
     encode = joint.encode_recordings

@@ -7,7 +7,7 @@ import torch
 from lauragpt.features import FeatureConfig, mel, mel_edges
 from lauragpt.model.log_mel import Features
 from lauragpt.train import encoding
-from lauragpt.train.encoding import encode_recordings, pad
+from lauragpt.train.encoding import Recordings, encode_recordings, pad
 from lauragpt.train.spec_augment import mask_features, warp_features
 
 
@@ -58,15 +58,17 @@ def test_recordings_are_altered_in_training_alone(training, augment, rows, make_
     monkeypatch.setattr(encoding, "augment_features", lambda features, bins: altered.append(len(features)) or features)
     stage.model.eval()  # as whoever has used it before has left it; the loop trains the stage's modules
     stage.modules.train(training)
-    encode_recordings(stage.model, pad([np.zeros(8000, dtype=np.float32)] * 2), stage.config.spec_augment)
+    encode_recordings(stage.model, Recordings.of([np.zeros(8000, dtype=np.float32)] * 2), stage.config.spec_augment)
     assert sum(altered) == rows
 
 
 @torch.no_grad()
 def test_recordings_of_any_length_are_encoded_in_groups_as_together(make_stage):
     model, rng = make_stage("encoder").model.eval(), np.random.default_rng(0)
-    recordings = pad([0.1 * rng.normal(size=n).astype(np.float32) for n in (90_000, 4_000, 30_000, 5_000, 88_000, 700)])
-    output, together = encode_recordings(model, recordings, augment=False), model.encode(*recordings)
+    recordings = Recordings.of([0.1 * rng.normal(size=n).astype(np.float32) for n in (90_000, 4_000, 30_000, 5_000, 88_000, 700)])
+    waves = [wave.numpy() / 32767 for wave in recordings.split(torch.device("cpu"))]
+    together = model.encode(*pad(waves))
+    output = encode_recordings(model, recordings, augment=False)
     assert torch.equal(output.lengths, together.lengths) and output.middle_log_probs is None
     for row, count in enumerate(output.lengths.tolist()):
         for name in ("embeddings", "ctc_log_probs"):

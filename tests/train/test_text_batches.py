@@ -47,12 +47,12 @@ def test_text_comes_beside_what_has_sound(make_stage):
 
 
 def test_recordings_come_first_and_stand_in_the_order_of_their_examples(make_stage):
-    batch = make_stage("joint", weights=WEIGHTS, batch_seconds=16).batch(0)
-    waves = [example.wave for example in batch.examples]
-    heard = [wave for wave in waves if wave is not None]
-    assert waves[: len(heard)] == heard and len(heard) < len(waves)
-    assert [len(wave) for wave in heard] == batch.recordings.samples.tolist()
-    assert all(bool(example.layout.frames) == (example.wave is not None) for example in batch.examples)
+    batches = make_stage("joint", weights=WEIGHTS, batch_seconds=16).batch
+    batch, frames = batches(0), [example.layout.frames for example in batches(0).examples]
+    heard = [count for count in frames if count]
+    assert frames[: len(heard)] == heard and len(heard) < len(frames)
+    assert heard == [batches.features.length(count) for count in batch.recordings.lengths.tolist()]
+    assert len(batch.recordings.samples) == batch.recordings.lengths.sum()
 
 
 @pytest.mark.parametrize("name, others", [("gpt", {}), ("joint", {"asr": 0.1}), ("joint", {"tts": 0.1})])
@@ -86,7 +86,7 @@ def test_a_text_to_be_translated_is_read_as_a_transcript_has_it(corpus, make_sta
     pair = replace(pair, source="The 2nd night, quiet and long, was over before anybody had seen it.", source_lang="en")
     spoken = "the second night quiet and long was over before anybody had seen it"
     batches = make_stage("joint", asr_noise=asr_noise, weights={"mt": 1}).batch
-    rows = [batches.example(pair, batches.rng(seed)).layout.ids for seed in range(24)]
+    rows = [batches.example(pair, batches.rng(seed))[0].layout.ids for seed in range(24)]
     texts = [corpus.tokenizer.decode(ids[: ids.index(batches.vocabulary.task("mt"))]) for ids in rows]
     if not asr_noise:
         assert set(texts) == {pair.source}
