@@ -53,7 +53,7 @@ def model() -> LauraModel:
     torch.manual_seed(0)
     encoder = WhisperConfig(width=64, layers=3, heads=2, ffn=96, output=32, heard=(1, 3))
     model = LauraModel(replace(PRESETS["debug"], encoder=encoder, features=FeatureConfig(kind="whisper", stack=4, skip=4)))
-    model.encoder.intermediate.measure(torch.randn(50, 3, 64))
+    model.encoder.intermediate.measure(torch.randn(50, 2, 64))
     return model.eval()
 
 

@@ -209,7 +209,7 @@ def read_whisper(folder: Path) -> tuple[dict[str, int], dict[str, Tensor]]:
 
 
 def begin_with_whisper(encoder: Whisper, folder: Path) -> None:
-    """Fills the encoder with a published Whisper's weights; CTC head and mixes stay as they are. LauraError where sizes differ or
+    """Fills the encoder with a published Whisper's weights; the rest stays as they are. LauraError where sizes differ or
     tensors are missing, before anything is changed."""
     sizes, tensors = read_whisper(folder)
     own = {name: getattr(encoder.config, name) for name in sizes}
