@@ -102,7 +102,7 @@ PRESETS: dict[str, LauraConfig] = {
     "mini": compose(
         2048, CODEC_PRESETS["mini"], WHISPER_FEATURES,
         {"kind": "whisper", "width": 512, "layers": 6, "heads": 8, "ffn": 2048, "drop_layer": 0.05},
-        {"width": 256, "layers": 12, "heads": 4, "kv_heads": 2, "head_width": 64, "ffn": 768},
+        {"width": 256, "layers": 8, "heads": 4, "kv_heads": 2, "head_width": 64, "ffn": 768},
         {"width": 256, "layers": 4, "heads": 4, "ffn": 768},
     ),
     "scratch": compose(
