@@ -27,12 +27,6 @@ SCALE = ".scale"  # behind the name of a weight in 8 bits
 BLOCK = 32  # values that share a scale
 SHIPPED = Path(__file__).parent / "assets"
 
-# What checkpoints call a thing that were written before it had its present name.
-OLD_TENSORS = {"spelling.": "posterior_embedding.", "encoder.tapped.": "encoder.intermediate."}
-OLD_KEYS = {"pieces": "chunks", "through": "cascade"}
-OLD_MODEL_KEYS = {"clock": "time_aligned"}
-OLD_ENCODER_KEYS = {"tap": "intermediate_layer"}
-
 
 @dataclass(frozen=True)
 class CheckpointInfo:
@@ -66,21 +60,13 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 
 
 def read_config(folder: Path) -> dict:
-    """A checkpoint's configuration, by its present names. LauraError where it cannot be read or is of something else."""
+    """A checkpoint's configuration. LauraError where it cannot be read or is of something else."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise LauraError(f"{folder}/config.json cannot be read ({error}): fetch the checkpoint again") from None
     if not isinstance(config, dict):
         raise LauraError(f"{folder} is not a LauraGPT checkpoint: its config.json holds no mapping")
-    config = _renamed(config, OLD_KEYS)
-    if isinstance(model := config.get("model"), dict):
-        model = _renamed(model, OLD_MODEL_KEYS)
-        if "spelling_power" in model:
-            model["posterior_temperature"] = 1 / model.pop("spelling_power")
-        if isinstance(model.get("encoder"), dict):
-            model["encoder"] = _renamed(model["encoder"], OLD_ENCODER_KEYS)
-        config["model"] = model
     return config
 
 
@@ -185,18 +171,3 @@ def _read(file: safe_open, name: str, folder: Path) -> np.ndarray:
         return dequantize(tensor, file.get_tensor(name + SCALE))
     except (SafetensorError, ValueError):
         raise LauraError(f"{folder} is damaged: the scales of {name} are missing or do not fit it: fetch the checkpoint again") from None
-
-
-def current_names(tensors: dict) -> dict:
-    """Tensors by their present names."""
-    renamed = {}
-    for name, tensor in tensors.items():
-        for old, new in OLD_TENSORS.items():
-            if name.startswith(old):
-                name = new + name.removeprefix(old)
-        renamed[name] = tensor
-    return renamed
-
-
-def _renamed(values: dict, names: dict[str, str]) -> dict:
-    return {names.get(key, key): value for key, value in values.items()}

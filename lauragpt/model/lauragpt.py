@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lauragpt.checkpoint import FORMAT, SCALE, all_tensors, current_names, file_of, quantize, read_config, weight_files
+from lauragpt.checkpoint import FORMAT, SCALE, all_tensors, file_of, quantize, read_config, weight_files
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
 from lauragpt.errors import LauraError
 from lauragpt.features import FeatureConfig
@@ -265,7 +265,7 @@ def load_checkpoint(folder: Path) -> LauraModel:
     model = LauraModel(LauraConfig.from_dict(config["model"]))
     if model.config.gpt.vocabulary > model.vocabulary.size:
         raise LauraError(f"{folder} knows more tasks than were added here: add them in the same order before it is loaded (tasks.add_task)")
-    stored = {name: torch.from_numpy(tensor) for name, tensor in current_names(all_tensors(folder)).items()}
+    stored = {name: torch.from_numpy(tensor) for name, tensor in all_tensors(folder).items()}
     state = {k: v.float() if v.is_floating_point() else v for k, v in stored.items()}
     model.load_state_dict(with_new_rows(state, model))
     return model.eval()

@@ -21,8 +21,8 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
         pytest.param("phones", ["--sentences", "24"], ["encoder, layer 1", "codec, first codes"], marks=pytest.mark.slow),
         ("fit", ["--sentences", "2"], ["kathleen"]),
         ("bound", ["--sentences", "1", "--corpus", "kathleen"], ["best path", "GPT, beams: 1", "GPT, beams: 4"]),
-        pytest.param("sizes", ["--minutes", "0.02", "--part", "gpt"], ["128", "256", "384"], marks=pytest.mark.slow),
-        pytest.param("sizes", ["--minutes", "0.02", "--part", "encoder"], ["96", "192", "288"], marks=pytest.mark.slow),
+        pytest.param("listening", ["--minutes", "0.02"], ["everything", "no letters", "no frames"], marks=pytest.mark.slow),
+        pytest.param("listening", ["--minutes", "0.02", "--vary", "layers"], ["as it is", "6 layers more"], marks=pytest.mark.slow),
     ],
 )
 def test_an_experiment_prints_its_table(name, more, rows, prepared, tmp_path):
