@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lauragpt.checkpoint import BLOCK, FILES, SCALE, all_tensors, dequantize, quantize, read_tensor
+from lauragpt.checkpoint import FILES
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.features import FeatureConfig
 from lauragpt.model.lauragpt import PRESETS, LauraModel, load_checkpoint, save_checkpoint
 from lauragpt.model.whisper import WhisperConfig
+from lauragpt.stored_weights import BLOCK, SCALE, all_tensors, dequantize, quantize, read_tensor
 
 NAME = "encoder.layers.1.fc1.weight"
 

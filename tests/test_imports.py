@@ -11,7 +11,10 @@ LEVELS = (
     ("errors", "tasks", "files"),
     ("containers", "mixing", "samples"),
     ("decoders",),
-    ("audio", "spoken", "text", "subtitles", "result", "features", "streaming", "sequence", "ctc", "ctc_units", "checkpoint", "__init__"),
+    (
+        "audio", "spoken", "text", "subtitles", "result", "features", "streaming", "sequence", "ctc", "ctc_units", "checkpoint",
+        "stored_weights", "__init__",
+    ),  # fmt: skip
     ("codec",),
     ("model",),
     ("engine",),

@@ -18,12 +18,13 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from lauragpt.checkpoint import all_tensors, file_of, hash_of, hash_of_weights, read_config
+from lauragpt.checkpoint import file_of, hash_of, hash_of_weights, read_config
 from lauragpt.codec.seanet import SkipLSTM
 from lauragpt.engine.onnx_graphs import NAMES, OnnxLSTM, graphs
 from lauragpt.engine.onnx_weights import BLOCK, FORMAT, taken
 from lauragpt.errors import LauraError, install_hint
 from lauragpt.model.lauragpt import load_checkpoint
+from lauragpt.stored_weights import all_tensors
 
 OPSET = 20
 SMALL = 128  # numbers: an initializer of fewer stays in the graph

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from lauragpt.checkpoint import hash_of, read_tensor
+from lauragpt.checkpoint import hash_of
 from lauragpt.errors import LauraError
+from lauragpt.stored_weights import read_tensor
 
 FORMAT = "lauragpt-onnx-3"
 BLOCK = 32  # weights that share a scale

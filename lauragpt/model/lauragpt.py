@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lauragpt.checkpoint import FORMAT, SCALE, all_tensors, file_of, quantize, read_config, weight_files
+from lauragpt.checkpoint import FORMAT, file_of, read_config, weight_files
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
 from lauragpt.errors import LauraError
 from lauragpt.features import FeatureConfig
@@ -27,6 +27,7 @@ from lauragpt.model.log_mel import Features, make_features
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.model.whisper import Whisper, WhisperConfig
 from lauragpt.sequence import Layout, Vocabulary, times_of
+from lauragpt.stored_weights import SCALE, all_tensors, quantize
 
 ENCODERS = {"conformer": (ConformerConfig, Conformer), "whisper": (WhisperConfig, Whisper)}
 
