@@ -14,7 +14,7 @@ LEVELS = (
     (
         "audio", "spoken", "text", "subtitles", "result", "features", "streaming", "sequence", "ctc", "ctc_units", "checkpoint",
         "stored_weights", "__init__",
-    ),  # fmt: skip
+    ),
     ("codec",),
     ("model",),
     ("engine",),
