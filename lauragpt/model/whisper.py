@@ -161,19 +161,24 @@ class Whisper(nn.Module):
         return self.head_norm(F.gelu(self.second(x)).transpose(1, 2))
 
     def below(self, features: Tensor, lengths: Tensor, depth: int) -> Tensor:
-        """The first `depth` layers: of those that are heard and, behind these, of layer `depth` the frames (B, 2 T, n, C)."""
+        """The first `depth` layers: the frames (B, 2 T, n, C) of those that `layers_below` names."""
         frames = self.layer_frames(*self.embed(features, lengths), 1, depth)
-        return torch.stack([frames[at - 1] for at in self.config.heard if at <= depth] + frames[-1:], 2)
+        return torch.stack([frames[at - 1] for at in self.layers_below(depth)], 2)
+
+    def layers_below(self, depth: int) -> list[int]:
+        """Of the first `depth` layers those that are heard, and the last."""
+        return sorted({*(at for at in self.config.heard if at <= depth), depth})
 
     def above(self, below: Tensor, lengths: Tensor, depth: int) -> EncoderOutput:
         """What `below` gave of the first `depth` layers through all others."""
         real = torch.arange(below.shape[1], device=below.device) < 2 * lengths[:, None]
-        frames = self.layer_frames(below[:, :, -1], real, depth + 1, len(self.layers))
-        x = self.head(frames[-1] if frames else below[:, :, -1], lengths)
+        frames = dict(zip(self.layers_below(depth), below.unbind(2), strict=True))
+        later = self.layer_frames(frames[depth], real, depth + 1, len(self.layers))
+        frames |= dict(enumerate(later, depth + 1))
+        x = self.head(frames[len(self.layers)], lengths)
         embeddings = self.output(x)
         if self.intermediate is not None:
-            later = [frames[at - depth - 1] for at in self.config.heard if at > depth]
-            embeddings = embeddings + self.intermediate(torch.cat([below[:, :, :-1], *(x[:, :, None] for x in later)], 2))
+            embeddings = embeddings + self.intermediate(torch.stack([frames[at] for at in self.config.heard], 2))
         return EncoderOutput(embeddings, lengths, self.ctc(x).float().log_softmax(-1))
 
     def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
