@@ -19,6 +19,7 @@ from lauragpt.errors import LauraError
 
 CHARACTERS_A_SECOND = 60.0  # text costs the GPT so little against audio
 MOST = 256  # examples of a batch at most
+FULL_SCALE = 32767  # of 16-bit samples
 SLACK = 0.1  # seconds by which a recording may be longer than its example says
 
 
@@ -93,7 +94,7 @@ class Waves:
             if self.room > wave.nbytes:
                 self.room -= wave.nbytes
                 self.cache[path] = wave
-        return wave.astype(np.float32) / 32767
+        return wave.astype(np.float32) / FULL_SCALE
 
     def limit(self, gigabytes: float) -> None:
         """Allows so much from here on, what is cached counted."""
@@ -132,6 +133,11 @@ class Waves:
         self.room -= 2 * int(lengths.sum())
 
 
+def to_int16(wave: np.ndarray) -> np.ndarray:
+    """Floats of -1 to 1 as 16-bit samples; what is louder is clipped."""
+    return np.round(np.clip(wave, -1, 1) * FULL_SCALE).astype(np.int16)
+
+
 def decode(path: str) -> np.ndarray:
     """(N,) int16"""
-    return np.round(load_audio(path) * 32767).astype(np.int16)
+    return to_int16(load_audio(path))

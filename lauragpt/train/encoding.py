@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.audio import SAMPLE_RATE
+from lauragpt.data.loader import FULL_SCALE, to_int16
 from lauragpt.files import replacing
 from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.lauragpt import LauraModel, alike, to_device
 from lauragpt.train.frozen_frames import FrozenFrames
 from lauragpt.train.spec_augment import augment_features
 
-FULL_SCALE = 32767  # of 16-bit samples
 GROUP_SECONDS = 240.0  # of recordings whose tokens are made at once, padding counted
 
 
@@ -44,7 +44,7 @@ class Recordings(NamedTuple):
     @classmethod
     def of(cls, waves: Sequence[np.ndarray]) -> "Recordings":
         """waves: floats of -1 to 1; what is louder is clipped."""
-        samples = [np.round(np.clip(wave, -1, 1) * FULL_SCALE).astype(np.int16) for wave in waves]
+        samples = [to_int16(wave) for wave in waves]
         return cls(torch.from_numpy(np.concatenate(samples)), torch.tensor([len(wave) for wave in samples]))
 
     def split(self, device: torch.device) -> list[Tensor]:

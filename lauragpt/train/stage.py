@@ -15,14 +15,13 @@ from lauragpt.model.lauragpt import LauraModel
 Update = Callable[[str, Tensor], None]  # (name of the optimizer, loss): zero_grad, backward, clip, step; in validation it does nothing
 
 RULES = (  # keys, what they must be, the test
-    (("workers", "cache_gigabytes"), "not be below 0", lambda value: value >= 0),
+    (("workers", "cache_gigabytes", "frozen_layers", "variants", "frames_gigabytes"), "not be below 0", lambda value: value >= 0),
     (("steps", "dev_batches", "phrase_words"), "be at least 1", lambda value: value >= 1),
     (("batch_seconds", "lr", "grad_clip", "crop_seconds"), "be above 0", lambda value: value > 0),
     (("warmup", "weight_decay", "evaluate_every", "save_minutes", "phrases"), "not be below 0", lambda value: value >= 0),
     (("text_seconds", "sound_seconds", "captions", "pseudo_labels", "slu_templates"), "not be below 0", lambda value: value >= 0),
     (("decay", "lr_floor", "noise", "degraded", "text_injection", "voice_prompt"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
     (("published_lr",), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
-    (("frozen_layers", "variants", "frames_gigabytes"), "not be below 0", lambda value: value >= 0),
     (("plain_sentences", "asr_noise", "token_errors", "condition_mismatch"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
 )
 
