@@ -94,7 +94,7 @@ class HeardLayers(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(B, 2 T, K, C) -> (B, T, D)"""
         scaled = (frames - self.mean) / torch.where(self.deviation > 0, self.deviation, 1.0)
-        return self.linear(scaled.reshape(len(scaled), scaled.shape[1] // 2, -1))
+        return self.linear(scaled.unflatten(1, (-1, 2)).flatten(2))
 
 
 class Whisper(nn.Module):
