@@ -23,6 +23,7 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
         ("bound", ["--sentences", "1", "--corpus", "kathleen"], ["best path", "GPT, beams: 1", "GPT, beams: 4"]),
         pytest.param("listening", ["--minutes", "0.02"], ["everything", "no letters", "no frames"], marks=pytest.mark.slow),
         pytest.param("listening", ["--minutes", "0.02", "--vary", "layers"], ["as it is", "6 layers more"], marks=pytest.mark.slow),
+        pytest.param("listening", ["--minutes", "0.02", "--vary", "loss"], ["every token alike"], marks=pytest.mark.slow),
     ],
 )
 def test_an_experiment_prints_its_table(name, more, rows, prepared, tmp_path):
