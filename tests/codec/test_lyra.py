@@ -1,10 +1,12 @@
 """Lyra's networks on tiny random weights: what they are made of, streams, causality, gradients."""
 
+import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lauragpt.codec.lyra import CausalConv, CausalUpsample, LyraConfig, LyraDecoder, LyraEncoder
+from lauragpt.engine.onnx_export import exported
 from tests.codec.test_streaming import pieces
 
 CONFIG = LyraConfig(channels=4, strides=(4, 3, 2), dilations=(1, 3), dim=6)
@@ -134,3 +136,30 @@ def test_a_stream_that_waits_leaves_gradients_to_others(kind):
     assert not next(stream).requires_grad and torch.is_grad_enabled()
     list(stream)
     assert network(given(kind, 1)).requires_grad
+
+
+class Step(torch.nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x, state):
+        return self.network.step(x, state)
+
+
+@both
+def test_one_onnx_graph_takes_pieces_of_any_size_and_the_state(kind):
+    network, x = tiny(kind).float(), given(kind, 7).float()
+    names = [f"past{i}" for i in range(len(network.start()))]
+    pieces = torch.export.Dim("pieces", min=1)
+    size = network.frame * pieces
+    example = (given(kind, 3, batch=2).float(), network.start(2))
+    graph = exported(
+        Step(network), example, ({0: "B", 1: size}, [{0: "B"}] * len(names)), ["x", *names], ["y", *(f"next_{name}" for name in names)]
+    )
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    state, results = [past.numpy() for past in network.start()], []
+    for piece in x.split([network.frame, 4 * network.frame, 2 * network.frame], dim=1):
+        y, *state = session.run(None, {"x": piece.numpy(), **dict(zip(names, state))})
+        results.append(torch.from_numpy(y))
+    torch.testing.assert_close(torch.cat(results, dim=1), network(x), atol=1e-5, rtol=1e-5)
