@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 State = list[Tensor]
+FAR = 60000.0  # no limit: more than any value, and still a number in 16 bits
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,21 @@ class LyraConfig:
         return [(self.channels * 2**i, stride, 2**i) for i, stride in enumerate(self.strides[1:])]
 
 
-def activation(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.3)
+class Limit(nn.Module):
+    """Keeps values in a range. The published networks compute partly in 8 bits and were trained so. What exceeds a layer's range is cut
+    off there, and without that loud speech comes out far too loud. A network from nothing has no limits."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("range", torch.tensor([-FAR, FAR]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(self.range[0], self.range[1])
+
+
+class Activation(Limit):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.leaky_relu(x, 0.3))
 
 
 class CausalConv(nn.Conv1d):
@@ -76,13 +90,15 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, channels: int, dilation: int, groups: int):
         super().__init__()
+        self.first_activation = Activation()
         self.depthwise = CausalConv(channels, channels, 3, dilation=dilation, groups=channels, bias=False)
         self.pointwise = nn.Conv1d(channels, channels, 1)
+        self.second_activation = Activation()
         self.output = nn.Conv1d(channels, channels, 1, groups=groups)
 
     def forward(self, x: Tensor, state: State) -> Tensor:
-        y = self.pointwise(self.depthwise(activation(x), state))
-        return x + self.output(activation(y))
+        y = self.pointwise(self.depthwise(self.first_activation(x), state))
+        return x + self.output(self.second_activation(y))
 
 
 class Downsampling(nn.Module):
@@ -91,12 +107,13 @@ class Downsampling(nn.Module):
     def __init__(self, channels: int, stride: int, groups: int, dilations: tuple[int, ...]):
         super().__init__()
         self.units = nn.ModuleList(ResidualUnit(channels, dilation, groups) for dilation in dilations)
+        self.activation = Activation()
         self.convolution = CausalConv(channels, 2 * channels, 2 * stride, stride, groups=groups)
 
     def forward(self, x: Tensor, state: State) -> Tensor:
         for unit in self.units:
             x = unit(x, state)
-        return self.convolution(activation(x), state)
+        return self.convolution(self.activation(x), state)
 
 
 class Upsampling(nn.Module):
@@ -104,11 +121,12 @@ class Upsampling(nn.Module):
 
     def __init__(self, channels: int, stride: int, groups: int, dilations: tuple[int, ...]):
         super().__init__()
+        self.activation = Activation()
         self.convolution = CausalUpsample(2 * channels, channels, 2 * stride, stride, groups)
         self.units = nn.ModuleList(ResidualUnit(channels, dilation, groups) for dilation in dilations)
 
     def forward(self, x: Tensor, state: State) -> Tensor:
-        x = self.convolution(activation(x), state)
+        x = self.convolution(self.activation(x), state)
         for unit in self.units:
             x = unit(x, state)
         return x
@@ -120,7 +138,9 @@ class LyraNetwork(nn.Module):
     frame: int
     input: nn.Module
     stages: nn.ModuleList
+    activation: Activation
     output: nn.Module
+    limit: Limit
 
     def start(self, batch: int = 1) -> State:
         """The state before anything was given."""
@@ -133,7 +153,7 @@ class LyraNetwork(nn.Module):
         x = self.input(x, state)
         for stage in self.stages:
             x = stage(x, state)
-        return self.output(activation(x), state), state
+        return self.limit(self.output(self.activation(x), state)), state
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """The next frames and the state before them -> their result and the state after them."""
@@ -171,7 +191,9 @@ class LyraEncoder(LyraNetwork):
         self.input = CausalConv(1, config.channels, 4 * first, first)
         self.stages = nn.ModuleList(Downsampling(*stage, config.dilations) for stage in config.stages)
         channels, _, groups = config.stages[-1]
+        self.activation = Activation()
         self.output = CausalConv(2 * channels, config.dim, 3, groups=groups)
+        self.limit = Limit()
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         vectors, state = self.layers(F.pad(x, (0, -x.shape[1] % self.frame))[:, None], state)
@@ -187,7 +209,9 @@ class LyraDecoder(LyraNetwork):
         channels, _, groups = config.stages[-1]
         self.input = CausalConv(config.dim, 2 * channels, 3, groups=groups)
         self.stages = nn.ModuleList(Upsampling(*stage, config.dilations) for stage in reversed(config.stages))
+        self.activation = Activation()
         self.output = CausalUpsample(config.channels, 1, 4 * first, first)
+        self.limit = Limit()
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         wave, state = self.layers(x.transpose(1, 2), state)

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lauragpt.codec.lyra import CausalConv, CausalUpsample, LyraConfig, LyraDecoder, LyraEncoder
+from lauragpt.codec.lyra import FAR, Activation, CausalConv, CausalUpsample, Limit, LyraConfig, LyraDecoder, LyraEncoder
 from lauragpt.engine.onnx_export import exported
 from tests.codec.test_streaming import pieces
 
@@ -64,6 +64,25 @@ def test_an_upsampling_is_a_transposed_convolution_without_its_tail(kernel, stri
     whole = F.conv_transpose1d(x, layer.weight, layer.bias, stride, groups=groups)
     torch.testing.assert_close(layer(x, state), whole[..., : 6 * stride])
     torch.testing.assert_close(state[0] + layer.bias[:, None], whole[..., 6 * stride :])
+
+
+@both
+def test_limits_are_kept_and_without_them_nothing_is_cut(kind):
+    network, x = tiny(kind), given(kind, 6)
+    base = network(x)
+    for limit in [layer for layer in network.modules() if isinstance(layer, Limit)]:
+        limit.range.copy_(torch.tensor([-1e-3, 2e-3]))
+        assert not torch.equal(network(x), base)
+        limit.range.copy_(torch.tensor([-FAR, FAR]))
+    assert torch.equal(network(x), base)
+    network.limit.range.copy_(torch.tensor([-1e-3, 2e-3]))
+    assert torch.equal(network(x), base.clamp(*network.limit.range))
+
+
+def test_an_activation_is_limited():
+    layer = Activation()
+    layer.range.copy_(torch.tensor([-0.6, 1.5]))
+    assert layer(torch.tensor([-4.0, -1.0, 0.0, 1.0, 2.0])).tolist() == pytest.approx([-0.6, -0.3, 0.0, 1.0, 1.5])
 
 
 @both

@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from lauragpt.codec.lyra import LyraConfig, LyraDecoder, LyraEncoder, LyraNetwork
-from lauragpt.codec.lyra_tflite import CONV_2D, DECODER, DEPTHWISE_CONV_2D, ENCODER, TRANSPOSE_CONV, convert, fill, read_lyra
+from lauragpt.codec.lyra import FAR, Activation, Limit, LyraConfig, LyraDecoder, LyraEncoder, LyraNetwork
+from lauragpt.codec.lyra_tflite import DECODER, ENCODER, convert, fill, read_lyra
 from lauragpt.errors import LauraError
 
-LEAKY_RELU = 98
+CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV, LEAKY_RELU, QUANTIZE = 3, 4, 67, 98, 114  # as TFLite numbers them
 TINY = LyraConfig(channels=4, strides=(4, 3, 2), dilations=(1, 3), dim=6)
 
 
 class Writer:
-    """A TFLite file with a kernel and a bias for each convolution, and other operators between them."""
+    """A TFLite file: its tensors and operators in the order in which they are given."""
 
     def __init__(self):
         self.builder = flatbuffers.Builder()
@@ -40,19 +40,22 @@ class Writer:
     def vector(self, values: object, dtype: str) -> tuple[str, int]:
         return "UOffsetTRelative", self.builder.CreateNumpyVector(np.asarray(values, dtype).ravel())
 
-    def tensor(self, values: np.ndarray, kind: int = 0, scales: np.ndarray | None = None, axis: int = 0) -> int:
-        """Floats; or integers in 8 (kind 9) or 32 bits (kind 2) with the scales along an axis."""
+    def tensor(self, values: np.ndarray, kind: int = 0, scales: np.ndarray | None = None, axis: int = 0, zero: int = 0) -> int:
+        """Floats; or integers in 8 (kind 9) or 32 bits (kind 2) with the scales along an axis and the zero point."""
         fields = {0: self.vector(values.shape, "i4"), 1: ("Int8", kind), 2: ("Uint32", len(self.buffers))}
         if scales is not None:
-            fields[4] = ("UOffsetTRelative", self.table({2: self.vector(scales, "f4"), 6: ("Int32", axis)}))
+            zeros = self.vector(np.full(len(scales), zero), "i8")
+            fields[4] = ("UOffsetTRelative", self.table({2: self.vector(scales, "f4"), 3: zeros, 6: ("Int32", axis)}))
         self.tensors.append(self.table(fields))
         self.buffers.append(self.table({0: self.vector(np.frombuffer(values.tobytes(), "u1"), "u1")}))
         return len(self.tensors) - 1
 
-    def operator(self, code: int, inputs: list[int]) -> None:
+    def operator(self, code: int, inputs: list[int], outputs: list[int]) -> None:
         if code not in self.codes:
             self.codes.append(code)
-        self.operators.append(self.table({0: ("Uint32", self.codes.index(code)), 1: self.vector(inputs, "i4")}))
+        self.operators.append(
+            self.table({0: ("Uint32", self.codes.index(code)), 1: self.vector(inputs, "i4"), 2: self.vector(outputs, "i4")})
+        )
 
     def bytes(self) -> bytes:
         graph = self.table({0: self.tables(self.tensors), 3: self.tables(self.operators)})
@@ -62,7 +65,7 @@ class Writer:
         return bytes(self.builder.Output())
 
 
-def written(network: nn.Module, integers: bool = False, depthwise_bias: float = 0.0) -> bytes:
+def written(network: LyraNetwork, integers: bool = False, depthwise_bias: float = 0.0) -> bytes:
     """The network as TensorFlow's converter leaves it: a transposed convolution in groups is one for each group, with one scale."""
     writer, rng = Writer(), np.random.default_rng(0)
 
@@ -81,19 +84,34 @@ def written(network: nn.Module, integers: bool = False, depthwise_bias: float = 
         weight.data.copy_((values if stored.ndim == 1 else values.squeeze(2)).permute(*np.argsort(order)))
         return writer.tensor(steps, 2 if stored.ndim == 1 else 9, scales, axis or 0)
 
+    def limited(limit: Limit) -> int:
+        """What an activation gives, with a range where these are integers; the limit becomes this range."""
+        if not integers:
+            return writer.tensor(np.zeros(0, np.float32))
+        scale, zero = np.float32(rng.uniform(0.01, 0.02)), int(rng.integers(-99, 99))
+        limit.range.data = torch.tensor([(-128 - zero) * float(scale), (127 - zero) * float(scale)])
+        return writer.tensor(np.zeros(0, np.int8), 9, np.array([scale]), zero=zero)
+
+    plain = writer.tensor(np.zeros(0, np.float32))
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)]
     for layer in network.modules():
-        if isinstance(layer, nn.ConvTranspose1d):
+        result = limited(network.limit) if layer is convolutions[-1] else plain
+        if isinstance(layer, Activation):
+            if integers and rng.random() < 0.5:
+                unrounded = writer.tensor(np.zeros(0, np.float32))
+                writer.operator(LEAKY_RELU, [plain], [unrounded])
+                writer.operator(QUANTIZE, [unrounded], [limited(layer)])
+            else:
+                writer.operator(LEAKY_RELU, [plain], [limited(layer)])
+        elif isinstance(layer, nn.ConvTranspose1d):
             for weight, bias in zip(layer.weight.chunk(layer.groups), layer.bias.chunk(layer.groups)):
                 kernel = tensor(weight, (1, 2, 0), None)
-                writer.operator(TRANSPOSE_CONV, [0, kernel, 0, tensor(bias, (0,), 0)])
+                writer.operator(TRANSPOSE_CONV, [plain, kernel, plain, tensor(bias, (0,), 0)], [result])
         elif isinstance(layer, nn.Conv1d):
             depthwise = layer.bias is None
             kernel = tensor(layer.weight, (1, 2, 0) if depthwise else (0, 2, 1), 3 if depthwise else 0)
             bias = tensor(torch.full((layer.out_channels,), depthwise_bias) if depthwise else layer.bias, (0,), 0)
-            writer.operator(DEPTHWISE_CONV_2D if depthwise else CONV_2D, [0, kernel, bias])
-        else:
-            continue
-        writer.operator(LEAKY_RELU, [0])
+            writer.operator(DEPTHWISE_CONV_2D if depthwise else CONV_2D, [plain, kernel, bias], [result])
     return writer.bytes()
 
 
@@ -114,6 +132,8 @@ def test_a_network_is_read_as_it_was_written(kind, integers):
     data = written(network, integers)
     assert not same(network, read)
     fill(read, data)
+    limits = torch.stack([layer.range for layer in read.modules() if isinstance(layer, Limit)])
+    assert (limits.abs().max() < 5) if integers else (limits.abs() == FAR).all()
     assert same(network, read) and {value.dtype for value in read.state_dict().values()} == {torch.float32}
 
 
@@ -139,9 +159,10 @@ def test_a_file_that_is_missing(tmp_path):
 
 def test_files_of_something_else(tmp_path):
     encoder, decoder = written(LyraEncoder()), written(LyraDecoder())
-    others = [b"", b"TFL3", b"A text file.", bytes(4096), encoder[:5000], encoder[: len(encoder) // 2]]
-    others += [decoder, written(LyraEncoder(TINY)), written(nn.Sequential()), written(nn.Sequential(LyraEncoder(), nn.Conv1d(1, 1, 1)))]
-    others.append(written(LyraEncoder(), depthwise_bias=0.1))
+    wider, deeper = LyraEncoder(), LyraEncoder()
+    wider.more, deeper.more = nn.Conv1d(1, 1, 1), Activation()
+    others = [b"", b"TFL3", b"A text file.", bytes(4096), encoder[:5000], encoder[: len(encoder) // 2], decoder]
+    others += [written(other) for other in (LyraEncoder(TINY), wider, deeper)] + [written(LyraEncoder(), depthwise_bias=0.1)]
     for other in others:
         folder_of(tmp_path, other, decoder)
         with pytest.raises(LauraError, match=f"{ENCODER} does not hold the layers of Lyra v2 or is damaged: fetch"):
