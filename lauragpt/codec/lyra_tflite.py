@@ -44,7 +44,7 @@ def read_lyra(folder: str | Path) -> tuple[LyraEncoder, LyraDecoder]:
 def convert(folder: str | Path, path: str | Path) -> None:
     """Writes what `read_lyra` reads as one safetensors file: encoder.* and decoder.*, float32. OSError where it cannot be written."""
     encoder, decoder = read_lyra(folder)
-    data = save({name: value.contiguous() for name, value in nn.ModuleDict({"encoder": encoder, "decoder": decoder}).state_dict().items()})
+    data = save(nn.ModuleDict({"encoder": encoder, "decoder": decoder}).state_dict())
     with replacing(path) as file:
         file.write(data)
 
@@ -58,7 +58,7 @@ def fill(network: LyraNetwork, data: bytes) -> None:
             continue
         parts = file.convolutions[taken : taken + (layer.groups if isinstance(layer, nn.ConvTranspose1d) else 1)]
         taken += len(parts)
-        kernel, bias = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts))
+        kernel, bias = (torch.from_numpy(np.concatenate(part)).contiguous() for part in zip(*parts))
         if kernel.shape != layer.weight.shape or bias.shape != (layer.out_channels,) or (layer.bias is None and bias.any()):
             raise ValueError("another layer")
         layer.weight.data = kernel

@@ -146,6 +146,8 @@ def test_both_become_one_file(tmp_path):
     both = nn.ModuleDict({"encoder": LyraEncoder(), "decoder": LyraDecoder()})
     both.load_state_dict(load_file(tmp_path / "lyra.safetensors"))
     assert same(both["encoder"], encoder) and same(both["decoder"], decoder)
+    wave = torch.randn(1, 3200)
+    assert torch.equal(both["encoder"](wave), read[0](wave)), "also in memory the weights lie as those of the file do"
 
 
 def test_a_file_that_is_missing(tmp_path):
