@@ -346,6 +346,32 @@ def demo(
         run_demo(load(model, device), out)
 
 
+@app.command(cls=Command)
+def mcp(
+    folders: Annotated[list[Path], typer.Argument(help="Folders below which files are read and written.", show_default=False)],
+    model: opt.Model = opt.DEFAULT_MODEL,
+    device: opt.Device = None,
+    threads: opt.Threads = None,
+):
+    """Offer the verbs as tools to an assistant.
+
+    The assistant's program starts this command and speaks the Model Context Protocol with it on stdin and stdout.
+
+    laura mcp recordings/
+    """
+    from lauragpt.cli.io import load, one_line
+
+    with one_line():
+        from lauragpt.serve.folders import Folders
+        from lauragpt.serve.mcp import serve
+
+        try:
+            allowed = Folders(folders)
+        except LauraError as error:
+            _usage(str(error))
+        serve(load(model, device, threads=threads), allowed)
+
+
 for verb in (training.prepare, training.synth, training.train, training.export):
     app.command(cls=Command)(verb)
 app.command(name="eval", cls=Command)(training.evaluate)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lauragpt.engine.api import Laura
 
 # package -> the extra that brings it
-EXTRAS = {"torch": "train", "accelerate": "train", "tensorboard": "train", "onnx": "train", "onnxscript": "train"}
+EXTRAS = {"torch": "train", "accelerate": "train", "tensorboard": "train", "onnx": "train", "onnxscript": "train", "mcp": "mcp"}
 _PROCESS = os.getpid()
 NO_SOUND = "no sound in it (all of it is under -70 dBFS), so the answer is empty"
 NO_MEMORY = "there is not enough memory: give shorter recordings, or fewer at once"

@@ -31,6 +31,7 @@ from lauragpt.cli.request import Request, answer_suffix, checked, targets
 from lauragpt.errors import LauraError
 from lauragpt.files import replacing
 from lauragpt.result import Result
+from lauragpt.subtitles import STANDARD, CueLayout
 
 if TYPE_CHECKING:
     from lauragpt.engine.api import Laura
@@ -164,15 +165,10 @@ class Writer:
             self.failed += 1
 
     def _save(self, item: Input, result: Result, target: Path) -> None:
-        if not self.request.sound_output:
-            with replacing(target, "w", encoding="utf-8", errors="laura") as file:
-                write_line(self._text(item, result).rstrip("\n"), file)
-            return
-        from lauragpt.audio import save_audio
-
-        if not len(result.audio):
-            raise LauraError("nothing was said, so there is no sound to write")
-        result.audio_path = str(save_audio(target, result.audio, result.sample_rate))
+        if self.request.sound_output:
+            save_sound(result, target)
+        else:
+            save_text(self._text(item, result), target)
 
     def _line(self, item: Input, result: Result) -> str:
         text = self._text(item, result).rstrip("\n")
@@ -180,12 +176,7 @@ class Writer:
         return f"{item.name}: {text}" if named else text
 
     def _text(self, item: Input, result: Result) -> str:
-        format = self.request.format
-        if format == "json":
-            return result.to_json(file=item.name)
-        if format in ("srt", "vtt"):
-            return getattr(result, f"to_{format}")(self.request.layout)
-        return getattr(result, f"to_{format}")()
+        return formatted(result, self.request.format, item.name, self.request.layout)
 
     def _tell_steps(self, item: Input, result: Result) -> None:
         """The answers of a chain's steps before the last."""
@@ -196,12 +187,8 @@ class Writer:
     def _tell(self, item: Input, result: Result) -> None:
         """What a person should know who sees the answer alone."""
         name, receipt = item.name or _quoted(item.value), result.receipt
-        verified = receipt.get("verify") or {}
-        if verified.get("kept_input"):
-            chunks = len(verified["agreement"])
-            say(f"{name}: the words changed in {verified['kept_input']} of {chunks} chunks, so the input was kept there")
-        if "heard" in verified:
-            say(f"{name}: {verified['agreement']:.0%} of it is recognised after {verified['tries']} tries: {verified['heard']}")
+        for remark in remarks(result):
+            say(f"{name}: {remark}")
         if self.request.verbose:
             seconds, guards = receipt.get("seconds_given"), ", ".join(receipt.get("guards", [])) or "none"
             length = f"{seconds:.1f} s in " if seconds else ""
@@ -209,6 +196,39 @@ class Writer:
         if receipt.get("failed"):
             say(f"{name}: failed: {receipt['failed']}" + (f"; what there is of it is in {result.audio_path}" if result.audio_path else ""))
             self.failed += 1
+
+
+def formatted(result: Result, format: str, name: str | None = None, layout: CueLayout = STANDARD) -> str:
+    """An answer in a format. `name`: of its recording."""
+    if format == "json":
+        return result.to_json(file=name)
+    if format in ("srt", "vtt"):
+        return getattr(result, f"to_{format}")(layout)
+    return getattr(result, f"to_{format}")()
+
+
+def remarks(result: Result) -> Iterator[str]:
+    """What a person should know who sees the answer alone."""
+    verified = result.receipt.get("verify") or {}
+    if verified.get("kept_input"):
+        chunks = len(verified["agreement"])
+        yield f"the words changed in {verified['kept_input']} of {chunks} chunks, so the input was kept there"
+    if "heard" in verified:
+        yield f"{verified['agreement']:.0%} of it is recognised after {verified['tries']} tries: {verified['heard']}"
+
+
+def save_text(text: str, path: Path) -> None:
+    with replacing(path, "w", encoding="utf-8", errors="laura") as file:
+        write_line(text.rstrip("\n"), file)
+
+
+def save_sound(result: Result, path: Path) -> None:
+    """Writes the sound of an answer, which then knows its file. LauraError where there is none."""
+    from lauragpt.audio import save_audio
+
+    if not len(result.audio):
+        raise LauraError("nothing was said, so there is no sound to write")
+    result.audio_path = str(save_audio(path, result.audio, result.sample_rate))
 
 
 def _quoted(text: object) -> str:

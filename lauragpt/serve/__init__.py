@@ -1,0 +1,1 @@
+"""Serving: the verbs for programs that speak another protocol than the command line."""
