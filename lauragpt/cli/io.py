@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from lauragpt.engine.api import Laura
 
 # package -> the extra that brings it
-EXTRAS = {"torch": "train", "accelerate": "train", "tensorboard": "train", "onnx": "train", "onnxscript": "train", "mcp": "mcp"}
+EXTRAS = {
+    **dict.fromkeys(("torch", "accelerate", "tensorboard", "onnx", "onnxscript"), "train"),
+    **dict.fromkeys(("mcp", "anyio"), "mcp"),
+}
 _PROCESS = os.getpid()
 NO_SOUND = "no sound in it (all of it is under -70 dBFS), so the answer is empty"
 NO_MEMORY = "there is not enough memory: give shorter recordings, or fewer at once"
@@ -115,10 +118,11 @@ def one_line() -> Iterator[None]:
     except Unread:
         pass
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        package = (error.name or "").partition(".")[0]
+        extra = EXTRAS.get(package)
         if extra is None:
             raise
-        say(f"{error.name} is missing: {install_hint(extra)}")
+        say(f"{package} is missing: {install_hint(extra)}")
         raise typer.Exit(1) from None
 
 

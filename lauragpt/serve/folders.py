@@ -26,7 +26,8 @@ class Folders:
             written = Path(os.path.abspath(self.named[0] / name))  # by its letters alone
             if _is_below(written, [*self.named, *self.real]):
                 real = Path(os.path.realpath(self.named[0] / name))
-                if _is_below(real, self.real):
+                # Twice, because it leaves links as they are behind one that leads to itself.
+                if _is_below(real, self.real) and os.path.realpath(real) == str(real):
                     return real
         except (OSError, ValueError):  # what no file can be called
             pass
