@@ -82,7 +82,6 @@ class Desk:
         word_times: bool = False, **options: object,
     ) -> CallToolResult:  # fmt: skip
         """`file`, `out`: as the caller named them. `options`: of the verb's method of `Laura`."""
-
         unit, told_of = "s of sound" if file is not None else "sentences", 0.0
 
         def report(done: float, total: float) -> None:
@@ -96,28 +95,24 @@ class Desk:
             notes: list[str] = []
             try:
                 with _noted(notes):
-                    result, text = self._answer(verb, file, out, overwrite, options | {"progress": report}, notes)
+                    return self._answer(verb, file, out, overwrite, word_times, options | {"progress": report}, notes)
             except LauraError as error:
                 return told([str(error)], is_error=True)
             except MemoryError:
                 return told([NO_MEMORY], is_error=True)
-            notes += remarks(result)
-            failed = result.receipt.get("failed")
-            lines = [f"failed: {failed}; what there is of it: {text}" if failed else text, *(f"note: {note}" for note in notes)]
-            return told(lines, _plain(result, self._recording(file), word_times), bool(failed))
 
         async with self.turn:
             return await to_thread.run_sync(work)
 
     def _answer(
-        self, verb: str, file: str | None, out: str | None, overwrite: bool, options: dict, notes: list[str]
-    ) -> tuple[Result, str]:
-        """The answer, and the text that tells it. All that can be wrong with a call is found before the model works."""
-        sound = VERBS[parse_chain(str(options["steps"]))[-1].verb if verb == "chain" else verb][1] == "audio"
-        recording, voice = self._recording(file), options.get("voice")
+        self, verb: str, file: str | None, out: str | None, overwrite: bool, word_times: bool, options: dict, notes: list[str]
+    ) -> CallToolResult:
+        """LauraError for what is wrong with the call, nearly all of it before the model works."""
+        sound = VERBS[parse_chain(options["steps"])[-1].verb if verb == "chain" else verb][1] == "audio"
+        recording, voice = self.folders.recording(file) if file is not None else None, options.get("voice")
         if voice is not None and voice not in self.laura.voices.cards:
-            options["voice"] = self.folders.recording(str(voice), f"a voice's name ({', '.join(self.laura.voices.names())})")
-        if options.get("text") is not None and not str(options["text"]).strip():
+            options["voice"] = self.folders.recording(voice, f"a voice's name ({', '.join(self.laura.voices.names())})")
+        if "text" in options and not options["text"].strip():
             raise LauraError("the text is empty: give some words")
         if sound and out is None:
             raise LauraError(f"this ends in sound: say where to write it, as out, a file in {', '.join(WRITABLE)}")
@@ -131,19 +126,26 @@ class Desk:
             options["audio"] = read_recording(recording)
             if is_silent(options["audio"].wave):
                 notes.append(NO_SOUND)
-        result = getattr(self.laura, verb)(**options)
+        result, name = getattr(self.laura, verb)(**options), str(recording) if recording else None
         path = target()  # once more: minutes may have passed
-        if path is None:
-            return result, result.to_text() or EMPTY
-        if sound:
-            save_sound(result, path)
-            return result, f"{len(result.audio) / result.sample_rate:.2f} s of sound are in {path}"
-        format = SUFFIXES[path.suffix.lower()]
-        save_text(formatted(result, format, str(recording) if recording else None), path)
-        return result, f"the answer is in {path}, as {format}"
+        text = _written(result, path, name) if path is not None else result.to_text() or EMPTY
+        notes += remarks(result)
+        if failed := result.receipt.get("failed"):
+            text = f"failed: {failed}; what there is of it: {text}"
+        return told([text, *(f"note: {note}" for note in notes)], _plain(result, name, word_times), bool(failed))
 
-    def _recording(self, file: str | None) -> Path | None:
-        return None if file is None else self.folders.recording(file)
+
+def _written(result: Result, path: Path, name: str | None) -> str:
+    """Writes an answer by the suffix of its file -> the text that tells it."""
+    if path.suffix.lower() in WRITABLE:
+        save_sound(result, path)
+        return f"{len(result.audio) / result.sample_rate:.2f} s of sound are in {path}"
+    format = SUFFIXES[path.suffix.lower()]
+    try:
+        save_text(formatted(result, format, name), path)
+    except OSError as error:
+        raise LauraError(f"{path} cannot be written: {error.strerror}") from None
+    return f"the answer is in {path}, as {format}"
 
 
 @contextmanager
@@ -164,9 +166,9 @@ def told(lines: list[str], data: dict | None = None, is_error: bool = False) -> 
     return CallToolResult(content=[TextContent(type="text", text=line) for line in lines], structured_content=data, is_error=is_error)
 
 
-def _plain(result: Result, recording: Path | None, word_times: bool) -> dict:
+def _plain(result: Result, name: str | None, word_times: bool) -> dict:
     """The answer as data. An hour has ten thousand words, so their times are there only where they are asked for."""
-    row = json.loads(result.to_json(file=str(recording) if recording else None))
+    row = json.loads(result.to_json(file=name))
     if not word_times:
         row["segments"] = [{key: value for key, value in segment.items() if key != "words"} for segment in row["segments"]]
     return row

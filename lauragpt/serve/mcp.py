@@ -33,14 +33,14 @@ WRITES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent
 
 
 class Tools(MCPServer):
-    """A server that tells what is wrong with arguments in one line."""
+    """A server that takes None for an argument that is left out, and tells what is wrong with arguments in one line."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None) -> Any:
         known = {tool.name: tool.input_schema["properties"] for tool in await self.list_tools()}
         if name in known and (unknown := [each for each in arguments if each not in known[name]]):
             raise ToolError(f"{name} has no argument {', '.join(map(repr, unknown))}: it takes {', '.join(known[name])}")
         try:
-            return await super().call_tool(name, arguments, context)
+            return await super().call_tool(name, {key: value for key, value in arguments.items() if value is not None}, context)
         except ToolError as error:
             if not isinstance(error.__cause__, ValidationError):
                 raise
@@ -52,39 +52,38 @@ def make_server(desk: Desk) -> MCPServer:
     """The server with a tool for each verb. Languages and voices are those of the checkpoint."""
     info, folders = desk.laura.runtime.info, ", ".join(map(str, desk.folders.named))
     langs = Literal[tuple(info.langs)]
-    voices = ", ".join(f"{name} ({card['lang']})" for name, card in desk.laura.voices.cards.items())
+    voices = ", ".join(f"{name} ({card['lang']})" for name, card in desk.laura.voices.cards.items()) or "of which none ships"
     sounds, texts = ", ".join(WRITABLE), ", ".join(SUFFIXES)
     server = Tools(
         "laura", title="LauraGPT", version=__version__, log_level="WARNING",
         instructions=f"Speech and sound, answered on this computer by the model {info.name}. Files are read and written only below "
-        f"{folders}. Give whole paths, or paths relative to {desk.folders.named[0]}. Recordings may have any length.",
+        f"{folders}. Give whole paths, or paths relative to {desk.folders.named[0]}. Recordings may have any length. Answers hold "
+        "mistakes: confidence (0 to 1) in the data tells how sure the model is.",
     )  # fmt: skip
 
-    def text(description: str, **limits: object) -> Any:
-        return Annotated[str, Field(description=description, **limits)]
+    # None may stand for each that has it as its default. It is no part of the type, or the text "null" would be read as None.
+    def described(description: str, kind: Any = str) -> Any:
+        return Annotated[kind, Field(description=description)]
 
-    def perhaps(kind: Any, description: str) -> Any:
-        return Annotated[kind | None, Field(description=description)]
-
-    File = text(f"The recording: a WAV, FLAC, Ogg, Opus, MP3 or AIFF file below {folders}.")
-    SomeFile = perhaps(str, "The recording to translate. Give either file or text.")
-    SomeText = perhaps(str, "The text to translate. Give either file or text.")
-    Lang = perhaps(langs, "Language that is spoken. Leave it out to have it detected.")
-    TextLang = perhaps(langs, "Language of the text. Leave it out to have it detected.")
-    To = Annotated[langs, Field(description="Language to translate into.")]
-    Sound = text(f"The file to write the sound into ({sounds}), below {folders}.")
-    Text = perhaps(str, f"A file below {folders} to write the answer into instead of returning it; its suffix is the format: {texts}.")
-    ChainOut = perhaps(str, f"Where the answer goes, below {folders}. Needed where the last step makes sound: {sounds}; else {texts}.")
-    Overwrite = Annotated[bool, Field(description="Whether out may take the place of a file that exists. Ask the person first.")]
-    WordTimes = Annotated[bool, Field(description="Whether the data hold the start and end of every word, in seconds.")]
-    Spoken = text("What to say, as it is written: numbers and abbreviations are read out.")
-    VoiceName = perhaps(str, f"A voice by name, {voices}; or a recording to imitate, of a speaker who consents.")
-    VoiceText = perhaps(str, "What is said in the recording to imitate, if that is known.")
+    File = described(f"The recording: a WAV, FLAC, Ogg, Opus, MP3 or AIFF file below {folders}.")
+    SomeFile = described("The recording to translate. Give either file or text.")
+    SomeText = described("The text to translate. Give either file or text.")
+    Lang = described("Language that is spoken. Leave it out to have it detected.", langs)
+    TextLang = described("Language of the text. Leave it out to have it detected.", langs)
+    To = described("Language to translate into.", langs)
+    Sound = described(f"The file to write the sound into ({sounds}), below {folders}.")
+    Text = described(f"A file below {folders} to write the answer into instead of returning it; its suffix is the format: {texts}.")
+    ChainOut = described(f"Where the answer goes, below {folders}. Needed where the last step makes sound: {sounds}; else {texts}.")
+    Overwrite = described("Whether out may take the place of a file that exists. Ask the person first.", bool)
+    WordTimes = described("Whether the data hold the start and end of every word, in seconds.", bool)
+    Spoken = described("What to say, as it is written: numbers and abbreviations are read out.")
+    VoiceName = described(f"A voice by name, {voices}; or a recording to imitate, of a speaker who consents.")
+    VoiceText = described("What is said in the recording to imitate, if that is known.")
     Seed = Annotated[int, Field(description="The same seed gives the same speech again; another one says it differently.", ge=0)]
     Tries = Annotated[int, Field(description="Transcribe the speech, and keep the best of so many tries. 0 does not check.", ge=0, le=10)]
-    Verify = Annotated[bool, Field(description="Whether to keep the input wherever other words are recognised afterwards.")]
-    Steps = text(f"Steps joined by |, of {', '.join(VERBS)}; translate and speak take a language, as in "
-                 '"enhance | transcribe | translate:de | speak".')  # fmt: skip
+    Verify = described("Whether to keep the input wherever other words are recognised afterwards.", bool)
+    Steps = described(f"Steps joined by |, of {', '.join(VERBS)}; translate and speak take a language, as in "
+                      '"enhance | transcribe | translate:de | speak".')  # fmt: skip
 
     def tool(title: str, annotations: ToolAnnotations) -> Callable[[Callable], Callable]:
         return lambda verb: server.tool(

@@ -79,7 +79,7 @@ def test_each_verb_is_a_tool_that_says_what_it_is_for(folder, mode):
     for tool in tools:
         properties = tool.input_schema["properties"]
         assert tool.title and len(tool.description.split()) >= 10 and "  " not in tool.description
-        assert all(each["description"] and ("type" in each or "anyOf" in each) for each in properties.values())
+        assert all(each["description"] and each["type"] in ("string", "boolean", "integer") for each in properties.values())
         assert tool.annotations.read_only_hint == ("out" not in properties) and not tool.annotations.open_world_hint
         assert "receipt" in tool.output_schema["required"]
     by_name = {tool.name: tool.input_schema for tool in tools}
@@ -190,6 +190,13 @@ def test_what_is_wrong_with_a_call_is_one_line(folder):
     assert sorted(folder.iterdir()) == before and (folder / "old.wav").read_bytes() == b"old"
 
 
+def test_a_text_is_what_it_is_and_null_is_left_out(folder):
+    """The protocol's package reads texts as JSON where they need not be texts."""
+    texts = ("null", "[1]", '{"a": 1}', "true", "-")
+    asked = [("translate", {"text": text, "to": "de", "lang": "de", "file": None, "out": None}) for text in texts]
+    assert [answer.content[0].text for answer in calls(folder, *asked)] == list(texts)  # it is in German already
+
+
 def test_what_a_person_should_know_is_a_note(folder):
     soundfile.write(folder / "silence.wav", np.zeros(16000), 16000)
     soundfile.write(folder / "old.wav", load_audio(folder / TALK), 16000)
@@ -255,10 +262,12 @@ def test_progress_grows(folder):
     async def use(client):
         async def hear(done, total, message):
             reports.append((done, total))
+            (folder / "long.wav").unlink(missing_ok=True)  # it is read by then
 
         return await client.call_tool("chain", {"file": "long.wav", "steps": "transcribe | translate:de"}, progress_callback=hear)
 
-    assert not connected([folder], use).is_error
+    answer = connected([folder], use)
+    assert not answer.is_error and answer.structured_content["file"] == str(folder / "long.wav")
     assert all(before[0] < after[0] for before, after in itertools.pairwise(reports)) and len(reports) > 2
     assert reports[-1][0] == pytest.approx(reports[-1][1])
 
@@ -298,6 +307,21 @@ def test_work_stops_at_the_next_step_of_the_networks(folder, laura):
     with pytest.raises(Stop):
         watched.transcribe(folder / TALK)
     assert uses == 16
+
+
+def test_what_cannot_be_written_is_told(folder):
+    before = sorted(folder.iterdir())
+
+    async def run():
+        line = f'ulimit -f 0; exec "{sys.executable}" {" ".join(COMMAND)} "{folder}"'  # every file that it writes is too large
+        async with Client(StdioServerParameters(command="sh", args=["-c", line], env=ENVIRONMENT)) as client:
+            told = await client.call_tool("transcribe", {"file": DIGIT, "out": "new.txt"})
+            spoken = await client.call_tool("speak", {"text": "Good morning.", "out": "new.wav"})
+            return told, spoken, await client.call_tool("transcribe", {"file": DIGIT})
+
+    *failed, whole = anyio.run(run)
+    assert all(f"{folder}/new" in refusal(each) and "cannot be written" in refusal(each) for each in failed)
+    assert whole.content[0].text == "four" and sorted(folder.iterdir()) == before
 
 
 class Raw:
