@@ -329,24 +329,6 @@ def replay(answers: opt.Answers, **settings):
 
 
 @app.command(cls=Command)
-def demo(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the sounds and the page.")] = Path("laura-demo"),
-    model: opt.Model = opt.DEFAULT_MODEL,
-    device: opt.Device = None,
-):
-    """Run every verb on recordings that ship.
-
-    Prints a table; writes the sounds and a page to listen to.
-    """
-    from lauragpt.cli.io import load, one_line
-
-    with one_line():
-        from lauragpt.cli.demo import run_demo
-
-        run_demo(load(model, device), out)
-
-
-@app.command(cls=Command)
 def mcp(
     folders: Annotated[list[Path], typer.Argument(help="Folders below which files are read and written.", show_default=False)],
     model: opt.Model = opt.DEFAULT_MODEL,
@@ -370,6 +352,24 @@ def mcp(
         except LauraError as error:
             _usage(str(error))
         serve(load(model, device, threads=threads), allowed)
+
+
+@app.command(cls=Command)
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the sounds and the page.")] = Path("laura-demo"),
+    model: opt.Model = opt.DEFAULT_MODEL,
+    device: opt.Device = None,
+):
+    """Run every verb on recordings that ship.
+
+    Prints a table; writes the sounds and a page to listen to.
+    """
+    from lauragpt.cli.io import load, one_line
+
+    with one_line():
+        from lauragpt.cli.demo import run_demo
+
+        run_demo(load(model, device), out)
 
 
 for verb in (training.prepare, training.synth, training.train, training.export):
