@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EXTRAS = {
     **dict.fromkeys(("torch", "accelerate", "tensorboard", "onnx", "onnxscript"), "train"),
     **dict.fromkeys(("mcp", "anyio"), "mcp"),
+    **dict.fromkeys(("fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "prometheus_client", "websockets"), "serve"),
 }
 _PROCESS = os.getpid()
 NO_SOUND = "no sound in it (all of it is under -70 dBFS), so the answer is empty"

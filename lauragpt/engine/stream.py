@@ -40,32 +40,59 @@ def transcribe_stream(
 def _results(
     runtime: Runtime, pieces: Iterable[np.ndarray], lang: str | None, min_confidence: float, every: float | None, clock: Callable[[], float]
 ) -> Iterator[TextResult]:
-    cache: dict[Span, ChunkResult] = {}  # what is open was read in part by the last partial answer
+    transcript, source = Transcript(runtime, lang, min_confidence, every, clock), Gathered(pieces)
 
-    def answer(span: Span, wave: np.ndarray, final: bool) -> TextResult:
-        results = recognise(runtime, "asr", [Chunk(0, span, wave)], lang, cache)
-        result = join(runtime, "asr", results, lang, min_confidence)
+    def told(result: TextResult) -> TextResult:
         result.receipt["truncated"] = getattr(pieces, "truncated", False)  # known when its last piece has come
-        return replace(result, final=final)
+        return result
 
-    chunker, source = Chunker(pause=PAUSE), Gathered(pieces)
-    answered, cost = 0, 0.0  # the sample up to which there was an answer; seconds that the last partial one took
     for piece in source:
-        for span, wave in chunker.feed(piece):
-            yield answer(span, wave, True)
-            answered = span.end
-        end = chunker.start + min(len(chunker.open), int(LONGEST * SAMPLE_RATE))
-        if every is not None and end - answered >= max(every, cost / PARTIAL_SHARE) * SAMPLE_RATE:
-            began = clock()
-            result = answer(Span(chunker.start, end), chunker.open[: end - chunker.start], False)
-            cost, answered = clock() - began, end
-            yield result
-    for span, wave in chunker.finish():
-        if not span.start and source.failure is None:
-            check_length(wave, "the stream")
-        yield answer(span, wave, True)
+        yield from map(told, transcript.feed(piece))
+    yield from map(told, transcript.finish(complete=source.failure is None))
     if source.failure is not None:
         raise source.failure
+
+
+class Transcript:
+    """The transcript of a stream whose pieces are handed over. Arguments as of `transcribe_stream`. Each result is computed when it is
+    asked for; a piece's are to be taken before the next piece is given."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        lang: str | None = None,
+        min_confidence: float = 0.0,
+        every: float | None = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.runtime, self.lang, self.min_confidence, self.every, self.clock = runtime, lang, min_confidence, every, clock
+        self.chunker = Chunker(pause=PAUSE)
+        self.cache: dict[Span, ChunkResult] = {}  # what is open was read in part by the last partial answer
+        self.answered, self.cost = 0, 0.0  # the sample up to which there was an answer; seconds that the last partial one took
+
+    def feed(self, piece: np.ndarray) -> Iterator[TextResult]:
+        """The results of the chunks that a piece (n,) ends, and perhaps a partial one."""
+        for span, wave in self.chunker.feed(piece):
+            yield self._answer(span, wave, True)
+            self.answered = span.end
+        start = self.chunker.start
+        end = start + min(len(self.chunker.open), int(LONGEST * SAMPLE_RATE))
+        if self.every is not None and end - self.answered >= max(self.every, self.cost / PARTIAL_SHARE) * SAMPLE_RATE:
+            began = self.clock()
+            result = self._answer(Span(start, end), self.chunker.open[: end - start], False)
+            self.cost, self.answered = self.clock() - began, end
+            yield result
+
+    def finish(self, complete: bool = True) -> Iterator[TextResult]:
+        """The results of the rest. LauraError where all of a `complete` stream is less than 0.1 s."""
+        for span, wave in self.chunker.finish():
+            if not span.start and complete:
+                check_length(wave, "the stream")
+            yield self._answer(span, wave, True)
+
+    def _answer(self, span: Span, wave: np.ndarray, final: bool) -> TextResult:
+        results = recognise(self.runtime, "asr", [Chunk(0, span, wave)], self.lang, self.cache)
+        return replace(join(self.runtime, "asr", results, self.lang, self.min_confidence), final=final)
 
 
 class Gathered:

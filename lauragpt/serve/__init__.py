@@ -1,1 +1,1 @@
-"""Serving: the verbs for programs that speak another protocol than the command line."""
+"""Serving: the verbs over HTTP and WebSocket, and for assistants."""

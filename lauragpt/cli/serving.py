@@ -1,0 +1,53 @@
+"""The command that answers over a network: `laura serve`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lauragpt.cli.options import DEFAULT_MODEL, Beams, Device, Threads
+from lauragpt.tasks import BEAMS
+
+
+def serve(
+    checkpoint: Annotated[
+        str, typer.Argument(help="A checkpoint folder, or the name of a checkpoint that ships.", show_default=True)
+    ] = DEFAULT_MODEL,
+    host: Annotated[str, typer.Option(help="The address to listen on. 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes one that is free.", min=0, max=65535)] = 8000,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="A file with a key a line: requests must show one of them.", show_default=False)
+    ] = None,
+    max_megabytes: Annotated[float, typer.Option(help="MiB that a request may send.", min=0.001)] = 100,
+    max_seconds: Annotated[float, typer.Option(help="Seconds that a recording may last.", min=1)] = 3600,
+    queue_seconds: Annotated[
+        float | None,
+        typer.Option(help="Seconds of sound that all requests may hold together. Default: as --max-seconds.", show_default=False),
+    ] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds that a request may take.", min=0.1)] = 600,
+    device: Device = None,
+    threads: Threads = None,
+    beams: Beams = BEAMS,
+):
+    """Answer over HTTP, as OpenAI's audio API does.
+
+    Clients of that API work as they are: their base URL is http://127.0.0.1:8000/v1.
+
+    laura serve
+
+    laura serve runs/scratch/export --port 9000 --api-key-file keys.txt
+    """
+    from lauragpt.cli.io import one_line
+
+    with one_line():
+        from lauragpt.serve.keys import read_keys
+        from lauragpt.serve.run import serve as run
+        from lauragpt.serve.settings import Limits, Settings
+
+        size = int(max_megabytes * 2**20)
+        limits = Limits(
+            upload_bytes=size, held_bytes=4 * size, seconds=max_seconds, request_seconds=time_limit,
+            held_seconds=max_seconds if queue_seconds is None else queue_seconds,
+        )  # fmt: skip
+        keys = read_keys(api_key_file) if api_key_file else ()
+        run(Settings(checkpoint, device, threads, beams, host, keys, limits=limits), port)

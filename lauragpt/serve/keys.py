@@ -1,0 +1,34 @@
+"""The keys that clients show: read from a file when the server starts, compared in constant time.
+
+In: a file with a key a line, empty lines and lines that begin with # left out. Out: their SHA-256, which all have one length.
+"""
+
+import hashlib
+import hmac
+from pathlib import Path
+
+from lauragpt.errors import LauraError
+
+SHORTEST = 16  # characters
+
+
+def read_keys(path: Path) -> tuple[bytes, ...]:
+    """LauraError for a file that cannot be read, holds no key, or one that can be guessed."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LauraError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise LauraError(f"{path} holds no key: write one a line, of at least {SHORTEST} characters")
+    if min(map(len, keys)) < SHORTEST:
+        raise LauraError(f"{path} holds a key of less than {SHORTEST} characters, which can be guessed: make it longer")
+    return tuple(hashlib.sha256(key.encode()).digest() for key in keys)
+
+
+def is_known(keys: tuple[bytes, ...], authorization: str) -> bool:
+    """Whether a header `Authorization: Bearer KEY` shows one of the keys. It takes as long whichever it is, and if none."""
+    scheme, _, key = authorization.partition(" ")
+    digest = hashlib.sha256(key.strip().encode()).digest()
+    found = [hmac.compare_digest(digest, known) for known in keys]
+    return scheme.lower() == "bearer" and any(found)

@@ -1,0 +1,36 @@
+"""Numbers about the server as Prometheus reads them: requests, their time, seconds of sound, calls of the model, the queue."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+TIMES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)  # seconds
+BATCHES = (1, 2, 4, 8, 16)
+
+
+class Metrics:
+    """`held`, `waiting`: seconds of sound that requests hold, and jobs in the queue, when they are asked for."""
+
+    def __init__(self, held: Callable[[], float], waiting: Callable[[], int]):
+        self.registry = CollectorRegistry()
+        labels = ["method", "path", "status"]
+        self.requests = Counter("laura_requests", "Requests that were answered.", labels, registry=self.registry)
+        self.times = Histogram("laura_request_seconds", "Time to an answer.", ["path"], buckets=TIMES, registry=self.registry)
+        self.sound = Counter("laura_sound_seconds", "Seconds of sound that the model was asked about.", registry=self.registry)
+        self.busy = Counter("laura_model_seconds", "Seconds that the model took.", registry=self.registry)
+        self.batches = Histogram("laura_batch_jobs", "Jobs answered in one call.", buckets=BATCHES, registry=self.registry)
+        Gauge("laura_held_seconds", "Seconds of sound that requests hold.", registry=self.registry).set_function(held)
+        Gauge("laura_waiting_jobs", "Jobs in the queue.", registry=self.registry).set_function(waiting)
+
+    def requested(self, method: str, path: str, status: int, took: float) -> None:
+        self.requests.labels(method, path, str(status)).inc()
+        self.times.labels(path).observe(took)
+
+    def answered(self, jobs: int, seconds: float, took: float) -> None:
+        self.batches.observe(jobs)
+        self.sound.inc(seconds)
+        self.busy.inc(took)
+
+    def page(self) -> bytes:
+        return generate_latest(self.registry)

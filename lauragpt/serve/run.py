@@ -1,0 +1,72 @@
+"""A server from its start to its end: the port, the log, the signals.
+
+In: `Settings` and a port. SIGTERM and Ctrl-C end it: no new request is taken, and what it holds is finished first.
+"""
+
+import contextlib
+import logging
+import socket
+import sys
+import warnings
+
+import python_multipart  # noqa: F401  (what needs it only says so at the first request)
+import uvicorn
+import websockets  # noqa: F401
+from fastapi import FastAPI
+
+from lauragpt.errors import LauraError, LauraWarning
+from lauragpt.serve.app import make_app
+from lauragpt.serve.settings import Settings
+
+DRAIN = 600  # seconds, at most, until what is held is finished
+log = logging.getLogger("lauragpt.serve")
+
+
+def serve(settings: Settings, port: int) -> None:
+    """Returns when the server was told to end. LauraError where the port cannot be had or the model cannot be loaded."""
+    prepare_log()
+    app, listener = make_app(settings), listen(settings.host, port)
+    name = f"[{settings.host}]" if ":" in settings.host else settings.host
+    log.info("listening on http://%s:%d", name, listener.getsockname()[1])
+    if not settings.local and not settings.keys:
+        log.warning("every machine that reaches this one may use the server: --api-key-file asks for a key")
+    server, worker = uvicorn.Server(config_of(app)), app.state.service.worker
+
+    def fail() -> None:
+        server.should_exit = True
+
+    worker.on_failure = fail
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended in order, and raises the signal again
+        server.run(sockets=[listener])
+    if worker.failure is not None:
+        raise worker.failure
+
+
+def config_of(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN, ws_max_size=2**20,
+        timeout_keep_alive=30, ws="websockets-sansio", http="h11", loop="asyncio", lifespan="on",
+    )  # fmt: skip
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. LauraError where it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise LauraError(f"{host}, port {port}, cannot be listened on ({error.strerror}): choose another --port or --host") from None
+    return listener
+
+
+def prepare_log() -> None:
+    """Lines on stderr, of this package alone. Warnings of LauraGPT may hold what a client sent: its receipt tells the client."""
+    warnings.filterwarnings("ignore", category=LauraWarning)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("laura: %(asctime)s %(message)s"))
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)

@@ -1,0 +1,49 @@
+"""A server on a free port of this machine, and the recordings that it is sent."""
+
+import contextlib
+import io
+import socket
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import uvicorn
+
+from lauragpt.serve.app import make_app
+from lauragpt.serve.run import config_of
+from lauragpt.serve.settings import Settings
+
+CLIPS = Path(__file__).parents[2] / "lauragpt" / "assets" / "demo"
+
+
+def clip(name: str) -> bytes:
+    """The bytes of a recording that ships, by the beginning of its name."""
+    [path] = CLIPS.glob(f"{name}*.opus")
+    return path.read_bytes()
+
+
+@contextlib.contextmanager
+def serving(settings: Settings):
+    """The address of a server that is ready, and the service behind it."""
+    app, listener = make_app(settings), socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(config_of(app))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        service = app.state.service
+        while not service.ready and service.worker.failure is None:
+            time.sleep(0.02)
+        assert service.ready, service.worker.failure
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", service
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def encoded(wave: np.ndarray, rate: int = 16000, format: str = "WAV", subtype: str | None = None) -> bytes:
+    """A wave (N,) or (N, C) as the bytes of a file."""
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, subtype, format=format)
+    return file.getvalue()
