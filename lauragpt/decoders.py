@@ -23,6 +23,7 @@ READABLE = "WAV, FLAC, Ogg, Opus, MP3 or AIFF"
 SNDFILE_ERRORS = (soundfile.SoundFileError, TypeError, ValueError, RuntimeError)
 UNKNOWN = 1 << 62  # frames: so many stand for a length that is not known
 TIMED = ("mov", "matroska")  # FFmpeg's formats whose header says how long they are
+BLOCK = 1 << 24  # samples of a block of a second, over all channels: what has more is a damaged header
 SLACK = 0.2  # seconds by which such a header may be wrong
 
 
@@ -51,7 +52,7 @@ class Decoder:
                 file = None
             if file is not None:
                 with file:
-                    check_rate(file.samplerate, self.name)  # before a block of a second is made
+                    check_size(file.samplerate, file.channels, self.name)  # before a block of a second is made
                     for samples in self._by_sndfile(file, link):
                         yield Block((number, 0), file.samplerate, samples)
             elif (container := self._container(link)) is not None:
@@ -109,7 +110,7 @@ class Decoder:
             if kept and kind != (rate, samples.shape[1]):
                 yield Block((number, part), kind[0], np.concatenate(kept))
                 kept, part = [], part + 1
-            kind = rate, samples.shape[1]
+            kind = check_size(rate, samples.shape[1], self.name)
             seconds += Fraction(len(samples), rate)
             kept.append(samples)
             if sum(map(len, kept)) >= rate:
@@ -148,6 +149,14 @@ class Decoder:
         if self.contents.foreign:
             return f"{self.name} cannot be read: it begins as {self.contents.kind}, but is damaged or cut short"
         return f"{self.name} is not audio that can be read (allowed: {READABLE}; with the package av also m4a, mp4, webm and AMR)"
+
+
+def check_size(rate: int, channels: int, name: str) -> tuple[int, int]:
+    """Both themselves, or LauraError for what no recording has."""
+    if check_rate(rate, name) * channels > BLOCK:
+        what = f"its header says {channels:,} channels at {rate:,} Hz"
+        raise LauraError(f"{name} is damaged: {what}; at most {BLOCK:,} samples a second over all channels are read")
+    return rate, channels
 
 
 def promised_seconds(container: "av.container.InputContainer", stream: "av.AudioStream") -> Fraction:

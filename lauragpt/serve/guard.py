@@ -4,6 +4,7 @@ Two ASGI layers. Nothing of what was sent or answered is logged: a line has the 
 and the seconds of sound.
 """
 
+import asyncio
 import logging
 import time
 import traceback
@@ -32,13 +33,19 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        mine = 0
+        mine, whole, limit = 0, scope["type"] == "websocket", self.settings.limits.request_seconds
+        end = time.monotonic() + limit
 
         async def counted() -> Message:
-            nonlocal mine
-            message = await receive()
+            nonlocal mine, whole
+            if whole:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, end - time.monotonic()))
+            except asyncio.TimeoutError:
+                raise Problem(408, f"the request was not sent within {limit:g} s: send it faster, or less") from None
             if message["type"] == "http.request":
-                size = len(message.get("body", b""))
+                size, whole = len(message.get("body", b"")), not message.get("more_body", False)
                 mine, self.held = mine + size, self.held + size
                 self._check_size(mine)
             return message
