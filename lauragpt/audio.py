@@ -84,6 +84,25 @@ Audio = (
 )  # fmt: skip
 
 
+class PcmReader:
+    """Raw little-endian 16-bit samples of one channel at `rate` Hz, in bytes as they come -> pieces (n,) float32 at 16 kHz."""
+
+    def __init__(self, rate: int = SAMPLE_RATE):
+        self.resampler = None if check_rate(rate) == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        self.kept = b""
+
+    @property
+    def halved(self) -> bool:
+        """Whether half a sample is left."""
+        return bool(self.kept)
+
+    def feed(self, data: bytes, last: bool = False) -> np.ndarray:
+        data = self.kept + data
+        whole = len(data) // 2 * 2
+        wave, self.kept = np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768, data[whole:]
+        return wave if self.resampler is None else self.resampler.resample_chunk(wave, last=last)
+
+
 def stream_audio(path: str | Path, seconds: float = 10.0, strict: bool = False) -> AudioStream:
     """The recording in pieces of `seconds`, end to end what `load_audio` gives, in bounded memory. LauraError as there."""
     return AudioStream(path, seconds, strict)

@@ -50,6 +50,11 @@ def needs_training(line: str) -> bool:
     return verb(line) in TRAINING or "runs/" in line
 
 
+def serves(line: str) -> bool:
+    """Whether a command starts a server or asks one: tests/serve/test_page.py runs these."""
+    return verb(line) == "serve" or line.startswith("curl ")
+
+
 def make_recordings(folder: Path) -> Path:
     """Writes what the pages' names stand for."""
     for name, clip in FILES.items():

@@ -12,9 +12,10 @@ from pages import DOCS, README, ROOT, blocks, commands, needs_training, shell, v
 
 CARD = ROOT / "lauragpt" / "assets" / "mini" / "MODEL_CARD.md"
 PAGES = [ROOT / "CONTRIBUTING.md", *DOCS]
-WITH_PYTHON = [page for page in DOCS if page.name != "new-task.md" and blocks(page, "python")]  # tests/test_new_task.py runs that one
+RUN_ELSEWHERE = ("new-task.md", "serve.md")  # by tests/test_new_task.py and tests/serve/test_page.py
+WITH_PYTHON = [page for page in DOCS if page.name not in RUN_ELSEWHERE and blocks(page, "python")]
 WITH_EXAMPLES = [page for page in DOCS if page.name != "new-task.md" and blocks(page, "jsonl")]
-ALL = list(dict.fromkeys(line for page in [README, *PAGES] for line in commands(page)))
+ALL = list(dict.fromkeys(line for page in [README, *PAGES] for line in commands(page) if not pages.serves(line)))
 ELSEWHERE = set(commands(README))  # run by tests/test_readme.py
 
 

@@ -18,6 +18,10 @@ def serve(
     api_key_file: Annotated[
         Path | None, typer.Option(help="A file with a key a line: requests must show one of them.", show_default=False)
     ] = None,
+    voices: Annotated[
+        Path | None,
+        typer.Option(help="A folder that keeps uploaded voices. Default: a private one, which goes with the server.", show_default=False),
+    ] = None,
     max_megabytes: Annotated[float, typer.Option(help="MiB that a request may send.", min=0.001)] = 100,
     max_seconds: Annotated[float, typer.Option(help="Seconds that a recording may last.", min=1)] = 3600,
     queue_seconds: Annotated[
@@ -40,6 +44,7 @@ def serve(
     from lauragpt.cli.io import one_line
 
     with one_line():
+        from lauragpt.cli.request import check_folder
         from lauragpt.serve.keys import read_keys
         from lauragpt.serve.run import serve as run
         from lauragpt.serve.settings import Limits, Settings
@@ -50,4 +55,7 @@ def serve(
             held_seconds=max_seconds if queue_seconds is None else queue_seconds,
         )  # fmt: skip
         keys = read_keys(api_key_file) if api_key_file else ()
-        run(Settings(checkpoint, device, threads, beams, host, keys, limits=limits), port)
+        if voices is not None:
+            check_folder(voices)
+            voices.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run(Settings(checkpoint, device, threads, beams, host, keys, voices, limits=limits), port)

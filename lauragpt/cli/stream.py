@@ -15,9 +15,8 @@ from itertools import takewhile
 from typing import BinaryIO
 
 import numpy as np
-import soxr
 
-from lauragpt.audio import SAMPLE_RATE
+from lauragpt.audio import SAMPLE_RATE, PcmReader
 from lauragpt.cli.inputs import read, sound_stream
 from lauragpt.cli.io import NO_SOUND, OutputError, Terminated, Unread, print_line, say, stdout_written
 from lauragpt.cli.request import Request
@@ -59,26 +58,25 @@ class Samples:
         self.halved = False  # it ended in the middle of a sample
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        resampler = None if self.rate == SAMPLE_RATE else soxr.ResampleStream(self.rate, SAMPLE_RATE, 1, dtype="float32")
-        size, kept, read, ended = 2 * max(1, int(PIECE * self.rate)), b"", 0, False
+        reader, size, head, begun, ended = PcmReader(self.rate), 2 * max(1, int(PIECE * self.rate)), b"", False, False
         while not ended:
             data = self._read(size)
-            kept, ended = kept + data, not data
-            if read == 0 and (is_file := begins_file(kept)) is not False:
+            head, ended = head + data, not data
+            if not begun and (is_file := begins_file(head)) is not False:
                 if is_file:
                     way = "name the file, or pipe it through ffmpeg -i - -f s16le -ac 1 -ar 16000 -"
                     raise LauraError(f"stdin holds an audio file, not raw samples: {way}")
                 if not ended:
                     continue
-            whole = len(kept) // 2 * 2
-            wave, kept, read = np.frombuffer(kept[:whole], "<i2").astype(np.float32) / 32768, kept[whole:], read + whole
-            if resampler is not None:
-                wave = resampler.resample_chunk(wave, last=ended)
+            begun = begun or len(head) > 1
+            if not begun and not ended:
+                continue
+            wave, head = reader.feed(head, last=ended), b""
             if len(wave):
                 yield wave
-        if not read:
+        if not begun:
             raise LauraError("no samples came on stdin: pipe 16-bit samples of one channel into it")
-        self.halved = bool(kept)
+        self.halved = reader.halved
 
     def _read(self, size: int) -> bytes:
         if self.stop.asked:

@@ -193,7 +193,7 @@ class Worker:
             for job in batch:
                 job.settle(error=Problem(503, "the model could not be loaded: the server's log says why"))
             return
-        began, seconds = time.monotonic(), sum(job.ticket.seconds for job in batch)
+        began, seconds = time.monotonic(), sum(job.ticket.seconds for job in batch if not job.alone)
 
         def progress(done: float, total: float) -> None:
             if not [job for job in batch if not job.ticket.closed and time.monotonic() <= job.ticket.deadline]:

@@ -3,10 +3,13 @@
 import contextlib
 import io
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
+import httpx2 as httpx
 import numpy as np
 import soundfile
 import uvicorn
@@ -40,6 +43,23 @@ def serving(settings: Settings):
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextlib.contextmanager
+def started(*words: str, cwd: Path | None = None):
+    """`laura serve` in a process of its own, on a free port, and its address, once it is ready."""
+    command = [sys.executable, "-m", "lauragpt", "serve", *words, "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=cwd)
+    try:
+        line = process.stderr.readline()
+        assert "listening on http://127.0.0.1:" in line, line + process.stderr.read()
+        address = line.split()[-1]
+        while httpx.get(f"{address}/ready", timeout=60).status_code != 200:
+            time.sleep(0.05)
+        yield process, address
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def encoded(wave: np.ndarray, rate: int = 16000, format: str = "WAV", subtype: str | None = None) -> bytes:

@@ -1,6 +1,5 @@
 """Many clients at once: each gets the answer that it would get alone; a full server says so; one that ends finishes what it holds."""
 
-import os
 import re
 import signal
 import socket
@@ -14,7 +13,7 @@ import httpx2 as httpx
 import numpy as np
 import openai
 import pytest
-from servers import clip, encoded, serving
+from servers import clip, encoded, serving, started
 
 from lauragpt.audio import decode_audio
 from lauragpt.serve.settings import Limits, Settings
@@ -118,30 +117,17 @@ def test_a_client_that_leaves_is_not_waited_for(busy):
     assert 'status="499"' in service.metrics.page().decode()
 
 
-def start(*words: str) -> tuple[subprocess.Popen, str]:
-    """`laura serve` in a process of its own, and its address."""
-    command = [sys.executable, "-m", "lauragpt", "serve", "--port", "0", *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
-    line = process.stderr.readline()
-    assert "listening on http://127.0.0.1:" in line, line + process.stderr.read()
-    address = line.split()[-1]
-    while httpx.get(f"{address}/ready").status_code != 200:
-        time.sleep(0.01)
-    return process, address
-
-
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_is_ended_finishes_what_it_holds(laura, signal_number):
     data = encoded(np.tile(decode_audio(clip("librispeech-2136")), 6))
-    process, address = start()
-    with ThreadPoolExecutor(1) as pool:
+    with started() as (process, address), ThreadPoolExecutor(1) as pool:
         answer = pool.submit(httpx.post, f"{address}/v1/audio/transcriptions", files={"file": data}, timeout=120)
         while not number(httpx.get(f"{address}/metrics").text, "laura_held_seconds"):
             time.sleep(0.01)
         process.send_signal(signal_number)
         assert answer.result().json()["text"] == laura.transcribe(data).text
-    assert process.wait(60) == 0
-    rest = process.stderr.read()
+        assert process.wait(60) == 0
+        rest = process.stderr.read()
     assert "Traceback" not in rest and "POST /v1/audio/transcriptions 200" in rest
 
 
