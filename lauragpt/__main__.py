@@ -2,4 +2,5 @@
 
 from lauragpt.cli.app import app
 
-app(prog_name="laura")
+if __name__ == "__main__":  # worker processes read this file too
+    app(prog_name="laura")

@@ -29,6 +29,7 @@ def serve(
         typer.Option(help="Seconds of sound that all requests may hold together. Default: as --max-seconds.", show_default=False),
     ] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds that a request may take.", min=0.1)] = 600,
+    workers: Annotated[int, typer.Option(help="Processes that answer, each with a model and limits of its own.", min=1)] = 1,
     device: Device = None,
     threads: Threads = None,
     beams: Beams = BEAMS,
@@ -58,4 +59,4 @@ def serve(
         if voices is not None:
             check_folder(voices)
             voices.mkdir(mode=0o700, parents=True, exist_ok=True)
-        run(Settings(checkpoint, device, threads, beams, host, keys, voices, limits=limits), port)
+        run(Settings(checkpoint, device, threads, beams, host, keys, voices, limits=limits), port, workers)

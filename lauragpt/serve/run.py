@@ -7,13 +7,20 @@ import contextlib
 import logging
 import socket
 import sys
+import tempfile
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import python_multipart  # noqa: F401  (what needs it only says so at the first request)
 import uvicorn
 import websockets  # noqa: F401
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
+from lauragpt.checkpoint import find_checkpoint
 from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.serve.app import make_app
 from lauragpt.serve.settings import Settings
@@ -22,14 +29,27 @@ DRAIN = 600  # seconds, at most, until what is held is finished
 log = logging.getLogger("lauragpt.serve")
 
 
-def serve(settings: Settings, port: int) -> None:
+def serve(settings: Settings, port: int, workers: int = 1) -> None:
     """Returns when the server was told to end. LauraError where the port cannot be had or the model cannot be loaded."""
     prepare_log()
-    app, listener = make_app(settings), listen(settings.host, port)
+    find_checkpoint(settings.model)  # or LauraError, before anything listens
+    listener = listen(settings.host, port)
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     log.info("listening on http://%s:%d", name, listener.getsockname()[1])
     if not settings.local and not settings.keys:
         log.warning("every machine that reaches this one may use the server: --api-key-file asks for a key")
+    if workers == 1:
+        return serve_alone(settings, listener)
+    with contextlib.ExitStack() as stack:
+        if settings.voices is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="laura-voices-"))
+            settings = replace(settings, voices=Path(folder))
+        config = config_of(partial(one_of_several, settings), factory=True, workers=workers)
+        Multiprocess(config, sockets=[listener]).run()
+
+
+def serve_alone(settings: Settings, listener: socket.socket) -> None:
+    app = make_app(settings)
     server, worker = uvicorn.Server(config_of(app)), app.state.service.worker
 
     def fail() -> None:
@@ -42,9 +62,18 @@ def serve(settings: Settings, port: int) -> None:
         raise worker.failure
 
 
-def config_of(app: FastAPI) -> uvicorn.Config:
+def one_of_several(settings: Settings) -> FastAPI:
+    """The application of a worker process, which nothing but the folder of voices binds to the others."""
+    prepare_log()
+    app = make_app(settings)
+    worker = app.state.service.worker
+    worker.on_failure = lambda: log.error("the model cannot be loaded: %s", worker.failure)
+    return app
+
+
+def config_of(app: FastAPI | Callable[[], FastAPI], **more: object) -> uvicorn.Config:
     return uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN, ws_max_size=2**20,
+        app, **more, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN, ws_max_size=2**20,
         timeout_keep_alive=30, ws="websockets-sansio", http="h11", loop="asyncio", lifespan="on",
     )  # fmt: skip
 

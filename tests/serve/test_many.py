@@ -164,3 +164,18 @@ def test_packages_that_are_missing():
     code = "import sys; sys.modules['fastapi'] = None; from lauragpt.cli.app import app; app(['serve'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr == "laura: fastapi is missing: run pip install -e '.[serve]' in the clone of lauragpt\n"
+
+
+def test_several_workers_share_nothing_but_the_voices():
+    with started("--workers", "2", "--threads", "1") as (process, address):
+        with ThreadPoolExecutor(4) as pool:
+            url = f"{address}/v1/audio/transcriptions"
+            answers = pool.map(lambda _: httpx.post(url, files={"file": clip("digits-4")}, timeout=120), range(8))
+        assert [answer.json()["text"] for answer in answers] == ["four"] * 8
+        form = {"name": "anna", "consent": "yes", "text": "The night was calm and snowy.", "language": "en"}
+        assert httpx.post(f"{address}/v1/voices", files={"audio_sample": clip("kathleen")}, data=form, timeout=120).status_code == 200
+        for _ in range(10):
+            assert httpx.get(f"{address}/v1/voices").json()["data"][-1]["name"] == "anna"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert "Traceback" not in process.stderr.read()

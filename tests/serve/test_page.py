@@ -61,5 +61,6 @@ def test_it_names_every_path_and_option(there):
     for path in httpx.get(f"{there}/openapi.json").json()["paths"]:
         assert path.rpartition("/")[2].partition("{")[0].rstrip("}") in text, path
     shown = pages.shell("laura serve --help", pages.ROOT).stdout
-    for option in ("--host", "--api-key-file", "--voices", "--max-megabytes", "--max-seconds", "--queue-seconds", "--time-limit"):
+    for option in ("--host", "--api-key-file", "--voices", "--max-megabytes", "--max-seconds", "--queue-seconds",
+                   "--time-limit", "--workers"):  # fmt: skip
         assert option in text and option in shown
