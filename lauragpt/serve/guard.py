@@ -20,6 +20,7 @@ from lauragpt.serve.problems import LEFT, Left, Problem, response, too_many_byte
 from lauragpt.serve.settings import Settings
 
 OPEN = ("/health", "/ready")  # to everybody, as what watches the server has no key
+METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "WEBSOCKET")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 log = logging.getLogger("lauragpt.serve")
 
@@ -115,6 +116,7 @@ class Log:
         finally:
             took, path = time.monotonic() - began, path_of(scope)
             method = scope.get("method", "WEBSOCKET")
+            method = method if method in METHODS else "(other)"  # a client may send any word
             self.watch(method, path, status, took)
             seconds = scope.get("state", {}).get("seconds")
             log.info("%s %s %s %.3f s%s", method, path, status or LEFT, took, f", {seconds:.1f} s of sound" if seconds else "")

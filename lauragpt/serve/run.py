@@ -44,7 +44,7 @@ def serve(settings: Settings, port: int, workers: int = 1) -> None:
         if settings.voices is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="laura-voices-"))
             settings = replace(settings, voices=Path(folder))
-        config = config_of(partial(one_of_several, settings), factory=True, workers=workers)
+        config = config_of(partial(one_of_several, settings), factory=True, workers=workers, timeout_worker_healthcheck=60)
         Multiprocess(config, sockets=[listener]).run()
 
 

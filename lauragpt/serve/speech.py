@@ -83,7 +83,7 @@ async def speech(request: Request, body: SpeechBody) -> Response:
         ticket.reserve(len(body.input) * SECONDS)
         answer = asyncio.wrap_future(service.worker.ask(kind, (body.input, voice), ticket))
         result = await attended(request, ticket, answer)
-    return sound_response(service, result, body.response_format, unused)
+    return await sound_response(service, result, body.response_format, unused)
 
 
 def check_body(body: SpeechBody, service: Service) -> None:
@@ -95,11 +95,11 @@ def check_body(body: SpeechBody, service: Service) -> None:
         raise Problem(400, "verify compares speech that is whole: leave stream_format out", "verify")
 
 
-def sound_response(service: Service, result: Result, format: str, unused: list[str] | None = None) -> Response:
-    """Problem 400 where there is nothing to hear."""
+async def sound_response(service: Service, result: Result, format: str, unused: list[str] | None = None) -> Response:
+    """The sound of an answer, encoded by another thread. Problem 400 where there is nothing to hear."""
     if not len(result.audio):
         raise Problem(400, "nothing is said in the recording, so there is no sound to send")
-    data = encode(result.audio, format, service.about)
+    data = await asyncio.get_running_loop().run_in_executor(service.coders, encode, result.audio, format, service.about)
     return Response(data, headers=headers_of(result.receipt, unused) | service.generated, media_type=media_type(format))
 
 

@@ -97,7 +97,7 @@ async def enhancements(request: Request) -> Response:
     form, data = await read_form(request, EnhancementForm)
     service.check_model(form.model)
     result = await service.answer(request, data, Ask.of("enhance", verify=form.verify))
-    return sound_response(service, result, form.response_format)
+    return await sound_response(service, result, form.response_format)
 
 
 @router.post("/v1/audio/chains", openapi_extra=form_docs(ChainForm, {"steps": "enhance | transcribe"}))
@@ -113,4 +113,4 @@ async def chains(request: Request) -> Response:
         raise Problem(400, f"this chain ends in {'sound' if sound else 'text'}: choose one of {allowed}", "response_format")
     ask = Ask.of("chain", steps=form.steps, seed=form.seed, temperature=form.temperature, top_k=form.top_k)
     result = await service.answer(request, data, ask)
-    return sound_response(service, result, format) if sound else written(result, format)
+    return await sound_response(service, result, format) if sound else written(result, format)

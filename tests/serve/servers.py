@@ -54,7 +54,7 @@ def started(*words: str, cwd: Path | None = None):
         line = process.stderr.readline()
         assert "listening on http://127.0.0.1:" in line, line + process.stderr.read()
         address = line.split()[-1]
-        while httpx.get(f"{address}/ready", timeout=60).status_code != 200:
+        while httpx.get(f"{address}/ready", timeout=None).status_code != 200:
             time.sleep(0.05)
         yield process, address
     finally:

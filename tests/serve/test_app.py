@@ -103,3 +103,12 @@ def test_the_description_of_the_api(address):
 def test_there_is_no_such_checkpoint():
     with pytest.raises(LauraError, match="no checkpoint 'nothing'"):
         make_app(Settings("nothing"))
+
+
+def test_methods_that_nobody_knows_are_counted_as_one(server):
+    """Else a client could make as many numbers as it can think of words."""
+    address, service = server
+    for number in range(3):
+        assert httpx.request(f"WORD{number}", f"{address}/health").status_code == 405
+    page = service.metrics.page().decode()
+    assert 'method="(other)"' in page and "WORD" not in page

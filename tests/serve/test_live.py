@@ -24,9 +24,13 @@ def samples(wave: np.ndarray, rate: int = 16000) -> bytes:
     return (wave * 32767).round().astype("<i2").tobytes()
 
 
+def stream_of(address: str) -> str:
+    return address.replace("http", "ws") + "/v1/audio/stream"
+
+
 def hear(address: str, data: bytes, query: str = "", size: int = 3333, end: str = '{"type": "end"}') -> list[dict]:
     """All that comes for samples that are sent `size` bytes at a time."""
-    url = address.replace("http", "ws") + "/v1/audio/stream" + query
+    url = stream_of(address) + query
     with connect(url) as socket:
         for at in range(0, len(data), size):
             socket.send(data[at : at + size])
@@ -93,7 +97,7 @@ def test_nothing_and_half_a_sample(address):
     ("", "[]", "binary messages"), ("?interval=-1", "", "interval"),
 ])  # fmt: skip
 def test_what_is_wrong(address, query, end, reason):
-    url = address.replace("http", "ws") + "/v1/audio/stream" + query
+    url = stream_of(address) + query
     with connect(url) as socket:
         with contextlib.suppress(ConnectionClosed):  # it may be told before the client has sent anything
             socket.send(end)
@@ -104,7 +108,7 @@ def test_what_is_wrong(address, query, end, reason):
 
 
 def test_a_message_that_is_too_large_ends_it(address):
-    with connect(address.replace("http", "ws") + "/v1/audio/stream") as socket:
+    with connect(stream_of(address)) as socket:
         socket.send(bytes(2_000_000))
         with pytest.raises(ConnectionClosed) as caught:
             socket.recv(60)
@@ -112,7 +116,7 @@ def test_a_message_that_is_too_large_ends_it(address):
 
 
 def test_a_client_that_leaves_holds_nothing(server):
-    with connect(server[0].replace("http", "ws") + "/v1/audio/stream") as socket:
+    with connect(stream_of(server[0])) as socket:
         socket.send(samples(TALK[:16000]))
         while not server[1].worker.held:
             time.sleep(0.01)
@@ -122,7 +126,7 @@ def test_a_client_that_leaves_holds_nothing(server):
 
 def test_a_full_server():
     with serving(Settings(limits=Limits(seconds=30, held_seconds=30))) as (address, service):
-        url = address.replace("http", "ws") + "/v1/audio/stream"
+        url = stream_of(address)
         with connect(url):
             while not service.worker.held:
                 time.sleep(0.01)
@@ -134,20 +138,18 @@ def test_a_full_server():
 
 
 def test_a_client_that_sends_nothing():
-    with serving(Settings(limits=Limits(request_seconds=1))) as (address, _):
-        socket = connect(address.replace("http", "ws") + "/v1/audio/stream")
+    with serving(Settings(limits=Limits(request_seconds=1))) as (address, _), connect(stream_of(address)) as socket:
         assert "nothing came for 1 s" in json.loads(socket.recv(60))["error"]["message"]
-        socket.close()
 
 
 def test_who_may_not(address, tmp_path):
-    url = address.replace("http", "ws") + "/v1/audio/stream"
+    url = stream_of(address)
     with pytest.raises(InvalidStatus) as caught, connect(url, origin="https://example.com"):
         pass
     assert caught.value.response.status_code == 403
     (tmp_path / "keys").write_text("a-key-of-this-test\n")
     with serving(Settings(keys=read_keys(tmp_path / "keys"))) as (keyed, _):
-        url = keyed.replace("http", "ws") + "/v1/audio/stream"
+        url = stream_of(keyed)
         with pytest.raises(InvalidStatus) as caught, connect(url):
             pass
         assert caught.value.response.status_code == 401
