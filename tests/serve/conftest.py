@@ -1,15 +1,16 @@
 """A server with the checkpoint that ships; and the model by itself, to compare its answers with."""
 
 import pytest
-from openai import OpenAI
-from servers import serving
 
 from lauragpt import Laura
-from lauragpt.serve.settings import Settings
 
 
 @pytest.fixture(scope="session")
 def server():
+    from servers import serving
+
+    from lauragpt.serve.settings import Settings
+
     with serving(Settings()) as (address, service):
         yield address, service
 
@@ -21,6 +22,8 @@ def address(server):
 
 @pytest.fixture(scope="session")
 def client(address):
+    from openai import OpenAI
+
     return OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
 
 
