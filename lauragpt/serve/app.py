@@ -36,7 +36,7 @@ def make_app(settings: Settings) -> FastAPI:
         title="LauraGPT", version=__version__, description=ABOUT, lifespan=life, docs_url=None, redoc_url=None,  # they load from elsewhere
     )  # fmt: skip
     app.state.service = service
-    for error in (HTTPException, RequestValidationError, LauraError, MemoryError):
+    for error in (HTTPException, RequestValidationError, LauraError, UnicodeError, MemoryError):
         app.add_exception_handler(error, told)
     for part in (transcriptions, speech, verbs, voices, live):
         app.include_router(part.router)

@@ -56,7 +56,7 @@ class Guard:
             self._check_place(headers)
             self._check_key(headers, scope["path"])
             length = headers.get("content-length", "")
-            self._check_size(int(length) if length.isdigit() else 0)
+            self._check_size(int(length) if length.isdecimal() else 0)
         except Problem as problem:
             return await response(problem)(scope, receive, send)
         try:
@@ -73,11 +73,14 @@ class Guard:
 
     def _check_place(self, headers: Headers) -> None:
         """A page that a browser has open may not use a server on the same machine: its requests name another origin or host."""
-        host = urlsplit(f"//{headers.get('host', '')}")
+        origin = headers.get("origin")
+        try:
+            host, other = urlsplit(f"//{headers.get('host', '')}"), urlsplit(origin or "")
+        except ValueError:
+            raise Problem(400, "the header Host or Origin is no address") from None
         if self.settings.local and not self.settings.keys and host.hostname not in LOCAL:
             raise Problem(403, "this server answers to localhost alone: ask http://127.0.0.1, or start it with --host and --api-key-file")
-        origin = headers.get("origin")
-        if origin is not None and not self.settings.keys and urlsplit(origin).netloc != host.netloc:
+        if origin is not None and not self.settings.keys and other.netloc != host.netloc:
             raise Problem(403, "pages of other origins may not use this server")
 
     def _check_key(self, headers: Headers, path: str) -> None:

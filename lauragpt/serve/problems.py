@@ -62,6 +62,8 @@ def response(error: Exception) -> JSONResponse:
         status, (message, param) = 400, sentence(error.errors())
     elif isinstance(error, LauraError):
         status, message = 400, str(error)
+    elif isinstance(error, UnicodeError):
+        status, message = 400, "a text of the request is not Unicode: it holds half of a surrogate pair"
     elif isinstance(error, MemoryError):
         status, message, code = 503, "there is not enough memory for this request: send a shorter recording", "out_of_memory"
     kind, usual = KINDS.get(status, ("invalid_request_error" if status < 500 else "server_error", None))

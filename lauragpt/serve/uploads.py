@@ -37,6 +37,8 @@ async def read_form(request: Request, kind: type[Form], file: str = "file") -> t
         form = await parser.parse()
     except MultiPartException as error:
         raise Problem(400, f"the form cannot be read: {error.message.rstrip('.')}") from None
+    except UnicodeError:  # of the charset that the client names
+        raise Problem(400, "the form cannot be read: its fields are not of its charset") from None
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(form.close)
         sent = form.get(file)

@@ -18,6 +18,8 @@ from lauragpt.serve.app import make_app
 from lauragpt.serve.run import config_of
 from lauragpt.serve.settings import Settings
 
+# No time is looked at: a test must not depend on how busy the machine is.
+http = httpx.Client(timeout=None, limits=httpx.Limits(max_keepalive_connections=0))
 CLIPS = Path(__file__).parents[2] / "lauragpt" / "assets" / "demo"
 
 
@@ -54,7 +56,7 @@ def started(*words: str, cwd: Path | None = None):
         line = process.stderr.readline()
         assert "listening on http://127.0.0.1:" in line, line + process.stderr.read()
         address = line.split()[-1]
-        while httpx.get(f"{address}/ready", timeout=None).status_code != 200:
+        while http.get(f"{address}/ready").status_code != 200:
             time.sleep(0.05)
         yield process, address
     finally:

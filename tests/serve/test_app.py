@@ -1,10 +1,11 @@
 """What is there beside the verbs: health, models, errors in OpenAI's shape, the description of the API."""
 
-import httpx2 as httpx
+import socket
+
 import openai
 import pytest
 from fastapi.testclient import TestClient
-from servers import clip
+from servers import clip, http
 
 from lauragpt import __version__
 from lauragpt.errors import LauraError
@@ -15,8 +16,8 @@ CLIP = clip("digits-4")
 
 
 def test_health_and_ready(address):
-    assert httpx.get(f"{address}/health").json() == {"status": "ok", "version": __version__}
-    assert httpx.get(f"{address}/ready").json() == {"status": "ready", "model": "mini"}
+    assert http.get(f"{address}/health").json() == {"status": "ok", "version": __version__}
+    assert http.get(f"{address}/ready").json() == {"status": "ready", "model": "mini"}
 
 
 def test_a_server_whose_model_is_not_loaded_is_not_ready(monkeypatch):
@@ -57,7 +58,7 @@ WRONG = [
 
 @pytest.mark.parametrize("form, status, param", WRONG, ids=lambda value: str(value))
 def test_fields_that_are_wrong(address, form, status, param):
-    answer = httpx.post(f"{address}/v1/audio/transcriptions", files={"file": CLIP}, data=form)
+    answer = http.post(f"{address}/v1/audio/transcriptions", files={"file": CLIP}, data=form)
     error = answer.json()["error"]
     assert answer.status_code == status and error["param"] == param and error["type"] == "invalid_request_error"
     assert set(error) == {"message", "type", "param", "code"} and "\n" not in error["message"] and "Traceback" not in error["message"]
@@ -71,12 +72,12 @@ def test_fields_that_are_wrong(address, form, status, param):
     {"files": {"file": CLIP}, "data": {f"field{n}": "1" for n in range(60)}}, {"files": {"file": CLIP}, "data": {"prompt": "x" * 100_000}},
 ])  # fmt: skip
 def test_bodies_that_are_no_form_with_a_recording(address, body):
-    answer = httpx.post(f"{address}/v1/audio/transcriptions", **body)
+    answer = http.post(f"{address}/v1/audio/transcriptions", **body)
     assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
 
 
 def test_a_path_that_is_not_there(address):
-    for answer in (httpx.get(f"{address}/v1/nothing"), httpx.get(f"{address}/v1/audio/transcriptions"), httpx.post(f"{address}/health")):
+    for answer in (http.get(f"{address}/v1/nothing"), http.get(f"{address}/v1/audio/transcriptions"), http.post(f"{address}/health")):
         assert answer.status_code in (404, 405) and answer.json()["error"]["type"] == "invalid_request_error"
 
 
@@ -95,7 +96,7 @@ def test_what_nobody_foresaw_is_told_without_its_words(monkeypatch, caplog):
 
 
 def test_the_description_of_the_api(address):
-    paths = httpx.get(f"{address}/openapi.json").json()["paths"]
+    paths = http.get(f"{address}/openapi.json").json()["paths"]
     body = paths["/v1/audio/transcriptions"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert body["required"] == ["file"] and {"language", "response_format", "stream"} <= body["properties"].keys()
 
@@ -109,6 +110,36 @@ def test_methods_that_nobody_knows_are_counted_as_one(server):
     """Else a client could make as many numbers as it can think of words."""
     address, service = server
     for number in range(3):
-        assert httpx.request(f"WORD{number}", f"{address}/health").status_code == 405
+        assert http.request(f"WORD{number}", f"{address}/health").status_code == 405
     page = service.metrics.page().decode()
     assert 'method="(other)"' in page and "WORD" not in page
+
+
+def raw(address: str, head: str, body: bytes = b"") -> bytes:
+    """The beginning of the answer to bytes as they are."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode("latin-1") + body)
+        return client.recv(1000).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("headers", ["Host: [\r\n", "Host: a]\r\n", "Host: 127.0.0.1\r\nOrigin: http://[\r\n", "Host: \xff\r\n"])
+def test_hosts_and_origins_that_are_no_addresses(address, headers):
+    assert raw(address, f"GET /v1/models HTTP/1.1\r\n{headers}").split()[1] in (b"400", b"403")
+
+
+HALF = b'{"input": "one \\ud800 two", "voice": "slt"}'
+
+
+@pytest.mark.parametrize("charset", ["idna", "punycode", "unicode_escape", "utf-16", "hex", "nothing"])
+def test_charsets_of_forms(address, charset):
+    body = (b'--x\r\nContent-Disposition: form-data; name="language"\r\n\r\n\\ud800\xff.\r\n'
+            b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + CLIP + b"\r\n--x--\r\n")  # fmt: skip
+    kind = f"Content-Type: multipart/form-data; boundary=x; charset={charset}\r\n"
+    status = raw(address, f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}", body)
+    assert status.split()[1] == b"400"
+
+
+def test_half_a_letter(address):
+    kind = "Content-Type: application/json\r\n"
+    assert raw(address, f"POST /v1/audio/speech HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}", HALF).split()[1] == b"400"

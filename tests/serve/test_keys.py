@@ -1,9 +1,8 @@
 """Who may use a server: keys, and pages that a browser has open."""
 
-import httpx2 as httpx
 import openai
 import pytest
-from servers import clip, serving
+from servers import clip, http, serving
 
 from lauragpt.errors import LauraError
 from lauragpt.serve.keys import is_known, read_keys
@@ -31,11 +30,11 @@ def test_each_key_opens(keyed):
 def test_nothing_else_does(keyed, header):
     headers = {} if header is None else {"Authorization": header}
     for path in ("/v1/models", "/metrics", "/openapi.json", "/nothing"):
-        answer = httpx.get(keyed + path, headers=headers)
+        answer = http.get(keyed + path, headers=headers)
         assert answer.status_code == 401 and answer.json()["error"]["code"] == "invalid_api_key"
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{keyed}/v1", api_key="wrong-key-of-the-file", max_retries=0).models.list()
-    assert httpx.get(f"{keyed}/health", headers=headers).status_code == httpx.get(f"{keyed}/ready", headers=headers).status_code == 200
+    assert http.get(f"{keyed}/health", headers=headers).status_code == http.get(f"{keyed}/ready", headers=headers).status_code == 200
 
 
 def test_every_key_is_compared_to_its_end(monkeypatch):
@@ -66,8 +65,8 @@ def test_pages_of_other_origins_may_not_use_a_server_on_this_machine(address):
     """A browser sends a form anywhere without asking, and a host name may point here: neither is answered."""
     url = f"{address}/v1/audio/transcriptions"
     for headers in ({"Origin": "https://example.com"}, {"Host": "example.com"}, {"Host": "example.com", "Origin": "http://example.com"}):
-        answer = httpx.post(url, files={"file": CLIP}, headers=headers)
+        answer = http.post(url, files={"file": CLIP}, headers=headers)
         assert answer.status_code == 403 and answer.json()["error"]["code"] == "forbidden"
     port = address.rpartition(":")[2]
     for headers in ({"Origin": address}, {"Host": f"localhost:{port}"}, {"Host": f"[::1]:{port}"}):
-        assert httpx.post(url, files={"file": CLIP}, headers=headers).json()["text"] == "four"
+        assert http.post(url, files={"file": CLIP}, headers=headers).json()["text"] == "four"

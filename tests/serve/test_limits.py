@@ -4,11 +4,10 @@ import logging
 import struct
 import sys
 
-import httpx2 as httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from servers import clip, encoded, serving
+from servers import clip, encoded, http, serving
 
 from lauragpt.errors import LauraError
 from lauragpt.serve.app import make_app
@@ -18,7 +17,7 @@ from lauragpt.serve.uploads import decode
 from lauragpt.serve.worker import Worker
 
 CLIP = clip("digits-4")
-SMALL = Limits(upload_bytes=200_000, held_bytes=500_000, seconds=20, held_seconds=50, request_seconds=30)
+SMALL = Limits(upload_bytes=200_000, held_bytes=500_000, seconds=20, held_seconds=50)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def bomb(minutes: int) -> bytes:
 
 
 def test_bytes_that_the_header_tells(small):
-    answer = httpx.post(small[0], files={"file": bytes(300_000)})
+    answer = http.post(small[0], files={"file": bytes(300_000)})
     assert answer.status_code == 413 and answer.json()["error"]["code"] == "request_too_large"
     assert "0.190735 MiB" in answer.json()["error"]["message"]
 
@@ -46,15 +45,15 @@ def test_bytes_that_no_header_tells(small):
         for _ in range(500):
             yield bytes(10_000)
 
-    answer = httpx.post(small[0], content=pieces(), headers={"content-type": "multipart/form-data; boundary=x"})
+    answer = http.post(small[0], content=pieces(), headers={"content-type": "multipart/form-data; boundary=x"})
     assert answer.status_code == 413
-    assert httpx.post(small[0], files={"file": CLIP}).json()["text"] == "four"
+    assert http.post(small[0], files={"file": CLIP}).json()["text"] == "four"
 
 
 def test_a_bomb_is_not_unfolded(small):
     data = bomb(60)
     assert len(data) < SMALL.upload_bytes
-    answer = httpx.post(small[0], files={"file": data})
+    answer = http.post(small[0], files={"file": data})
     assert answer.status_code == 413 and "longer than 20 s" in answer.json()["error"]["message"]
     ticket = Worker(None, SMALL).ticket()
     with pytest.raises(Problem, match="longer than 20 s"):
@@ -104,13 +103,13 @@ def lying(channels: int = 1, rate: int = 16000, size: int | None = None, bits: i
     {"bits": 9999}, {"channels": 1024, "rate": 768_000},
 ], ids=str)  # fmt: skip
 def test_headers_that_lie_are_refused(address, lie):
-    answer = httpx.post(f"{address}/v1/audio/transcriptions", files={"file": lying(**lie)})
+    answer = http.post(f"{address}/v1/audio/transcriptions", files={"file": lying(**lie)})
     assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
 
 
 def test_a_header_that_promises_a_hundred_hours(address):
     form = {"response_format": "verbose_json"}
-    answer = httpx.post(f"{address}/v1/audio/transcriptions", files={"file": lying(size=2**32 - 100)}, data=form)
+    answer = http.post(f"{address}/v1/audio/transcriptions", files={"file": lying(size=2**32 - 100)}, data=form)
     assert answer.status_code == 200 and answer.json()["duration"] == 0.5
 
 
@@ -188,7 +187,6 @@ def test_a_body_that_never_ends_is_given_up():
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
                          b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n")  # fmt: skip
-            slow.settimeout(20)
             assert b" 408 " in slow.recv(1000)
 
 

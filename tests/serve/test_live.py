@@ -10,7 +10,7 @@ import pytest
 import soxr
 from servers import clip, serving
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
+from websockets.sync.client import connect as connected
 
 from lauragpt.audio import decode_audio
 from lauragpt.serve.keys import read_keys
@@ -22,6 +22,11 @@ TALK = np.concatenate([decode_audio(clip("librispeech-6272")), np.zeros(24000, n
 def samples(wave: np.ndarray, rate: int = 16000) -> bytes:
     wave = wave if rate == 16000 else soxr.resample(wave, 16000, rate)
     return (wave * 32767).round().astype("<i2").tobytes()
+
+
+def connect(url: str, **how):
+    """Waits as long as a busy machine takes."""
+    return connected(url, open_timeout=None, ping_interval=None, **how)
 
 
 def stream_of(address: str) -> str:
@@ -38,7 +43,7 @@ def hear(address: str, data: bytes, query: str = "", size: int = 3333, end: str 
         rows = []
         try:
             while True:
-                rows.append(json.loads(socket.recv(60)))
+                rows.append(json.loads(socket.recv(600)))
         except ConnectionClosed:
             return rows
 
@@ -101,9 +106,9 @@ def test_what_is_wrong(address, query, end, reason):
     with connect(url) as socket:
         with contextlib.suppress(ConnectionClosed):  # it may be told before the client has sent anything
             socket.send(end)
-        assert reason in json.loads(socket.recv(60))["error"]["message"]
+        assert reason in json.loads(socket.recv(600))["error"]["message"]
         with pytest.raises(ConnectionClosed) as caught:
-            socket.recv(60)
+            socket.recv(600)
     assert caught.value.rcvd.code == 1008
 
 
@@ -111,7 +116,7 @@ def test_a_message_that_is_too_large_ends_it(address):
     with connect(stream_of(address)) as socket:
         socket.send(bytes(2_000_000))
         with pytest.raises(ConnectionClosed) as caught:
-            socket.recv(60)
+            socket.recv(600)
     assert caught.value.rcvd.code == 1009
 
 
@@ -131,15 +136,15 @@ def test_a_full_server():
             while not service.worker.held:
                 time.sleep(0.01)
             with connect(url) as second:
-                assert json.loads(second.recv(60))["error"]["code"] == "server_busy"
+                assert json.loads(second.recv(600))["error"]["code"] == "server_busy"
                 with pytest.raises(ConnectionClosed) as caught:
-                    second.recv(60)
+                    second.recv(600)
                 assert caught.value.rcvd.code == 1013
 
 
 def test_a_client_that_sends_nothing():
     with serving(Settings(limits=Limits(request_seconds=1))) as (address, _), connect(stream_of(address)) as socket:
-        assert "nothing came for 1 s" in json.loads(socket.recv(60))["error"]["message"]
+        assert "nothing came for 1 s" in json.loads(socket.recv(600))["error"]["message"]
 
 
 def test_who_may_not(address, tmp_path):
@@ -155,4 +160,4 @@ def test_who_may_not(address, tmp_path):
         assert caught.value.response.status_code == 401
         with connect(url, additional_headers={"Authorization": "Bearer a-key-of-this-test"}) as socket:
             socket.send('{"type": "end"}')
-            assert json.loads(socket.recv(60))["type"] == "transcript.done"
+            assert json.loads(socket.recv(600))["type"] == "transcript.done"

@@ -6,7 +6,7 @@ import sys
 
 import pages
 import pytest
-from servers import started
+from servers import http, started
 
 from lauragpt.audio import load_audio
 
@@ -55,10 +55,9 @@ def test_python(code, folder, there):
 
 
 def test_it_names_every_path_and_option(there):
-    import httpx2 as httpx
 
     text = PAGE.read_text(encoding="utf-8")
-    for path in httpx.get(f"{there}/openapi.json").json()["paths"]:
+    for path in http.get(f"{there}/openapi.json").json()["paths"]:
         assert path.rpartition("/")[2].partition("{")[0].rstrip("}") in text, path
     shown = pages.shell("laura serve --help", pages.ROOT).stdout
     for option in ("--host", "--api-key-file", "--voices", "--max-megabytes", "--max-seconds", "--queue-seconds",

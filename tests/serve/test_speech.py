@@ -7,11 +7,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx2 as httpx
 import numpy as np
 import openai
 import pytest
 import soundfile
+from servers import http
 
 from lauragpt.audio import decode_audio
 
@@ -82,7 +82,7 @@ def test_sound_leaves_while_it_is_made(client, server, laura):
 
 def test_events(address, laura):
     body = {"input": LONG, "voice": "slt", "response_format": "wav", "stream_format": "sse"}
-    answer = httpx.post(f"{address}/v1/audio/speech", json=body, timeout=120)
+    answer = http.post(f"{address}/v1/audio/speech", json=body)
     assert answer.headers["content-type"].startswith("text/event-stream")
     rows = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
     assert [row["type"] for row in rows] == ["speech.audio.delta"] * (len(rows) - 1) + ["speech.audio.done"] and len(rows) > 4
@@ -98,7 +98,7 @@ def test_others_are_answered_in_between_and_a_client_may_leave(server):
     address, service = server
     free, begun = threading.Event(), threading.Event()
     body = {"input": LONG, "voice": "slt", "response_format": "pcm", "stream_format": "audio"}
-    with httpx.stream("POST", f"{address}/v1/audio/speech", json=body, timeout=120) as answer:
+    with http.stream("POST", f"{address}/v1/audio/speech", json=body) as answer:
         next(answer.iter_raw())
         service.worker.call(lambda _: (begun.set(), free.wait()), service.worker.ticket())
         begun.wait()
@@ -120,13 +120,13 @@ WRONG = [
 
 @pytest.mark.parametrize("body, status, param", WRONG, ids=lambda value: str(value)[:60])
 def test_what_is_wrong(address, body, status, param):
-    answer = httpx.post(f"{address}/v1/audio/speech", json=body)
+    answer = http.post(f"{address}/v1/audio/speech", json=body)
     assert answer.status_code == status and answer.json()["error"]["param"] == param, answer.text
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"\xff\xfe", b'{"input": NaN}', b"[" * 100_000])
 def test_bodies_that_are_no_json(address, content):
-    answer = httpx.post(f"{address}/v1/audio/speech", content=content, headers={"content-type": "application/json"})
+    answer = http.post(f"{address}/v1/audio/speech", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
 
 

@@ -3,11 +3,10 @@
 import json
 import math
 
-import httpx2 as httpx
 import numpy as np
 import pytest
 from openai.types.audio import TranscriptionVerbose
-from servers import clip, encoded
+from servers import clip, encoded, http
 
 CLIP = clip("librispeech-2136")
 
@@ -44,7 +43,7 @@ def test_verbose_json(client, known):
 def test_fields_of_verbose_json_are_openais(address):
     def fields(granularities):
         form = {"response_format": "verbose_json", "timestamp_granularities[]": granularities}
-        return set(httpx.post(f"{address}/v1/audio/transcriptions", files={"file": CLIP}, data=form).json())
+        return set(http.post(f"{address}/v1/audio/transcriptions", files={"file": CLIP}, data=form).json())
 
     always = {"task", "language", "duration", "text", "usage", "receipt"}
     assert fields([]) == fields(["segment"]) == always | {"segments"}

@@ -2,10 +2,9 @@
 
 import json
 
-import httpx2 as httpx
 import numpy as np
 import pytest
-from servers import clip
+from servers import clip, http
 
 from lauragpt.audio import decode_audio
 
@@ -13,7 +12,7 @@ ORDER, RAIN, VOICE, NIGHT = (clip(name) for name in ("barista-458", "esc50-4-160
 
 
 def ask(address, path, data, **form):
-    return httpx.post(f"{address}/v1/audio/{path}", files={"file": data}, data=form, timeout=120)
+    return http.post(f"{address}/v1/audio/{path}", files={"file": data}, data=form)
 
 
 def test_captions(address, laura):

@@ -3,11 +3,10 @@
 import json
 import os
 
-import httpx2 as httpx
 import numpy as np
 import openai
 import pytest
-from servers import clip, encoded, serving
+from servers import clip, encoded, http, serving
 
 from lauragpt.audio import decode_audio
 from lauragpt.engine.voices import make_voice
@@ -36,11 +35,11 @@ def emptied(folder):
 
 
 def upload(address, data=NIGHT, **form):
-    return httpx.post(f"{address}/v1/voices", files={"audio_sample": data}, data=FORM | form, timeout=60)
+    return http.post(f"{address}/v1/voices", files={"audio_sample": data}, data=FORM | form)
 
 
 def test_voices_that_ship(address):
-    rows = httpx.get(f"{address}/v1/voices").json()["data"]
+    rows = http.get(f"{address}/v1/voices").json()["data"]
     assert [(row["id"], row["language"], row["source"]) for row in rows] == [
         ("kathleen", "en", "shipped"), ("kerstin", "de", "shipped"), ("slt", "en", "shipped"),
     ]  # fmt: skip
@@ -54,7 +53,7 @@ def test_a_voice_from_its_upload_to_its_end(keeping, folder, laura):
     assert sorted(os.listdir(folder)) == [f"{voice.id}.json", f"{voice.id}.wav"]
     card = json.loads((folder / f"{voice.id}.json").read_text())
     assert card["consent"] == FORM["consent"] and card["text"] == FORM["text"] and card["created_at"] == voice.created_at
-    assert httpx.get(f"{keeping}/v1/voices").json()["data"][-1]["id"] == voice.id
+    assert http.get(f"{keeping}/v1/voices").json()["data"][-1]["id"] == voice.id
     wave = decode_audio((folder / f"{voice.id}.wav").read_bytes())
     known = laura.speak("One, two.", voice=make_voice(laura.runtime.backend, voice.id, wave, FORM["text"], "en"))
     for name in ("anna", voice.id):
@@ -62,14 +61,14 @@ def test_a_voice_from_its_upload_to_its_end(keeping, folder, laura):
         spoken = decode_audio(answer.content)
         assert len(spoken) == len(known.audio) and np.abs(spoken - known.audio.clip(-1, 1)).max() < 2 / 32768
         assert json.loads(answer.headers["x-laura-receipt"]) == known.receipt
-    assert httpx.delete(f"{keeping}/v1/voices/anna").json() == {"id": voice.id, "object": "audio.voice.deleted", "deleted": True}
+    assert http.delete(f"{keeping}/v1/voices/anna").json() == {"id": voice.id, "object": "audio.voice.deleted", "deleted": True}
     assert os.listdir(folder) == []
     with pytest.raises(openai.NotFoundError):
         client.audio.speech.create(model="mini", voice=voice.id, input="One.")
 
 
 def test_an_upload_without_a_text_is_transcribed(keeping, folder, laura):
-    answer = httpx.post(f"{keeping}/v1/voices", files={"audio_sample": NIGHT}, data={"name": "anna", "consent": "yes"}, timeout=60)
+    answer = http.post(f"{keeping}/v1/voices", files={"audio_sample": NIGHT}, data={"name": "anna", "consent": "yes"})
     card = json.loads((folder / f"{answer.json()['id']}.json").read_text())
     assert card["text"] == laura.transcribe(NIGHT).text and card["lang"] == "en"
 
@@ -77,15 +76,15 @@ def test_an_upload_without_a_text_is_transcribed(keeping, folder, laura):
 def test_servers_share_the_folder(keeping, folder):
     with serving(Settings(voices=folder)) as (other, _):
         id = upload(other).json()["id"]
-        assert httpx.get(f"{keeping}/v1/voices").json()["data"][-1]["id"] == id
-        assert httpx.post(f"{keeping}/v1/audio/speech", json={"input": "One.", "voice": "anna"}, timeout=60).status_code == 200
-        httpx.delete(f"{other}/v1/voices/{id}")
-        assert httpx.post(f"{keeping}/v1/audio/speech", json={"input": "One.", "voice": "anna"}, timeout=60).status_code == 404
+        assert http.get(f"{keeping}/v1/voices").json()["data"][-1]["id"] == id
+        assert http.post(f"{keeping}/v1/audio/speech", json={"input": "One.", "voice": "anna"}).status_code == 200
+        http.delete(f"{other}/v1/voices/{id}")
+        assert http.post(f"{keeping}/v1/audio/speech", json={"input": "One.", "voice": "anna"}).status_code == 404
 
 
 def test_consent_is_required(keeping, folder):
     for form in ({"name": "anna"}, {"name": "anna", "consent": ""}):
-        answer = httpx.post(f"{keeping}/v1/voices", files={"audio_sample": NIGHT}, data=form)
+        answer = http.post(f"{keeping}/v1/voices", files={"audio_sample": NIGHT}, data=form)
         assert answer.status_code == 400 and answer.json()["error"]["param"] == "consent"
     assert os.listdir(folder) == []
 
@@ -114,7 +113,7 @@ def test_a_name_is_taken_once_and_there_are_so_many(keeping, folder):
 
 @pytest.mark.parametrize("name", ["slt", "alloy", "nobody", "..%2f..%2fetc%2fpasswd", "%2e%2e", "voice_0123456789abcdef"])
 def test_what_cannot_be_deleted(keeping, name):
-    assert httpx.delete(f"{keeping}/v1/voices/{name}").status_code in (400, 404)
+    assert http.delete(f"{keeping}/v1/voices/{name}").status_code in (400, 404)
 
 
 def test_without_a_folder_they_go_with_the_server():
