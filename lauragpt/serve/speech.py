@@ -87,6 +87,7 @@ async def speech(request: Request, body: SpeechBody) -> Response:
 
 
 def check_body(body: SpeechBody, service: Service) -> None:
+    body.input.encode()  # or UnicodeError: JSON can hold half of a surrogate pair
     if len(body.input) > (most := service.settings.limits.characters):
         raise Problem(400, f"input has {len(body.input):,} characters: send at most {most:,} at a time", "input", "string_above_max_length")
     if body.speed != 1:
