@@ -7,6 +7,7 @@ import asyncio
 import base64
 import warnings
 from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -149,9 +150,10 @@ async def steps(service: Service, pieces: Iterator[np.ndarray], first: tuple, ti
 
 async def pieces_of(service: Service, pieces: Iterator, first: tuple, encoder: Encoder, ticket: Ticket) -> AsyncIterator[bytes]:
     """What fails now ends the connection: the client sees that the sound is not whole."""
-    async for piece, _ in steps(service, pieces, first, ticket):
-        if data := encoder.finish() if piece is None else encoder.feed(piece):
-            yield data
+    async with aclosing(steps(service, pieces, first, ticket)) as made:  # so that it ends with this one
+        async for piece, _ in made:
+            if data := encoder.finish() if piece is None else encoder.feed(piece):
+                yield data
 
 
 async def events(
@@ -159,10 +161,11 @@ async def events(
 ) -> AsyncIterator[bytes]:
     samples, failed = 0, None
     try:
-        async for piece, reason in steps(service, pieces, first, ticket):
-            failed, samples = failed or reason, samples + (0 if piece is None else len(piece))
-            if data := encoder.finish() if piece is None else encoder.feed(piece):
-                yield event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
+        async with aclosing(steps(service, pieces, first, ticket)) as made:
+            async for piece, reason in made:
+                failed, samples = failed or reason, samples + (0 if piece is None else len(piece))
+                if data := encoder.finish() if piece is None else encoder.feed(piece):
+                    yield event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
     except (LauraError, Problem) as error:
         yield b"data: " + bytes(response(error).body) + b"\n\n"
         return
