@@ -10,6 +10,7 @@ B batch, N samples, T frames, D width of a vector, C channels, n positions.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -132,7 +133,7 @@ class Upsampling(nn.Module):
         return x
 
 
-class LyraNetwork(nn.Module):
+class LyraNetwork(nn.Module, ABC):
     """What both networks share. `frame`: how many positions of what goes in make a frame."""
 
     frame: int
@@ -155,9 +156,9 @@ class LyraNetwork(nn.Module):
             x = stage(x, state)
         return self.limit(self.output(self.activation(x), state)), state
 
+    @abstractmethod
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """The next frames and the state before them -> their result and the state after them."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """`lengths` changes nothing: a causal network cannot see the padding behind a row's own frames."""

@@ -19,7 +19,9 @@ _LANGUAGES = {"en": english, "de": german}
 _ABBREVIATED = re.compile(r"[^\W\d]\.|\d\.\d|\+\d|[@#§]|https?:|\b[IVXL]{1,8}\b")
 _COUNTED = re.compile(r"[\d$£€¥¢%‰&@#+=<>×÷±°§^~]")
 # Compatibility forms that would change their meaning when Unicode folds them: "1½" into 11/2, "m²" into m2, "™" into letters.
-_FOLDED = ((re.compile("(?<=[0-9])(?=[¼½¾⅐-⅞])"), " "), (re.compile("²"), "^2"), (re.compile("³"), "^3"), (re.compile("[™℠®©]"), " "))
+_FOLDED = (
+    (re.compile("(?<=[0-9])(?=[¼½¾⅐-⅞])"), " "), (re.compile("²"), "^2"), (re.compile("³"), "^3"), (re.compile("[™℠®©]"), " "),
+)  # fmt: skip
 
 
 def normalize(text: str, lang: str = "en") -> str:

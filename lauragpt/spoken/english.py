@@ -266,7 +266,11 @@ NUMBERS: tuple[Rule, ...] = (
     rule("cents", r"\$\.(\d\d)(?!\d)", lambda m: f"{words(int(m[1]), 'en')} cents"),
     rule("percent", rf"{QUANTITY} ?%", lambda m: f"{quantity(m)} percent"),
     rule("per mille", rf"{QUANTITY} ?‰", lambda m: f"{quantity(m)} per mille"),
-    rule("feet and inches", r"(?<!\w)([1-9])' ?(\d|1[01])(?:\"|''|″)", lambda m: f"{words(int(m[1]), 'en')} foot {words(int(m[2]), 'en')}"),
+    rule(
+        "feet and inches",
+        r"(?<!\w)([1-9])' ?(\d|1[01])(?:\"|''|″)",
+        lambda m: f"{words(int(m[1]), 'en')} foot {words(int(m[2]), 'en')}",
+    ),
     rule(
         "unit",
         rf"{QUANTITY}(?P<hyphen>[ -]?)(?P<unit>{UNIT})(?P<power>\^?[23])?(?![\w'^])"
@@ -299,7 +303,8 @@ NUMBERS: tuple[Rule, ...] = (
     rule("equals", r"(?<![=<>!])=(?![=<>])", "equals"),
     rule("plus", r"(?<!\+\+)\+(?!\+\+)", "plus"),
     table_rule(
-        "sign", {"&": "and", "×": "times", "÷": "divided by", "%": "percent", "$": "dollars", "£": "pounds", "€": "euros", "°": "degrees"}
+        "sign",
+        {"&": "and", "×": "times", "÷": "divided by", "%": "percent", "$": "dollars", "£": "pounds", "€": "euros", "°": "degrees"},
     ),
     # What is left of the numbers.
     rule("spelled", r"(?<![^\W\d_])[A-Z]{1,3}(?=\d)|(?<=\d)[A-Z]{1,3}(?![^\W_])", lambda m: " ".join(m[0])),
