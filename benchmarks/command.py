@@ -17,17 +17,20 @@ from lauragpt.evaluate.report.tables import write_whole
 
 
 def run(
-    name: str, description: str, quick: str, benchmark: Callable[[str, Path, bool], dict], markdown: Callable[[dict], str],
-    arguments: list[str] | None = None,
+    name: str, description: str, quick: str, benchmark: Callable[..., dict], markdown: Callable[[dict], str],
+    arguments: list[str] | None = None, counts: dict[str, str] | None = None,
 ) -> int:  # fmt: skip
-    """Exit status: 0 done, 1 with one line for what cannot be measured or written, 130 stopped. `quick`: what --quick does."""
+    """Exit status: 0 done, 1 with one line for what cannot be measured or written, 130 stopped. `quick`: what --quick does. `counts`:
+    further options that are whole numbers, and what they mean; one that is left out is None."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--checkpoint", default="mini", help="a checkpoint folder, or the name of one that ships (mini)")
     parser.add_argument("--out", type=Path, default=Path("runs/speed"), help=f"folder for {name}.json and {name}.md (runs/speed)")
+    for option, meaning in (counts or {}).items():
+        parser.add_argument(f"--{option}", type=int, metavar="N", help=meaning)
     asked = parser.parse_args(arguments)
     try:
-        report = benchmark(asked.checkpoint, asked.out, asked.quick)
+        report = benchmark(asked.checkpoint, asked.out, asked.quick, **{option: getattr(asked, option) for option in counts or {}})
     except LauraError as error:
         print(f"{name}: " + " ".join(str(error).split()), file=sys.stderr)
         return 1

@@ -243,3 +243,72 @@ def test_decoding_is_measured_beside_generate(debug_checkpoint, tmp_path):
     assert [(row["batch"], row["runs on"]) for row in report["rows"]] == [(batch, name) for batch in (1, 2) for name in who] * 2
     assert all(positive(row["tokens a second"]) and positive(row["times generate"]) for row in report["rows"])
     assert "LauraTTS-sized" in (tmp_path / "decoding.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_server_is_asked_by_many_clients(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "serve.py"), "--quick", "--requests", "20", "--clients", "3", "--out", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "serve.json").read_text(encoding="utf-8"))
+    assert [(row["clients"], row["requests"]) for row in report["requests"]] == [(1, 10), (3, 20)]
+    for row in report["requests"]:
+        assert row["right"] == row["requests"] and row["lost"] == row["another's"] == row["wrong"] == 0
+        assert positive(row["a second"]) and 0 < row["p50 s"] <= row["p95 s"]
+    assert report["batches"]["not equal"] == 0 and positive(report["batches"]["gain"]["median"])
+    one, many = report["batches"]["rows"]
+    assert one["jobs a call"] == 1 and 1 <= many["jobs a call"] <= 3 and one["recordings"] == many["recordings"] == 8
+    assert all(positive(row["median ms"]) for row in report["single"] if row["what"] != "what HTTP adds") and len(report["single"]) == 5
+    assert positive(report["memory"]["warm"]) and positive(report["memory"]["end"]) and not report["notes"]
+    assert "MiB at the end" in (tmp_path / "serve.md").read_text(encoding="utf-8") and "first byte of streamed speech" in done.stdout
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import serve
+
+    return serve
+
+
+@pytest.mark.parametrize("wrong", [["--requests", "9"], ["--clients", "1"]])
+def test_so_few_requests_say_nothing(serve, tmp_path, capsys, wrong):
+    assert serve.main([*wrong, "--out", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1 and "at least 10 and 2" in told.err
+
+
+def test_answers_that_are_lost_wrong_or_somebody_elses_are_told_apart(serve):
+    cases = [serve.Case(path, "", b"", known, json.loads) for path, known in (("/a", "one"), ("/a", "two"), ("/b", "three"), ("/b", 1))]
+    verdicts = [cases[0].verdict(body, cases) for body in (b'"one"', b'"two"', b'"three"', None)]
+    assert verdicts == ["right", "another's", "wrong", "lost"] and cases[3].verdict(b"true", cases) == "wrong"
+    row = serve.counted(2, [(cases[0], b'"one"', 0.5), (cases[1], b'"one"', 1.5), (cases[1], None, 1.0)], 2.0, cases)
+    assert (row["right"], row["lost"], row["another's"], row["wrong"]) == (1, 1, 1, 0) and row["a second"] == 1.5 and row["p50 s"] == 1
+    sounds = [serve.Case("/s", "", b"", np.full(4, level, np.float32), lambda body: np.frombuffer(body, np.float32)) for level in (0, 0.5)]
+    near = np.full(4, 0.5 + 1 / 32768, np.float32)
+    assert [sounds[1].verdict(body, sounds) for body in (near.tobytes(), bytes(16), near[:3].tobytes())] == ["right", "another's", "wrong"]
+
+
+def test_a_server_that_does_not_start_is_one_line(serve):
+    with pytest.raises(serve.LauraError, match="no checkpoint 'nothing'"), serve.started("nothing"):
+        pass
+
+
+def test_requests_that_get_no_answer_are_lost(serve):
+    """Nobody listens; then somebody who hangs up."""
+    import socket
+    import threading
+
+    case = serve.Case("/", "text/plain", b"", None, bytes)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+
+        def hang_up():
+            for _ in range(4):
+                listener.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        assert [body for _, body, _ in serve.load(address, [case] * 4, 1)] == [None] * 4
+        thread.join()
+    assert [body for _, body, _ in serve.load(address, [case] * 4, 2)] == [None] * 4

@@ -23,7 +23,8 @@ from uvicorn.supervisors import Multiprocess
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.serve.app import make_app
-from lauragpt.serve.settings import Settings
+from lauragpt.serve.connection import Connection
+from lauragpt.serve.settings import Limits, Settings
 
 DRAIN = 600  # seconds, at most, until what is held is finished
 log = logging.getLogger("lauragpt.serve")
@@ -44,13 +45,14 @@ def serve(settings: Settings, port: int, workers: int = 1) -> None:
         if settings.voices is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="laura-voices-"))
             settings = replace(settings, voices=Path(folder))
-        config = config_of(partial(one_of_several, settings), factory=True, workers=workers, timeout_worker_healthcheck=60)
+        app = partial(one_of_several, settings)
+        config = config_of(app, settings.limits, factory=True, workers=workers, timeout_worker_healthcheck=60)
         Multiprocess(config, sockets=[listener]).run()
 
 
 def serve_alone(settings: Settings, listener: socket.socket) -> None:
     app = make_app(settings)
-    server, worker = uvicorn.Server(config_of(app)), app.state.service.worker
+    server, worker = uvicorn.Server(config_of(app, settings.limits)), app.state.service.worker
 
     def fail() -> None:
         server.should_exit = True
@@ -71,10 +73,10 @@ def one_of_several(settings: Settings) -> FastAPI:
     return app
 
 
-def config_of(app: FastAPI | Callable[[], FastAPI], **more: object) -> uvicorn.Config:
+def config_of(app: FastAPI | Callable[[], FastAPI], limits: Limits, **more: object) -> uvicorn.Config:
     return uvicorn.Config(
         app, **more, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN, ws_max_size=2**20,
-        timeout_keep_alive=30, ws="websockets-sansio", http="h11", loop="asyncio", lifespan="on",
+        timeout_keep_alive=30, ws="websockets-sansio", http=partial(Connection, limits), loop="asyncio", lifespan="on",
     )  # fmt: skip
 
 

@@ -20,10 +20,13 @@ class Limits:
     held_bytes: int = 400 * 2**20  # of bodies that all requests hold together
     characters: int = 4096  # of a text that is to be spoken
     request_seconds: float = 600.0  # from the first byte of a request to its answer
+    header_seconds: float = 20.0  # until the header of a request is whole
+    stall_seconds: float = 60.0  # that a client may leave its answer unread
     voices: int = 100  # that may be uploaded
 
     def __post_init__(self):
-        if min(self.upload_bytes, self.seconds, self.characters, self.request_seconds) <= 0 or self.voices < 0:
+        times = (self.seconds, self.request_seconds, self.header_seconds, self.stall_seconds)
+        if min(self.upload_bytes, self.characters, *times) <= 0 or self.voices < 0:
             raise LauraError("the limits of bytes, seconds and characters must be above 0")
         if self.held_seconds < self.seconds or self.held_bytes < self.upload_bytes:
             raise LauraError("what all requests may hold together is less than what one may have: raise it, or lower the limit of one")

@@ -30,10 +30,12 @@ def clip(name: str) -> bytes:
 
 
 @contextlib.contextmanager
-def serving(settings: Settings):
-    """The address of a server that is ready, and the service behind it."""
+def serving(settings: Settings, buffer: int | None = None):
+    """The address of a server that is ready, and the service behind it. `buffer`: bytes that its sockets hold for clients."""
     app, listener = make_app(settings), socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(config_of(app))
+    if buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+    server = uvicorn.Server(config_of(app, settings.limits))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
@@ -48,9 +50,9 @@ def serving(settings: Settings):
 
 
 @contextlib.contextmanager
-def started(*words: str, cwd: Path | None = None):
+def started(*words: str, cwd: Path | None = None, port: str = "0"):
     """`laura serve` in a process of its own, on a free port, and its address, once it is ready."""
-    command = [sys.executable, "-m", "lauragpt", "serve", *words, "--port", "0"]
+    command = [sys.executable, "-m", "lauragpt", "serve", *words, "--port", port]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=cwd)
     try:
         line = process.stderr.readline()
