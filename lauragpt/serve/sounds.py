@@ -1,6 +1,6 @@
 """Waves -> files of sound as they are sent, whole or in pieces while they are made. Each says of itself that it is generated.
 
-In: (n,) float32 at 16 kHz. Out: bytes of WAV, FLAC, Opus or MP3 at 16 kHz, or raw 16-bit samples at 24 kHz, which is what clients of
+In: (n,) float32 at 16 kHz. Out: bytes of WAV, FLAC, Opus, MP3 or AAC at 16 kHz, or raw 16-bit samples at 24 kHz, which is what clients of
 OpenAI's `pcm` expect.
 """
 
@@ -13,6 +13,7 @@ import soxr
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.containers.mpeg import id3_size, parse_header
+from lauragpt.serve.ffmpeg import AacSink, Tempo, at_speed
 
 PCM_RATE = 24_000
 UNKNOWN = 2**32 - 1  # a length that is not known yet, as everybody writes it who streams WAV
@@ -20,6 +21,7 @@ UNKNOWN = 2**32 - 1  # a length that is not known yet, as everybody writes it wh
 FORMATS = {
     "mp3": ("audio/mpeg", "MP3", "MPEG_LAYER_III"),
     "opus": ("audio/ogg; codecs=opus", "OGG", "OPUS"),
+    "aac": ("audio/aac", None, None),
     "flac": ("audio/flac", "FLAC", "PCM_16"),
     "wav": ("audio/wav", "WAV", "PCM_16"),
     "pcm": (f"audio/pcm;rate={PCM_RATE};channels=1", None, None),
@@ -30,8 +32,9 @@ def media_type(format: str) -> str:
     return FORMATS[format][0]
 
 
-def encode(wave: np.ndarray, format: str, about: str) -> bytes:
+def encode(wave: np.ndarray, format: str, about: str, speed: float = 1.0) -> bytes:
     """A whole wave (N,) as a file, whose comment is `about`."""
+    wave = at_speed(wave, speed)
     if format == "pcm":
         return _pcm(soxr.resample(wave, SAMPLE_RATE, PCM_RATE) if len(wave) else wave)
     file = io.BytesIO()
@@ -43,18 +46,20 @@ def encode(wave: np.ndarray, format: str, about: str) -> bytes:
 class Encoder:
     """A wave that comes in pieces (n,) as pieces of a file, which nobody can go back to: no length stands in its header."""
 
-    def __init__(self, format: str, about: str):
+    def __init__(self, format: str, about: str, speed: float = 1.0):
         self.format, self.about, self.sent = format, about, 0
+        self.tempo = Tempo(speed) if speed != 1 else None
         self.resampler = soxr.ResampleStream(SAMPLE_RATE, PCM_RATE, 1, dtype="float32") if format == "pcm" else None
         self.file = io.BytesIO()
         self.sink = None if format in ("pcm", "wav") else _sink(self.file, format, about)
         self.begun = False
 
     def feed(self, wave: np.ndarray) -> bytes:
-        return self._encode(np.ascontiguousarray(wave, dtype=np.float32), last=False)
+        wave = np.ascontiguousarray(wave, dtype=np.float32)
+        return self._encode(wave if self.tempo is None else self.tempo.feed(wave), last=False)
 
     def finish(self) -> bytes:
-        return self._encode(np.zeros(0, dtype=np.float32), last=True)
+        return self._encode(np.zeros(0, dtype=np.float32) if self.tempo is None else self.tempo.finish(), last=True)
 
     def _encode(self, wave: np.ndarray, last: bool) -> bytes:
         if self.resampler is not None:
@@ -100,7 +105,9 @@ def _has_frame(data: bytes) -> bool:
     return frame is not None and len(data) >= start + frame.size
 
 
-def _sink(file: io.BytesIO, format: str, about: str) -> soundfile.SoundFile:
+def _sink(file: io.BytesIO, format: str, about: str) -> soundfile.SoundFile | AacSink:
+    if format == "aac":
+        return AacSink(file, about)
     _, container, subtype = FORMATS[format]
     sink = soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, subtype, format=container)
     sink.comment = about

@@ -22,6 +22,7 @@ from lauragpt.engine.chunking import TOKENS_PER_SECOND
 from lauragpt.engine.progress import Progress
 from lauragpt.errors import LauraError, SpeechWarning
 from lauragpt.result import Result
+from lauragpt.serve.ffmpeg import FASTEST, SLOWEST, check_av
 from lauragpt.serve.problems import Problem, response
 from lauragpt.serve.service import Service, attended, check_lang, service_of
 from lauragpt.serve.shapes import event, headers_of
@@ -45,8 +46,8 @@ class SpeechBody(BaseModel):
     input: str = Field(description="The text.")
     model: str | None = None
     voice: str | VoiceId | None = Field(None, description="One of /v1/voices. OpenAI's names stand for the language's default.")
-    response_format: Literal["mp3", "opus", "flac", "wav", "pcm"] = "mp3"
-    speed: float = Field(1.0, description="1 alone is there.")
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="At the same pitch; the model itself speaks at one pace.")
     stream_format: Literal["audio", "sse"] | None = Field(None, description="Sound leaves while it is made; default: when it is whole.")
     instructions: str | None = Field(None, description="Ignored, as X-Laura-Ignored says.")
     language: str | None = None
@@ -84,25 +85,27 @@ async def speech(request: Request, body: SpeechBody) -> Response:
         ticket.reserve(len(body.input) * SECONDS)
         answer = asyncio.wrap_future(service.worker.ask(kind, (body.input, voice), ticket))
         result = await attended(request, ticket, answer)
-    return await sound_response(service, result, body.response_format, unused)
+    return await sound_response(service, result, body.response_format, unused, body.speed)
 
 
 def check_body(body: SpeechBody, service: Service) -> None:
     body.input.encode()  # or UnicodeError: JSON can hold half of a surrogate pair
     if len(body.input) > (most := service.settings.limits.characters):
         raise Problem(400, f"input has {len(body.input):,} characters: send at most {most:,} at a time", "input", "string_above_max_length")
-    if body.speed != 1:
-        raise Problem(400, f"speed is {body.speed:g}: this model speaks at its own pace alone, so leave it out or send 1", "speed")
+    check_av(body.response_format, body.speed)
     if body.stream_format is not None and body.verify:
         raise Problem(400, "verify compares speech that is whole: leave stream_format out", "verify")
 
 
-async def sound_response(service: Service, result: Result, format: str, unused: list[str] | None = None) -> Response:
+async def sound_response(
+    service: Service, result: Result, format: str, unused: list[str] | None = None, speed: float = 1.0
+) -> Response:  # fmt: skip
     """The sound of an answer, encoded by another thread. Problem 400 where there is nothing to hear."""
     if not len(result.audio):
         raise Problem(400, "nothing is said in the recording, so there is no sound to send")
-    data = await asyncio.get_running_loop().run_in_executor(service.coders, encode, result.audio, format, service.about)
-    return Response(data, headers=headers_of(result.receipt, unused) | service.generated, media_type=media_type(format))
+    data = await asyncio.get_running_loop().run_in_executor(service.coders, encode, result.audio, format, service.about, speed)
+    receipt = result.receipt | ({"speed": speed} if speed != 1 else {})
+    return Response(data, headers=headers_of(receipt, unused) | service.generated, media_type=media_type(format))
 
 
 async def streamed(request: Request, service: Service, body: SpeechBody, voice: str | None, options: dict, unused: list[str]) -> Response:
@@ -119,9 +122,9 @@ async def streamed(request: Request, service: Service, body: SpeechBody, voice: 
     except BaseException:
         ticket.close()
         raise
-    receipt = {"model": service.name, "voice": voice, **options, "streamed": True}
+    receipt = {"model": service.name, "voice": voice, **options, "streamed": True} | ({"speed": body.speed} if body.speed != 1 else {})
     headers = headers_of(receipt, unused) | service.generated
-    encoder = Encoder(body.response_format, service.about)
+    encoder = Encoder(body.response_format, service.about, body.speed)
     if body.stream_format == "audio":
         sound = pieces_of(service, pieces, first, encoder, ticket)
         return StreamingResponse(sound, headers=headers, media_type=media_type(body.response_format))

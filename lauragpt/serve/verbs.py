@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from lauragpt.engine.chain import VERBS, parse_chain
 from lauragpt.result import Result
+from lauragpt.serve.ffmpeg import check_av
 from lauragpt.serve.problems import Problem
 from lauragpt.serve.service import check_lang, service_of
 from lauragpt.serve.shapes import headers_of
@@ -36,14 +37,14 @@ class IntentForm(VerbForm):
 
 class EnhancementForm(BaseModel):
     model: str | None = None
-    response_format: Literal["wav", "flac", "opus", "mp3", "pcm"] = "wav"
+    response_format: Literal["wav", "flac", "opus", "mp3", "aac", "pcm"] = "wav"
     verify: bool = Field(False, description="The input is kept where other words are recognised afterwards.")
 
 
 class ChainForm(BaseModel):
     model: str | None = None
     steps: str = Field(description="Verbs joined by |, as in enhance | transcribe | translate:de | speak.", max_length=500)
-    response_format: Literal["json", "text", "verbose_json", "wav", "flac", "opus", "mp3", "pcm"] | None = Field(
+    response_format: Literal["json", "text", "verbose_json", "wav", "flac", "opus", "mp3", "aac", "pcm"] | None = Field(
         None, description="Default: wav where the last step gives sound, else json."
     )
     seed: int = Field(0, ge=0, lt=2**63)
@@ -96,6 +97,7 @@ async def enhancements(request: Request) -> Response:
     service = service_of(request)
     form, data = await read_form(request, EnhancementForm)
     service.check_model(form.model)
+    check_av(form.response_format)
     result = await service.answer(request, data, Ask.of("enhance", verify=form.verify))
     return await sound_response(service, result, form.response_format)
 
@@ -111,6 +113,7 @@ async def chains(request: Request) -> Response:
     if (format in FORMATS) != sound:
         allowed = ", ".join(FORMATS if sound else TEXTS)
         raise Problem(400, f"this chain ends in {'sound' if sound else 'text'}: choose one of {allowed}", "response_format")
+    check_av(format)
     ask = Ask.of("chain", steps=form.steps, seed=form.seed, temperature=form.temperature, top_k=form.top_k)
     result = await service.answer(request, data, ask)
     return await sound_response(service, result, format) if sound else written(result, format)

@@ -1,7 +1,9 @@
 """Files of sound as they are sent: what a decoder reads of them is what was said, and that it is generated."""
 
 import io
+import itertools
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -43,6 +45,43 @@ def test_a_file_in_pieces(format, split):
 
 
 @pytest.mark.parametrize("split", SPLITS)
+def test_aac_whole_and_in_pieces(split):
+    """FFmpeg's libraries decode it; each piece of a second gives some bytes, before the last is there."""
+    encoder = Encoder("aac", ABOUT)
+    pieces = [encoder.feed(piece) for piece in np.split(WAVE, np.cumsum(SPLITS[split])[:-1])]
+    data = b"".join([*pieces, encoder.finish()])
+    assert data == encode(WAVE, "aac", ABOUT) and any(pieces)
+    with av.open(io.BytesIO(data)) as file:
+        [stream] = file.streams
+        assert (stream.codec_context.name, stream.rate, stream.channels) == ("aac", 16000, 1) and file.metadata["comment"] == ABOUT
+    wave = decode_audio(data)
+    most = max(np.corrcoef(wave[shift : shift + 20000], WAVE[:20000])[0, 1] for shift in range(0, len(wave) - 20000, 4))
+    assert 24000 <= len(wave) < 28000 and most > 0.95
+
+
+def pitch(wave: np.ndarray) -> float:
+    """Hz of the strongest tone."""
+    return np.argmax(np.abs(np.fft.rfft(wave * np.hanning(len(wave))))) * 16000 / len(wave)
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, 0.9, 1.0, 1.5, 2.0, 4.0])
+def test_another_speed_at_the_same_pitch(speed):
+    tone = (0.3 * np.sin(2 * np.pi * 440 * np.arange(48000) / 16000)).astype(np.float32)
+    wave = decode_audio(encode(tone, "wav", ABOUT, speed))
+    assert len(wave) == pytest.approx(48000 / speed, rel=0.03) and pitch(wave) == pytest.approx(440, rel=0.02)
+    assert np.sqrt(np.mean(wave**2)) == pytest.approx(np.sqrt(np.mean(tone**2)), rel=0.1)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("speed", [0.3, 1.7, 3.0])
+def test_another_speed_in_pieces(speed, split):
+    encoder = Encoder("wav", ABOUT, speed)
+    pieces = [encoder.feed(piece) for piece in np.split(WAVE, np.cumsum(SPLITS[split])[:-1])]
+    wave, known = decode_audio(b"".join([*pieces, encoder.finish()])), decode_audio(encode(WAVE, "wav", ABOUT, speed))
+    assert len(wave) == len(known) and np.corrcoef(wave, known)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("split", SPLITS)
 def test_raw_samples_are_those_of_24_khz(split):
     encoder = Encoder("pcm", ABOUT)
     pieces = [encoder.feed(piece) for piece in np.split(WAVE, np.cumsum(SPLITS[split])[:-1])]
@@ -59,6 +98,6 @@ def test_too_loud_samples_are_clipped():
 
 
 def test_nothing_is_a_file_all_the_same():
-    for format in FORMATS:
-        encoder = Encoder(format, ABOUT)
+    for format, speed in itertools.product(FORMATS, (1.0, 2.0)):
+        encoder = Encoder(format, ABOUT, speed)
         assert isinstance(encoder.finish(), bytes) and media_type(format).startswith("audio/")

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 from servers import http
 
-from lauragpt.audio import decode_audio
+from lauragpt.audio import decode_audio, load_audio
 from lauragpt.serve.sounds import Encoder
 from lauragpt.serve.speech import pieces_of, step
 
@@ -44,6 +45,27 @@ def test_every_format(client, known, tmp_path):
     raw = client.audio.speech.create(model="mini", voice="slt", input=TEXT, response_format="pcm").content
     assert abs(len(raw) / 2 - len(known.audio) * 1.5) <= 1
     assert client.audio.speech.create(model="mini", voice="slt", input=TEXT).content[:3] == b"ID3"  # MP3, as OpenAI's default is
+
+
+def test_aac_and_another_speed(client, address, known, tmp_path):
+    client.audio.speech.create(model="mini", voice="slt", input=TEXT, response_format="aac").write_to_file(tmp_path / "aac")
+    assert len(known.audio) <= len(load_audio(tmp_path / "aac")) < len(known.audio) + 4096
+    options = {"model": "mini", "voice": "slt", "input": TEXT, "response_format": "wav", "speed": 2}
+    answer = client.audio.speech.with_raw_response.create(**options)
+    wave = decode_audio(answer.content)
+    assert len(wave) == pytest.approx(len(known.audio) / 2, rel=0.05)
+    assert json.loads(answer.headers["x-laura-receipt"]) == known.receipt | {"speed": 2.0}
+    streamed = http.post(f"{address}/v1/audio/speech", json=options | {"stream_format": "audio"})
+    assert json.loads(streamed.headers["x-laura-receipt"])["speed"] == 2
+    assert len(decode_audio(streamed.content)) == pytest.approx(len(known.audio) / 2, rel=0.1)
+
+
+@pytest.mark.parametrize("field, value", [("response_format", "aac"), ("speed", 0.5)])
+def test_what_needs_a_package_that_is_missing(address, monkeypatch, field, value):
+    monkeypatch.setitem(sys.modules, "av", None)
+    answer = http.post(f"{address}/v1/audio/speech", json={"input": "One.", field: value})
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == field and "pip install av" in answer.json()["error"]["message"]
+    assert http.post(f"{address}/v1/audio/speech", json={"input": "One.", "speed": 1}).status_code == 200
 
 
 def test_options(client, laura):
@@ -120,9 +142,10 @@ def test_a_client_that_leaves_holds_nothing(server):
 
 WRONG = [
     ({"input": ""}, 400, None), ({"input": "..."}, 400, None), ({"input": "x" * 5000}, 400, "input"), ({}, 400, "input"),
-    ({"input": "a", "speed": 2}, 400, "speed"), ({"input": "a", "voice": "nobody"}, 404, "voice"),
+    ({"input": "a", "speed": 5}, 400, "speed"), ({"input": "a", "speed": 0}, 400, "speed"),
+    ({"input": "a", "voice": "nobody"}, 404, "voice"),
     ({"input": "a", "voice": "../../etc/passwd"}, 404, "voice"), ({"input": "a", "voice": {"id": "/etc/passwd"}}, 404, "voice"),
-    ({"input": "a", "response_format": "aac"}, 400, "response_format"), ({"input": "a", "model": "tts-9"}, 404, "model"),
+    ({"input": "a", "response_format": "wma"}, 400, "response_format"), ({"input": "a", "model": "tts-9"}, 404, "model"),
     ({"input": "a", "language": "zh"}, 400, None), ({"input": "a", "verify": 2, "stream_format": "audio"}, 400, "verify"),
     ({"input": "", "stream_format": "audio"}, 400, None), ({"input": "a", "seed": -1}, 400, "seed"), ({"input": ["a"]}, 400, "input"),
 ]  # fmt: skip
