@@ -51,8 +51,8 @@ def needs_training(line: str) -> bool:
 
 
 def serves(line: str) -> bool:
-    """Whether a command starts a server or asks one: tests/serve/test_page.py runs these."""
-    return verb(line) == "serve" or line.startswith("curl ")
+    """Whether a command starts a server or asks one: tests/serve/test_page.py runs these, and test_deploy.py checks those of containers."""
+    return verb(line) == "serve" or line.startswith(("curl ", "docker ", "openssl "))
 
 
 def make_recordings(folder: Path) -> Path:
