@@ -334,6 +334,7 @@ def mcp(
     model: opt.Model = opt.DEFAULT_MODEL,
     device: opt.Device = None,
     threads: opt.Threads = None,
+    max_seconds: Annotated[float, typer.Option(help="Seconds that a recording may last.", min=1)] = 14400,
 ):
     """Offer the verbs as tools to an assistant.
 
@@ -351,7 +352,7 @@ def mcp(
             allowed = Folders(folders)
         except LauraError as error:
             _usage(str(error))
-        serve(load(model, device, threads=threads), allowed)
+        serve(load(model, device, threads=threads), allowed, max_seconds)
 
 
 @app.command(cls=Command)

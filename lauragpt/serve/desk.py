@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import anyio
+import numpy as np
 from anyio import from_thread, to_thread
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent
 
-from lauragpt.audio import WRITABLE, read_recording
+from lauragpt.audio import SAMPLE_RATE, WRITABLE, AudioStream, read_recording
 from lauragpt.cli.io import NO_MEMORY, NO_SOUND
 from lauragpt.cli.request import SUFFIXES
 from lauragpt.cli.run import formatted, remarks, save_sound, save_text
@@ -29,6 +30,7 @@ from lauragpt.result import Result
 from lauragpt.serve.folders import Folders
 
 EMPTY = "the answer is empty: nothing was recognised"
+LONGEST = 4 * 3600.0  # seconds of a recording, where nothing else is said
 
 
 class _Answer(TypedDict):
@@ -70,12 +72,29 @@ class Watched:
         return lambda *inputs, **more: Watched(value(*inputs, **more), self._check)
 
 
-class Desk:
-    """Answers calls, one after the other. What a person or a program did wrong is told as the answer, in one line."""
+class Bounded(AudioStream):
+    """A recording that is decoded no further than is allowed: a small file may unfold to days."""
 
-    def __init__(self, laura: Laura, folders: Folders):
+    def __init__(self, path: Path, most: float):
+        super().__init__(path)
+        self.most = most
+
+    def seconds(self) -> Iterator[np.ndarray]:
+        count = 0
+        for wave in super().seconds():
+            count += len(wave)
+            if count > self.most * SAMPLE_RATE:
+                raise LauraError(f"{self.name} is longer than {self.most:g} s: cut it, or start laura mcp with a higher --max-seconds")
+            yield wave
+
+
+class Desk:
+    """Answers calls, one after the other. What a person or a program did wrong is told as the answer, in one line. `most`: seconds that a
+    recording may last."""
+
+    def __init__(self, laura: Laura, folders: Folders, most: float = LONGEST):
         self.laura = laura.with_backend(Watched(laura.runtime.backend, from_thread.check_cancelled))
-        self.folders, self.turn = folders, anyio.Lock()
+        self.folders, self.most, self.turn = folders, most, anyio.Lock()
 
     async def answer(
         self, context: Context, verb: str, file: str | None = None, out: str | None = None, overwrite: bool = False,
@@ -112,6 +131,8 @@ class Desk:
         recording, voice = self.folders.recording(file) if file is not None else None, options.get("voice")
         if voice is not None and voice not in self.laura.voices.cards:
             options["voice"] = self.folders.recording(voice, f"a voice's name ({', '.join(self.laura.voices.names())})")
+            for _ in Bounded(options["voice"], self.most):
+                from_thread.check_cancelled()
         if "text" in options and not options["text"].strip():
             raise LauraError("the text is empty: give some words")
         if sound and out is None:
@@ -123,7 +144,7 @@ class Desk:
 
         target()
         if recording is not None:
-            options["audio"] = read_recording(recording)
+            options["audio"] = read_recording(Bounded(recording, self.most))
             if is_silent(options["audio"].wave):
                 notes.append(NO_SOUND)
         result, name = getattr(self.laura, verb)(**options), str(recording) if recording else None

@@ -153,13 +153,14 @@ def make_server(desk: Desk) -> MCPServer:
     return server
 
 
-def serve(laura: Laura, folders: Folders) -> None:
-    """Answers the client on stdin and stdout until it closes stdin. LauraError where these are closed."""
+def serve(laura: Laura, folders: Folders, most: float) -> None:
+    """Answers the client on stdin and stdout until it closes stdin. `most`: seconds that a recording may last. LauraError where these are
+    closed."""
     if sys.stdin is None or sys.stdout is None:
         raise LauraError("stdin or stdout is closed: an assistant's program starts `laura mcp` and speaks with it through these")
     if sys.stdin.isatty():
         say("waiting for an MCP client on stdin: an assistant's program starts this command; Ctrl-D ends it")
-    desk = Desk(laura, folders)
+    desk = Desk(laura, folders, most)
     anyio.run(_serve, make_server(desk), desk.turn)
 
 

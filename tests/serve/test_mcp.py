@@ -19,7 +19,8 @@ from lauragpt.audio import load_audio
 from lauragpt.engine.api import Laura
 from lauragpt.engine.chain import VERBS
 from lauragpt.engine.replay import replay
-from lauragpt.serve.desk import Watched
+from lauragpt.errors import LauraError
+from lauragpt.serve.desk import Bounded, Watched
 
 TALK, DIGIT, VOICE = "librispeech-2136-5147-0021.opus", "digits-4_theo_0.opus", "ravdess-03-01-03-01-01-01-20.opus"
 ORDER, RAIN = "barista-458e9432-c9c7-45f1-8887-0490fbccca6d.opus", "esc50-4-160999-A-10.opus"
@@ -188,6 +189,29 @@ def test_what_is_wrong_with_a_call_is_one_line(folder):
     for (_, _, says), answer in zip(wrong, answers, strict=True):
         assert says in refusal(answer)
     assert sorted(folder.iterdir()) == before and (folder / "old.wav").read_bytes() == b"old"
+
+
+def test_a_recording_is_decoded_no_further_than_is_allowed(folder, laura):
+    """A minute of silence in some hundred bytes stands for days of it."""
+    soundfile.write(folder / "long.flac", np.zeros(60 * 16000), 16000)
+    assert (folder / "long.flac").stat().st_size < 20_000
+    asked = [
+        ("transcribe", {"file": "long.flac"}),
+        ("speak", {"text": "Good morning.", "out": "new.wav", "voice": "long.flac"}),
+        ("transcribe", {"file": DIGIT}),
+    ]
+
+    async def use(client):
+        return [await client.call_tool(name, arguments) for name, arguments in asked]
+
+    *refused, short = connected([folder, "--max-seconds", "30"], use)
+    for answer in refused:
+        assert refusal(answer).endswith("long.flac is longer than 30 s: cut it, or start laura mcp with a higher --max-seconds")
+    assert short.content[0].text == "four" and not (folder / "new.wav").exists()
+    bounded = Bounded(folder / "long.flac", 30)
+    with pytest.raises(LauraError):
+        for count, _ in enumerate(bounded.seconds(), 1):
+            assert count <= 30
 
 
 def test_a_text_is_what_it_is_and_null_is_left_out(folder):
