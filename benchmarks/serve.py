@@ -43,7 +43,7 @@ class Plan:
     starts: int  # of the server
 
 
-FULL, QUICK = Plan(1000, 32, 3.0, 3, 16, 3, 30, 3), Plan(24, 4, 1.0, 1, 2, 1, 2, 1)
+FULL, QUICK = Plan(1000, 32, 3.0, 3, 8, 3, 30, 3), Plan(24, 4, 1.0, 1, 2, 1, 2, 1)
 
 
 class Client:
