@@ -5,6 +5,7 @@ In: `Settings` and a port. SIGTERM and Ctrl-C end it: no new request is taken, a
 
 import contextlib
 import logging
+import os
 import socket
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from uvicorn.supervisors import Multiprocess
 
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.errors import LauraError, LauraWarning
+from lauragpt.serve import metrics
 from lauragpt.serve.app import make_app
 from lauragpt.serve.connection import Connection
 from lauragpt.serve.settings import Limits, Settings
@@ -45,6 +47,7 @@ def serve(settings: Settings, port: int, workers: int = 1) -> None:
         if settings.voices is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="laura-voices-"))
             settings = replace(settings, voices=Path(folder))
+        os.environ[metrics.FOLDER] = stack.enter_context(tempfile.TemporaryDirectory(prefix="laura-numbers-"))  # read by the workers
         app = partial(one_of_several, settings)
         config = config_of(app, settings.limits, factory=True, workers=workers, timeout_worker_healthcheck=60)
         Multiprocess(config, sockets=[listener]).run()
@@ -65,7 +68,7 @@ def serve_alone(settings: Settings, listener: socket.socket) -> None:
 
 
 def one_of_several(settings: Settings) -> FastAPI:
-    """The application of a worker process, which nothing but the folder of voices binds to the others."""
+    """The application of a worker process, which nothing but the folders of voices and of numbers binds to the others."""
     prepare_log()
     app = make_app(settings)
     worker = app.state.service.worker

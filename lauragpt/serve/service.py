@@ -40,8 +40,9 @@ class Service:
         self.settings = settings
         self.folder: Path = find_checkpoint(settings.model)
         self.name: str = read_config(self.folder).get("name") or self.folder.resolve().name
-        self.metrics = Metrics(lambda: self.worker.held, lambda: self.worker.waiting())
+        self.metrics = Metrics()
         self.worker = Worker(self._load, settings.limits, settings.window, self.metrics.answered)
+        self.worker.on_hold, self.worker.on_queue = self.metrics.held.set, self.metrics.waiting.set
         self.coders = ThreadPoolExecutor(CODERS, "laura-coder")
         self.ready = False
         self.private: TemporaryDirectory | None = None  # of uploaded voices, where no folder was named

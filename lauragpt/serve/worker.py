@@ -101,6 +101,8 @@ class Worker:
         self.laura: Laura | None = None
         self.failure: BaseException | None = None  # why it could not be loaded
         self.on_failure: Callable[[], None] = lambda: None
+        self.on_hold: Callable[[float], None] = lambda seconds: None
+        self.on_queue: Callable[[int], None] = lambda jobs: None
         self.held, self.pace = 0.0, 0.1  # seconds of sound held; seconds that answering one second takes
         self.stopping = False
         self._jobs: deque[Job] = deque()
@@ -135,7 +137,8 @@ class Worker:
                 wait = max(1, math.ceil(self.held * self.pace))
                 held = f"the server holds {self.held:.0f} s of sound already"
                 raise Problem(429, f"{held}: ask again in {wait} s", headers={"Retry-After": str(wait)})
-            self.held = max(0.0, self.held + seconds)
+            self.held = max(0.0, round(self.held + seconds, 9))  # or a residue would stay where nothing is held
+            self.on_hold(self.held)
 
     def waiting(self) -> int:
         return len(self._jobs)
@@ -145,6 +148,7 @@ class Worker:
             if self.stopping:
                 raise Problem(503, "the server is going down: ask again later", code="going_down")
             self._jobs.append(job)
+            self.on_queue(len(self._jobs))
             self._change.notify_all()
         return job.future
 
@@ -176,6 +180,7 @@ class Worker:
                         if job.future.set_running_or_notify_cancel() and self._is_wanted(job):
                             batch.append(job)
                             seconds += job.ticket.seconds
+                self.on_queue(len(self._jobs))
                 if batch:
                     return batch
 

@@ -171,12 +171,16 @@ def test_packages_that_are_missing():
     assert done.returncode == 1 and done.stderr == "laura: fastapi is missing: run pip install -e '.[serve]' in the clone of lauragpt\n"
 
 
-def test_several_workers_share_nothing_but_the_voices():
+def test_several_workers_share_the_voices_and_the_numbers_alone():
     with started("--workers", "2", "--threads", "1") as (process, address):
         with ThreadPoolExecutor(4) as pool:
             url = f"{address}/v1/audio/transcriptions"
             answers = pool.map(lambda _: http.post(url, files={"file": clip("digits-4")}), range(8))
         assert [answer.json()["text"] for answer in answers] == ["four"] * 8
+        counted = 'laura_requests_total{method="POST",path="/v1/audio/transcriptions",status="200"} 8.0'
+        while counted not in (page := http.get(f"{address}/metrics").text):  # whichever worker answers; it counts behind its answer
+            time.sleep(0.05)
+        assert number(page, "laura_held_seconds") == number(page, "laura_waiting_jobs") == 0
         form = {"name": "anna", "consent": "yes", "text": "The night was calm and snowy.", "language": "en"}
         assert http.post(f"{address}/v1/voices", files={"audio_sample": clip("kathleen")}, data=form).status_code == 200
         for _ in range(10):

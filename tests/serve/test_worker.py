@@ -144,3 +144,11 @@ def test_a_worker_that_ends_finishes_what_is_queued_and_takes_no_more(laura):
 def test_asks_of_one_kind_are_equal():
     assert Ask.of("transcribe", lang="en", min_confidence=0.0) == Ask.of("transcribe", min_confidence=0.0, lang="en")
     assert len({Ask.of("transcribe", lang="en"), Ask.of("transcribe", lang="de"), Ask.of("caption")}) == 3
+
+
+def test_nothing_held_is_nothing():
+    """Sums of floats leave a residue when they are taken apart again."""
+    worker = Worker(None, Limits())
+    for seconds in [0.1] * 3 + [-0.1] * 3:
+        worker.hold(seconds)
+    assert worker.held == 0
