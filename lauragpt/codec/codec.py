@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lauragpt.codec.lyra import LyraConfig, LyraDecoder, LyraEncoder
 from lauragpt.codec.quantizer import QuantizerConfig, ResidualQuantizer
 from lauragpt.codec.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 from lauragpt.codec.spectral import SpectralConfig, SpectralDecoder, SpectralEncoder
@@ -26,12 +27,13 @@ from lauragpt.errors import LauraError
 class CodecConfig:
     """Everything that decides what a code means, apart from the weights."""
 
-    architecture: str = "seanet"  # "seanet" as in the paper, or "spectral", which trains on a CPU
+    architecture: str = "seanet"  # "seanet" as in the paper, "lyra", which begins with published weights, or "spectral"
     sample_rate: int = 16000
     strides: tuple[int, ...] = (8, 5, 4, 2, 2)  # in the decoder's order; their product is the hop
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     seanet: SEANetConfig = field(default_factory=SEANetConfig)
     spectral: SpectralConfig = field(default_factory=SpectralConfig)
+    lyra: LyraConfig = field(default_factory=lambda: LyraConfig(stack=2))
 
     @property
     def hop(self) -> int:
@@ -43,15 +45,18 @@ class CodecConfig:
         return self.quantizer.dim
 
     def to_dict(self) -> dict:
-        """Plain data. A guide of no width is left out, so that codecs from before there was one keep their hash."""
+        """Plain data. A guide of no width and Lyra's sizes in another codec are left out, so that codecs from before there were any keep
+        their hash."""
         values = asdict(self)
+        if self.architecture != "lyra":
+            del values["lyra"]
         values["quantizer"] = {key: value for key, value in values["quantizer"].items() if key != "guide" or value}
         return values
 
     @classmethod
     def from_dict(cls, values: dict) -> "CodecConfig":
         """The inverse of `to_dict`, also after a trip through JSON."""
-        parts = {"quantizer": QuantizerConfig, "seanet": SEANetConfig, "spectral": SpectralConfig}
+        parts = {"quantizer": QuantizerConfig, "seanet": SEANetConfig, "spectral": SpectralConfig, "lyra": LyraConfig}
         try:
             values = {k: parts[k](**_tuples(v)) if k in parts else v for k, v in values.items()}
             return cls(**_tuples(values))
@@ -98,13 +103,20 @@ class Codec(nn.Module):
         encoders = {
             "seanet": lambda: SEANetEncoder(config.seanet, config.strides, config.dim + config.quantizer.guide),
             "spectral": lambda: SpectralEncoder(config.spectral, config.hop, config.dim, config.quantizer.guide),
+            "lyra": lambda: LyraEncoder(config.lyra),
         }
         decoders = {
             "seanet": lambda: SEANetDecoder(config.seanet, config.strides, config.dim),
             "spectral": lambda: SpectralDecoder(config.spectral, config.hop, config.dim),
+            "lyra": lambda: LyraDecoder(config.lyra),
         }
         if config.architecture not in encoders:
-            raise LauraError(f"unknown codec architecture {config.architecture!r}: choose seanet or spectral")
+            raise LauraError(f"unknown codec architecture {config.architecture!r}: choose {', '.join(encoders)}")
+        if config.architecture == "lyra" and (config.lyra.hop, config.lyra.stack * config.lyra.dim) != (config.hop, config.dim):
+            raise LauraError(
+                f"codec: Lyra's frames of {config.lyra.hop} samples and {config.lyra.stack * config.lyra.dim} numbers do not fit strides of "
+                f"{config.hop} and a quantizer of {config.dim}: set stack, strides and dim so that they do"
+            )
         quantizer = ResidualQuantizer(config.quantizer)
         return cls(config, encoders[config.architecture](), quantizer, decoders[config.architecture]())
 

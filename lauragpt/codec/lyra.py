@@ -1,7 +1,8 @@
 """The networks of Lyra v2, which is SoundStream (arXiv 2107.03312) made small: causal convolutions, 16 kHz, 50 vectors a second.
 
-encoder: waveform (B, N) -> vectors (B, T, D), T = ceil(N / 320); decoder: vectors (B, T, D) -> waveform (B, T * 320).
-`lauragpt/codec/lyra_tflite.py` reads the published weights. The networks can be trained further, or from nothing.
+encoder: waveform (B, N) -> vectors (B, T, D), T = ceil(N / 320); decoder: vectors (B, T, D) -> waveform (B, T * 320). Several vectors may
+stand side by side as one frame: the codec's frames are two of them. `lauragpt/codec/lyra_tflite.py` reads the published weights. The
+networks can be trained further, or from nothing.
 
 A whole recording and a stream take the same way: a network is given a state and returns the next one, and a recording begins with zeros.
 The state is a list of tensors, one for each layer that needs the past, in the order in which these layers run.
@@ -30,11 +31,12 @@ class LyraConfig:
     strides: tuple[int, ...] = (16, 5, 2, 2)  # in the encoder's order; their product is the hop
     dilations: tuple[int, ...] = (1, 3, 9)  # of a stage's residual units
     dim: int = 64
+    stack: int = 1  # vectors that stand side by side as one frame
 
     @property
     def hop(self) -> int:
         """Samples a frame."""
-        return math.prod(self.strides)
+        return self.stack * math.prod(self.strides)
 
     @property
     def stages(self) -> list[tuple[int, int, int]]:
@@ -134,9 +136,10 @@ class Upsampling(nn.Module):
 
 
 class LyraNetwork(nn.Module, ABC):
-    """What both networks share. `frame`: how many positions of what goes in make a frame."""
+    """What both networks share. `frame`: how many positions of what goes in make a frame. `stack`: vectors a frame."""
 
     frame: int
+    stack: int
     input: nn.Module
     stages: nn.ModuleList
     activation: Activation
@@ -147,6 +150,20 @@ class LyraNetwork(nn.Module, ABC):
         """The state before anything was given."""
         weight = self.input.weight
         return [weight.new_zeros(batch, *layer.past) for layer in self.modules() if isinstance(layer, CausalConv | CausalUpsample)]
+
+    @property
+    def context(self) -> tuple[int, int]:
+        """How many frames before a frame, and how many after it, its result depends on."""
+        share = 1 / self.frame if self.frame > 1 else 1 / self.stack  # of a frame, that a position is
+        reach = 0.0
+        for layer in self.modules():
+            if isinstance(layer, CausalConv):
+                reach += layer.past[1] * share
+                share *= layer.stride[0]
+            elif isinstance(layer, CausalUpsample):
+                reach += math.ceil(layer.past[1] / layer.stride[0]) * share
+                share /= layer.stride[0]
+        return math.ceil(reach), 0
 
     def layers(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """(B, C, n) -> (B, C', m), and the state after it."""
@@ -188,7 +205,7 @@ class LyraEncoder(LyraNetwork):
 
     def __init__(self, config: LyraConfig = LyraConfig()):
         super().__init__()
-        self.frame, first = config.hop, config.strides[0]
+        self.frame, self.stack, first = config.hop, config.stack, config.strides[0]
         self.input = CausalConv(1, config.channels, 4 * first, first)
         self.stages = nn.ModuleList(Downsampling(*stage, config.dilations) for stage in config.stages)
         channels, _, groups = config.stages[-1]
@@ -198,7 +215,7 @@ class LyraEncoder(LyraNetwork):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         vectors, state = self.layers(F.pad(x, (0, -x.shape[1] % self.frame))[:, None], state)
-        return vectors.transpose(1, 2), state
+        return vectors.transpose(1, 2).unflatten(1, (-1, self.stack)).flatten(2), state
 
 
 class LyraDecoder(LyraNetwork):
@@ -206,7 +223,7 @@ class LyraDecoder(LyraNetwork):
 
     def __init__(self, config: LyraConfig = LyraConfig()):
         super().__init__()
-        self.frame, first = 1, config.strides[0]
+        self.frame, self.stack, first = 1, config.stack, config.strides[0]
         channels, _, groups = config.stages[-1]
         self.input = CausalConv(config.dim, 2 * channels, 3, groups=groups)
         self.stages = nn.ModuleList(Upsampling(*stage, config.dilations) for stage in reversed(config.stages))
@@ -215,5 +232,5 @@ class LyraDecoder(LyraNetwork):
         self.limit = Limit()
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        wave, state = self.layers(x.transpose(1, 2), state)
+        wave, state = self.layers(x.unflatten(2, (self.stack, -1)).flatten(1, 2).transpose(1, 2), state)
         return wave[:, 0], state

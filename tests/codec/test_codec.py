@@ -1,4 +1,4 @@
-"""The codec as a whole: shapes, padding, hashes, configurations, in both architectures."""
+"""The codec as a whole: shapes, padding, hashes, configurations, in every architecture."""
 
 import json
 from dataclasses import replace
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
+from lauragpt.codec.lyra import LyraConfig
 from lauragpt.codec.quantizer import QuantizerConfig
 from lauragpt.codec.spectral import SpectralConfig
 from lauragpt.errors import LauraError
@@ -15,6 +16,7 @@ QUANTIZER = QuantizerConfig(n_quantizers=4, codebook_size=64, dim=16, guide=3, d
 TINY = {
     "seanet": replace(CODEC_PRESETS["debug"], quantizer=QUANTIZER),
     "spectral": CodecConfig(architecture="spectral", quantizer=QUANTIZER, spectral=SpectralConfig(channels=24, fine_channels=16)),
+    "lyra": CodecConfig(architecture="lyra", quantizer=replace(QUANTIZER, guide=0), lyra=LyraConfig(channels=8, dim=8, stack=2)),
 }
 HOP = 640
 
@@ -36,10 +38,10 @@ def sound(batch: int, samples: int, seed: int = 0) -> torch.Tensor:
     return 0.1 * torch.randn(batch, samples, generator=generator).cumsum(1).sin()
 
 
-both = pytest.mark.parametrize("architecture", ["seanet", "spectral"])
+each = pytest.mark.parametrize("architecture", TINY)
 
 
-@both
+@each
 @pytest.mark.parametrize("samples", [1, 639, 640, 641, 5 * HOP + 17])
 def test_shapes_of_the_round_trip(architecture, samples):
     codec = tiny(architecture)
@@ -56,7 +58,7 @@ def test_shapes_of_the_round_trip(architecture, samples):
     assert output.wave.shape == wave.shape and output.codes.shape == (2, 2, frames) and output.commitment.shape == (2,)
 
 
-@both
+@each
 def test_forward_is_encode_and_decode(architecture):
     codec, wave = tiny(architecture), sound(2, 6 * HOP)
     output = codec(wave)
@@ -64,7 +66,7 @@ def test_forward_is_encode_and_decode(architecture):
     torch.testing.assert_close(output.wave, codec.decode(output.codes), atol=1e-5, rtol=1e-4)
 
 
-@both
+@each
 def test_alone_and_padded_in_a_batch_give_the_same_codes(architecture):
     codec, lengths = tiny(architecture), torch.tensor([700, 3 * HOP, 7 * HOP - 1, 12 * HOP])
     rows = [sound(1, int(n), seed=i)[0] for i, n in enumerate(lengths)]
@@ -78,7 +80,7 @@ def test_alone_and_padded_in_a_batch_give_the_same_codes(architecture):
     assert len(set(together[3, 0].tolist())) > 3, "codes that are all alike would prove nothing"
 
 
-@both
+@each
 def test_decoding_in_a_batch_equals_decoding_alone(architecture):
     codec, lengths = tiny(architecture), torch.tensor([2, 5, 9])
     embeddings = torch.randn(3, 9, 16, generator=torch.Generator().manual_seed(0))
@@ -122,7 +124,7 @@ def test_nothing_is_normalised_away():
     assert torch.isfinite(codec.decode(codec.encode(torch.zeros(1, 3 * HOP)))).all()
 
 
-@both
+@each
 def test_hash_follows_weights_codebooks_and_configuration(architecture):
     codec = tiny(architecture)
     original = codec.hash
@@ -139,7 +141,7 @@ def test_hash_follows_weights_codebooks_and_configuration(architecture):
     assert other.hash != original
 
 
-@both
+@each
 def test_hash_and_codes_survive_a_half_precision_checkpoint(architecture):
     codec = tiny(architecture)
     saved = {name: value.half() if value.is_floating_point() else value for name, value in codec.state_dict().items()}
@@ -158,6 +160,11 @@ def test_presets_hold_the_papers_facts(name):
         assert config.quantizer.n_quantizers == 32
 
 
+def test_codecs_of_other_architectures_know_nothing_of_lyra():
+    """So that they keep the hash which they had before there was one."""
+    assert ["lyra" in config.to_dict() for config in TINY.values()] == [False, False, True]
+
+
 def test_mini_is_small():
     codec = Codec.from_config(CODEC_PRESETS["mini"])
     weights = sum(p.numel() for p in codec.parameters()) + codec.quantizer.codebooks.numel()
@@ -165,13 +172,15 @@ def test_mini_is_small():
 
 
 def test_bad_configurations_say_what_is_wrong():
-    with pytest.raises(LauraError, match="wavenet.*seanet or spectral"):
+    with pytest.raises(LauraError, match="wavenet.*seanet, spectral, lyra"):
         Codec.from_config(replace(CODEC_PRESETS["debug"], architecture="wavenet"))
+    with pytest.raises(LauraError, match="320 samples and 64 numbers do not fit strides of 640 and a quantizer of 128"):
+        Codec.from_config(CodecConfig(architecture="lyra", lyra=LyraConfig(stack=1)))
     with pytest.raises(LauraError, match="hops.*allowed keys.*strides"):
         CodecConfig.from_dict({"hops": 3})
 
 
-@both
+@each
 def test_one_gradient_reaches_every_weight(architecture):
     codec = Codec.from_config(TINY[architecture])
     wave = sound(2, 4 * HOP)

@@ -1,5 +1,7 @@
 """Lyra's networks on tiny random weights: what they are made of, streams, causality, gradients."""
 
+from dataclasses import replace
+
 import onnxruntime
 import pytest
 import torch
@@ -139,6 +141,34 @@ def test_a_row_is_the_same_alone_and_padded_in_a_batch(kind):
     short = rows[:1, : 4 * network.frame]
     alone = network(short, torch.tensor([4]))
     torch.testing.assert_close(network(rows, torch.tensor([4, 9]))[:1, : alone.shape[1]], alone, atol=1e-12, rtol=1e-12)
+
+
+@both
+def test_vectors_stand_side_by_side(kind):
+    stacked = tiny(kind)
+    stacked.frame, stacked.stack = (2 * HOP, 2) if kind is LyraEncoder else (1, 2)
+    x = given(kind, 6)
+    y = tiny(kind)(x)
+    if kind is LyraEncoder:
+        torch.testing.assert_close(stacked(x), y.reshape(1, 3, 2 * CONFIG.dim), atol=0, rtol=0)
+        torch.testing.assert_close(stacked(x[:, : 5 * HOP])[:, :2], y[:, :4].reshape(1, 2, 2 * CONFIG.dim), atol=0, rtol=0)
+    else:
+        torch.testing.assert_close(stacked(x.view(1, 3, 2 * CONFIG.dim)), y, atol=0, rtol=0)
+
+
+@both
+@pytest.mark.parametrize("stack", [1, 2])
+def test_the_context_is_what_a_network_sees(kind, stack):
+    """By brute force: a change in the first frame reaches as many frames after it, and those alone."""
+    torch.manual_seed(0)
+    config = replace(CONFIG, stack=stack)
+    network = kind(config).double()
+    before, after = network.context
+    x = torch.randn((1, (before + 4) * config.hop) if kind is LyraEncoder else (1, before + 4, stack * config.dim), dtype=torch.float64)
+    changed = x.clone()
+    changed[0, : network.frame] += torch.randn_like(changed[0, : network.frame])
+    moved = (network(changed) - network(x)).reshape(before + 4, -1).abs().amax(1) > 0
+    assert after == 0 and before - 1 <= int(moved.nonzero().max()) <= before and bool(moved[:before].all())
 
 
 def test_gradients_reach_every_tensor_and_the_wave():

@@ -1,11 +1,11 @@
-"""Streamed equals offline: pieces of any size, both architectures, and a context that is neither too short nor told too long."""
+"""Streamed equals offline: pieces of any size, every architecture, and a context that is neither too short nor told too long."""
 
 import numpy as np
 import pytest
 import torch
 
 from lauragpt.streaming import windowed
-from tests.codec.test_codec import HOP, QUANTIZER, both, sound, tiny
+from tests.codec.test_codec import HOP, QUANTIZER, each, sound, tiny
 
 
 def pieces(whole: torch.Tensor, seed: int, largest: int) -> list[torch.Tensor]:
@@ -18,7 +18,7 @@ def pieces(whole: torch.Tensor, seed: int, largest: int) -> list[torch.Tensor]:
     return cut
 
 
-@both
+@each
 @pytest.mark.parametrize("seed", range(3))
 def test_codes_streamed_are_codes_offline(architecture, seed):
     codec, wave = tiny(architecture), sound(1, 60 * HOP + 123 * seed, seed)[0]
@@ -32,7 +32,7 @@ def test_codes_streamed_are_codes_offline(architecture, seed):
     assert torch.cat(list(codec.encode_stream([wave], 1)), dim=1).shape == (1, offline.shape[1])
 
 
-@both
+@each
 @pytest.mark.parametrize("seed", range(3))
 def test_samples_streamed_are_samples_offline(architecture, seed):
     codec = tiny(architecture)
@@ -41,7 +41,7 @@ def test_samples_streamed_are_samples_offline(architecture, seed):
     torch.testing.assert_close(streamed, codec.decode_embeddings(embeddings[None])[0], atol=1e-5, rtol=1e-4)
 
 
-@both
+@each
 @pytest.mark.parametrize("samples", [1, 639, 641, 3 * HOP])
 def test_short_clips_come_whole(architecture, samples):
     codec, wave = tiny(architecture), sound(1, samples)[0]
@@ -90,7 +90,7 @@ def test_the_spectral_encoders_context_is_what_it_sees():
     assert T - 1 - before <= min(changed(T - 1)) <= T - before and changed(T - 1)[-1] == T - 1
 
 
-@both
+@each
 def test_a_stream_that_waits_leaves_gradients_to_others(architecture):
     codec = tiny(architecture)
     stream = codec.decode_stream(torch.randn(1, QUANTIZER.dim) for _ in range(60))
