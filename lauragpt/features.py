@@ -61,6 +61,10 @@ class FeatureConfig:
         return 700 * np.expm1(mel_edges(self.bins)[1:-1] / 1127)
 
 
+WHISPER_FEATURES = {"kind": "whisper", "stack": 4, "skip": 4}
+LISTENER_FEATURES = FeatureConfig(**WHISPER_FEATURES)  # of the codec's listener
+
+
 def povey_window() -> np.ndarray:
     """(WINDOW,) float64"""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / (WINDOW - 1))) ** 0.85

@@ -5,6 +5,7 @@ A network with a finite context is run over a piece and as much around it as it 
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -19,23 +20,28 @@ def windowed(
     frame: int = 1,
     out: int = 1,
     join: Callable[[list[Array]], Array] = np.concatenate,
+    block: int = 0,
 ) -> Iterator[Array]:
     """`network` (1, n, ...) -> (1, m, ...) over pieces (n, ...) -> (m, ...).
 
     context: how many frames before and after a frame its result depends on, at most. frame, out: positions a frame in what goes in and in
-    what comes out. The last frame may be shorter than the others if the network takes it so.
+    what comes out. The last frame may be shorter than the others if the network takes it so. block: a network without a bounded context is
+    run over so many frames at a time and their context, always the same ones, however the pieces are cut.
     """
     before, after = context
     kept, given = None, 0  # what was not dropped yet, and how many frames of it have been answered
-    for piece in pieces:
-        kept = piece if kept is None else join([kept, piece])
-        frames = len(kept) // frame
-        if frames - after > given:
-            yield network(kept[None, : frames * frame])[0, given * out : (frames - after) * out]
-            dropped = max(0, frames - after - before)
-            kept, given = kept[dropped * frame :], frames - after - dropped
-    if kept is not None and len(kept) > given * frame:
-        yield network(kept[None])[0, given * out :]
+    for piece in chain(pieces, [None]):
+        ended = piece is None
+        if not ended:
+            kept = piece if kept is None else join([kept, piece])
+        while kept is not None:
+            ready = (-(-len(kept) // frame) if ended else len(kept) // frame - after) - given  # frames that nothing to come can change
+            if ready < (1 if ended else max(1, block)):
+                break
+            end = given + min(ready, block or ready)
+            yield network(kept[None, : (end + after) * frame])[0, given * out : end * out]
+            dropped = max(0, end - before)
+            kept, given = kept[dropped * frame :], end - dropped
 
 
 def predicted(pieces: Iterable[np.ndarray], network: Callable[[np.ndarray], Array], look_ahead: int) -> Iterator[Array]:

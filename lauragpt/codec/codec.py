@@ -3,7 +3,10 @@
 The first codebook's indices are the GPT's audio tokens; the sum of all embeddings (B, T, D) is what the one-step vocoder
 predicts and `decode_embeddings` turns into sound. T = ceil(N / 640).
 
-B batch, N samples, K codebooks, T frames, D embedding width.
+A codec may have a listener, a recogniser's encoder that tells of each frame what is said in it: the first code is chosen by that. It is
+not causal and would hear minutes at once, so codes are made of blocks, always the same ones of a recording.
+
+B batch, N samples, K codebooks, T frames, D embedding width, G width of the guide (quantizer.py).
 """
 
 import hashlib
@@ -21,6 +24,8 @@ from lauragpt.codec.quantizer import QuantizerConfig, ResidualQuantizer
 from lauragpt.codec.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 from lauragpt.codec.spectral import SpectralConfig, SpectralDecoder, SpectralEncoder
 from lauragpt.errors import LauraError
+from lauragpt.stored_weights import dequantize, quantize
+from lauragpt.streaming import windowed
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class CodecConfig:
     seanet: SEANetConfig = field(default_factory=SEANetConfig)
     spectral: SpectralConfig = field(default_factory=SpectralConfig)
     lyra: LyraConfig = field(default_factory=lambda: LyraConfig(stack=2))
+    listener: dict = field(default_factory=dict)  # sizes of the listener's encoder (model/listener.py); empty where there is none
 
     @property
     def hop(self) -> int:
@@ -45,12 +51,13 @@ class CodecConfig:
         return self.quantizer.dim
 
     def to_dict(self) -> dict:
-        """Plain data. A guide of no width and Lyra's sizes in another codec are left out, so that codecs from before there were any keep
-        their hash."""
+        """Plain data. What a codec does not have is left out, so that codecs from before there was any keep their hash: a guide, a listener,
+        Lyra's sizes."""
         values = asdict(self)
-        if self.architecture != "lyra":
-            del values["lyra"]
-        values["quantizer"] = {key: value for key, value in values["quantizer"].items() if key != "guide" or value}
+        for name, there in (("lyra", self.architecture == "lyra"), ("listener", self.listener)):
+            if not there:
+                del values[name]
+        values["quantizer"] = {key: value for key, value in values["quantizer"].items() if key not in ("guide", "levels") or value}
         return values
 
     @classmethod
@@ -78,7 +85,13 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
     "paper": CodecConfig(architecture="seanet"),
 }
 
+BLOCK, MARGIN = 200, 25  # frames that are encoded at a time where there is a listener, and how many it hears around them
 TRAINING_STATE = ("quantizer.counts", "quantizer.initialised", "quantizer.updates")  # buffers that no code's meaning depends on
+
+
+def in_eight_bits(name: str, tensor: Tensor) -> bool:
+    """Whether a codec's tensor is stored in 8 bits: the matrices and kernels of its listener."""
+    return name.startswith("listener.") and name.endswith(".weight") and tensor.ndim > 1
 
 
 @dataclass
@@ -91,15 +104,17 @@ class CodecOutput:
 
 
 class Codec(nn.Module):
-    """Handed its parts built: encoder (B, N) -> (B, T, D), quantizer, decoder (B, T, D) -> (B, N)."""
+    """Handed its parts built: encoder (B, N) -> (B, T, D), quantizer, decoder (B, T, D) -> (B, N), listener (B, N), (B,) -> (B, T, G)."""
 
-    def __init__(self, config: CodecConfig, encoder: nn.Module, quantizer: ResidualQuantizer, decoder: nn.Module):
+    def __init__(
+        self, config: CodecConfig, encoder: nn.Module, quantizer: ResidualQuantizer, decoder: nn.Module, listener: nn.Module | None = None
+    ):
         super().__init__()
         self.config = config
-        self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
+        self.encoder, self.quantizer, self.decoder, self.listener = encoder, quantizer, decoder, listener
 
     @classmethod
-    def from_config(cls, config: CodecConfig) -> "Codec":
+    def from_config(cls, config: CodecConfig, listener: nn.Module | None = None) -> "Codec":
         encoders = {
             "seanet": lambda: SEANetEncoder(config.seanet, config.strides, config.dim + config.quantizer.guide),
             "spectral": lambda: SpectralEncoder(config.spectral, config.hop, config.dim, config.quantizer.guide),
@@ -118,7 +133,7 @@ class Codec(nn.Module):
                 f"{config.hop} and a quantizer of {config.dim}: set stack, strides and dim so that they do"
             )
         quantizer = ResidualQuantizer(config.quantizer)
-        return cls(config, encoders[config.architecture](), quantizer, decoders[config.architecture]())
+        return cls(config, encoders[config.architecture](), quantizer, decoders[config.architecture](), listener)
 
     def latents(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         """wave (B, N) -> continuous latents (B, T, D + G), G the quantizer's guide. `lengths` (B,): each row's own samples."""
@@ -129,12 +144,23 @@ class Codec(nn.Module):
             lengths = lengths.to(wave.device)
             wave = wave * (torch.arange(N, device=wave.device) < lengths[:, None])
             frames = (lengths + hop - 1) // hop
-        return self.encoder(F.pad(wave, (0, -N % hop)), frames)
+        latents = self.encoder(F.pad(wave, (0, -N % hop)), frames)
+        if self.listener is not None:
+            latents = torch.cat([latents, self.listener(wave, torch.full((len(wave),), N) if lengths is None else lengths)], -1)
+        return latents
 
     @torch.no_grad()
     def encode(self, wave: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
         """wave (B, N) -> codes (B, K, T). A row's own ceil(lengths / 640) frames are the same alone and in any batch."""
-        return self.quantizer.encode(self.latents(wave, lengths), n_quantizers)
+        if self.listener is None:
+            return self.quantizer.encode(self.latents(wave, lengths), n_quantizers)
+        hop, T = self.config.hop, -(-wave.shape[1] // self.config.hop)
+        lengths, codes = torch.full((len(wave),), wave.shape[1]) if lengths is None else lengths, []
+        for begin in range(0, T, BLOCK):
+            first, last = max(0, begin - MARGIN), begin + BLOCK + MARGIN
+            part, count = wave[:, first * hop : last * hop], (lengths - first * hop).clamp(0, (last - first) * hop)
+            codes.append(self.quantizer.encode(self.latents(part, count), n_quantizers)[..., begin - first : begin - first + BLOCK])
+        return torch.cat(codes, -1)
 
     def embed(self, codes: Tensor) -> Tensor:
         """codes (B, K, T) -> sum of embeddings (B, T, D)."""
@@ -151,8 +177,17 @@ class Codec(nn.Module):
     def encode_stream(self, pieces: Iterable[Tensor], n_quantizers: int | None = None) -> Iterator[Tensor]:
         """Pieces of a wave (n,) of any size -> pieces of its codes (K, m), as soon as nothing to come can change them: what `encode` gives,
         in bounded memory."""
-        for latents in self.encoder.stream(pieces):
-            yield self.quantizer.encode(latents[None], n_quantizers)[0]
+        if self.listener is None:
+            for latents in self.encoder.stream(pieces):
+                yield self.quantizer.encode(latents[None], n_quantizers)[0]
+            return
+
+        @torch.no_grad()
+        def network(wave: Tensor) -> Tensor:  # (1, n) -> (1, T, K)
+            return self.quantizer.encode(self.latents(wave), n_quantizers).transpose(1, 2)
+
+        for codes in windowed(network, pieces, (MARGIN, MARGIN), frame=self.config.hop, block=BLOCK, join=torch.cat):
+            yield codes.t()
 
     def decode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """Pieces of embeddings (n, D) of any size -> pieces of the wave (m * 640,): what `decode_embeddings` gives, without a click."""
@@ -173,11 +208,14 @@ class Codec(nn.Module):
 
     @property
     def hash(self) -> str:
-        """16 hex digits of configuration and weights. Weights count in half precision, so that saving a checkpoint in fp16 keeps
-        the hash. Tokens carry it; a model refuses tokens of another codec."""
+        """16 hex digits of configuration and weights. Weights count as a checkpoint stores them, in half precision and a listener's
+        matrices in 8 bits, so that saving one keeps the hash. Tokens carry it; a model refuses tokens of another codec."""
         digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
         for name, value in sorted(self.state_dict().items()):
             if name not in TRAINING_STATE:
                 digest.update(name.encode())
-                digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
+                value = value.detach().cpu()
+                if in_eight_bits(name, value):
+                    value = torch.from_numpy(dequantize(*quantize(value.float().numpy())))
+                digest.update(value.half().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]

@@ -7,11 +7,13 @@ generator's turn), after which the revived codes are final for that step.
 The first level, whose codes the GPT writes, may be guided: latents then carry G numbers more, which only the choice of the first code
 sees beside the latent. They say which phone a frame belongs to (train/teacher.py), so that frames of one phone share a code, while the
 embedding of that code is still the mean of its frames' latents, and the other levels quantize the rest of the latent. (SpeechTokenizer,
-arXiv 2308.16692, and Mimi, arXiv 2410.00037, change the first embedding itself, which costs more sound quality.)
+arXiv 2308.16692, and Mimi, arXiv 2410.00037, change the first embedding itself, which costs more sound quality.) With `levels`, these G
+numbers alone are the first code (finite_scalar.py).
 
 B batch, T frames, D width, G width of the guide, K levels (codebooks), V codes a level, P points (frames of all rows, flattened).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,16 +21,20 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lauragpt.codec.finite_scalar import code_of
+from lauragpt.errors import LauraError
+
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """`dropout_levels` and `first_only` make the structured dropout: a row trains with `first_only` chance on the first level
+    """LauraError where levels do not fit. `dropout_levels` and `first_only` make the structured dropout: a row trains with `first_only` chance on the first level
     alone (the one that the GPT writes), else on a number of levels drawn evenly from the others."""
 
     n_quantizers: int = 32
     codebook_size: int = 1024
     dim: int = 128
     guide: int = 0  # numbers behind a latent that only the first level's choice sees
+    levels: tuple[int, ...] = ()  # of each of these numbers, whose product is the number of codes; empty where k-means finds the first codes
     decay: float = 0.97  # of the moving average, a step; at the usual 0.99 with little commitment the codes fall behind the encoder
     # and a tenth of them does all the work
     drift: float = 0.2  # share of the points' mean error by which a whole codebook shifts a step: a young encoder moves all of its
@@ -38,6 +44,13 @@ class QuantizerConfig:
     dead_threshold: float = 2.0  # a code is dead below this many uses in 16 frames a code (so an eighth of an even share):
     kmeans_iterations: int = 10  # relative, since a small batch has fewer frames than codes and a plain count would kill all
     seed: int = 0
+
+    def __post_init__(self):
+        if self.levels and (math.prod(self.levels) != self.codebook_size or len(self.levels) != self.guide):
+            raise LauraError(
+                f"quantizer: {len(self.levels)} levels that make {math.prod(self.levels)} codes do not fit a guide of {self.guide} numbers "
+                f"and {self.codebook_size} codes: choose levels whose product is codebook_size, as many as guide says"
+            )
 
 
 @dataclass
@@ -54,7 +67,8 @@ class ResidualQuantizer(nn.Module):
         K, V, D = config.n_quantizers, config.codebook_size, config.dim
         generator = torch.Generator().manual_seed(config.seed)
         self.register_buffer("codebooks", torch.randn(K, V, D, generator=generator) * D**-0.5)
-        self.register_buffer("guides", torch.zeros(V, config.guide) if config.guide else None)  # the rest of the first level's codes
+        guided = config.guide and not config.levels
+        self.register_buffer("guides", torch.zeros(V, config.guide) if guided else None)  # the rest of the first level's codes
         # Moving average of the uses of a code in a step. The moving sum of points is counts * codebooks, so it needs no buffer.
         self.register_buffer("counts", torch.zeros(K, V))
         self.register_buffer("initialised", torch.zeros(K, dtype=torch.bool))
@@ -98,10 +112,12 @@ class ResidualQuantizer(nn.Module):
 
     def codebook(self, level: int) -> Tensor:
         """What a level's points are compared with: (V, D), of a guided first level (V, D + G)."""
-        return torch.cat([self.codebooks[0], self.guides], -1) if level == 0 and self.config.guide else self.codebooks[level]
+        return torch.cat([self.codebooks[0], self.guides], -1) if level == 0 and self.guides is not None else self.codebooks[level]
 
     def search(self, points: Tensor, level: int) -> Tensor:
         """points (P, D), of a guided first level (P, D + G) -> index (P,) of the nearest code of a level."""
+        if level == 0 and self.config.levels:
+            return code_of(self.split(points)[1], self.config.levels)
         codebook = self.codebook(level)
         # |p - c|^2 without |p|^2, which is the same for all codes
         return torch.addmm(codebook.square().sum(1), points, codebook.t(), alpha=-2).argmin(1)
@@ -140,7 +156,10 @@ class ResidualQuantizer(nn.Module):
         n_points = float(all_reduce(torch.tensor(float(len(points)), device=points.device)))
         for level in range(depth or self.config.n_quantizers):
             if not self.initialised[level]:
-                codebook = kmeans(points, self.config.codebook_size, self.config.kmeans_iterations, self._generator(level))
+                if level == 0 and self.config.levels:
+                    codebook = means_of(self.split(points)[0], self.search(points, 0), self.config.codebook_size)
+                else:
+                    codebook = kmeans(points, self.config.codebook_size, self.config.kmeans_iterations, self._generator(level))
                 self._keep(level, broadcast(codebook))
                 self.counts[level] = n_points / (batches * self.config.codebook_size)
                 self.initialised[level] = True
@@ -170,7 +189,8 @@ class ResidualQuantizer(nn.Module):
         for level, (points, _) in enumerate(chosen_by):
             codebook = self.codebook(level)  # a view, or where it is guided a copy: what moves is kept
             self._move(codebook, self.counts[level], sums[level, :, : codebook.shape[1]], sums[level, :, -1])
-            self._revive(codebook, self.counts[level], points, level, int(sizes[level].argmax()))
+            if level or not self.config.levels:  # a code of which levels decide stands for what it stands for
+                self._revive(codebook, self.counts[level], points, level, int(sizes[level].argmax()))
             self._keep(level, codebook)
 
     def _move(self, codebook: Tensor, counts: Tensor, sums: Tensor, uses: Tensor) -> None:
@@ -193,6 +213,13 @@ class ResidualQuantizer(nn.Module):
         candidates = broadcast(points[drawn], richest)
         codebook[dead] = candidates[dead]
         counts[dead] = counts.mean()  # an even share, so that it lives long enough to be found
+
+
+def means_of(points: Tensor, codes: Tensor, n_codes: int) -> Tensor:
+    """points (P, D) that have codes (P,) -> the mean of each code's points (V, D), and of all of them where a code has none."""
+    uses = torch.bincount(codes, minlength=n_codes).to(points.dtype)[:, None]
+    means = torch.zeros(n_codes, points.shape[1], device=points.device).index_add_(0, codes, points) / uses.clamp(min=1)
+    return torch.where(uses > 0, means, points.mean(0))
 
 
 def kmeans(points: Tensor, n_codes: int, iterations: int, generator: torch.Generator) -> Tensor:

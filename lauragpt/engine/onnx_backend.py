@@ -16,7 +16,7 @@ from lauragpt.ctc import CtcAligner, select_aligners, token_times
 from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.engine.onnx_weights import Graphs
 from lauragpt.errors import LauraError, LauraWarning
-from lauragpt.features import FeatureConfig, NumpyFeatures, numpy_features
+from lauragpt.features import LISTENER_FEATURES, FeatureConfig, NumpyFeatures, numpy_features
 from lauragpt.sequence import PACE, Vocabulary
 from lauragpt.streaming import predicted, windowed
 
@@ -109,6 +109,7 @@ class OnnxBackend:
         self.codec_levels = model["codec"]["quantizer"]["n_quantizers"]
         self.codebook_size = model["codec"]["quantizer"]["codebook_size"]
         self.hop = int(np.prod(model["codec"]["strides"]))
+        self.listener_features = numpy_features(LISTENER_FEATURES) if model["codec"].get("listener") else None
         self.look_ahead = model["vocoder"]["layers"] * model["vocoder"]["look_ahead"]
         self._codebooks: np.ndarray | None = None  # (K, V, E), read when first used
 
@@ -185,6 +186,8 @@ class OnnxBackend:
         return [wave[: length * self.hop] for wave, length in zip(waves, lengths)]
 
     def codec_encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        if self.listener_features is not None:  # block by block
+            return [np.concatenate(list(self.codec_encode_stream([wave])), axis=1) for wave in waves]
         frames = [-(-len(wave) // self.hop) for wave in waves]
         padded_waves = padded([np.asarray(wave, dtype=np.float32) for wave in waves], max(frames) * self.hop)
         codes = self._codes(padded_waves, np.array([len(wave) for wave in waves]))
@@ -192,7 +195,10 @@ class OnnxBackend:
 
     def _codes(self, waves: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """(B, T * hop), (B,) -> (B, K, T)"""
-        return self.run("codes", {"hops": waves.reshape(len(waves), -1, self.hop), "lengths": lengths})[0]
+        inputs = {"hops": waves.reshape(len(waves), -1, self.hop), "lengths": lengths}
+        if self.listener_features is not None:
+            inputs["features"] = padded([self.listener_features(wave[:length]) for wave, length in zip(waves, lengths)])
+        return self.run("codes", inputs)[0]
 
     def codec_decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
         return self._sound(padded([self._embeddings(row) for row in codes]), np.array([row.shape[1] for row in codes]))
@@ -209,7 +215,8 @@ class OnnxBackend:
             return self._codes(full_hops, np.array([wave.shape[1]])).transpose(0, 2, 1)
 
         waves = (np.asarray(piece, dtype=np.float32) for piece in pieces)
-        for codes in windowed(network, waves, self.graphs.about["contexts"]["codes"], frame=self.hop):
+        before, after, *block = self.graphs.about["contexts"]["codes"]
+        for codes in windowed(network, waves, (before, after), self.hop, block=block[0] if block else 0):
             yield codes.T[:quantizers]
 
     def codec_decode_stream(self, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

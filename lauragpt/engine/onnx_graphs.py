@@ -5,7 +5,7 @@ own where it has one for several of PyTorch's.
     step     embeddings (B, n, D) behind a cache -> logits (B, m, V) at m of the n places, and their keys and values
     predict  tokens (B, T) and a condition -> the sum of the codec's embeddings (B, T, E)
     sound    embeddings (B, T, E) -> wave (B, T * hop)
-    codes    wave (B, T * hop) -> codes (B, K, T)
+    codes    wave (B, T * hop) -> codes (B, K, T); with a listener, its features (B, T, F) as well
 """
 
 from collections.abc import Sequence
@@ -190,10 +190,13 @@ class Codes(nn.Module):
         super().__init__()
         self.codec = model.codec
 
-    def forward(self, hops: Tensor, lengths: Tensor) -> Tensor:
-        """hops (B, T, hop), lengths (B,) in samples -> codes (B, K, T)."""
+    def forward(self, hops: Tensor, lengths: Tensor, features: Tensor | None = None) -> Tensor:
+        """hops (B, T, hop), lengths (B,) in samples, the listener's features (B, T, F) -> codes (B, K, T)."""
         frames = (lengths + hops.shape[2] - 1) // hops.shape[2]
-        return self.codec.quantizer.encode(self.codec.encoder(hops.flatten(1), frames))
+        latents = self.codec.encoder(hops.flatten(1), frames)
+        if features is not None:
+            latents = torch.cat([latents, self.codec.listener.encoder(features, frames).embeddings], -1)
+        return self.codec.quantizer.encode(latents)
 
 
 def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
@@ -204,6 +207,7 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
     parts = [f"{kind}{i}" for i in range(layers) for kind in ("keys", "values")]
     whole, half = torch.tensor([T, T // 2]), torch.tensor([8, 5])
     features, condition, hop = config.features.width, config.vocoder.features, config.codec.hop
+    heard = [torch.randn(B, T, model.codec.listener.features.config.width)] if model.codec.listener is not None else []
     return {
         "listen": (
             Listen(model), (torch.randn(B, T, features), whole), ({0: "B", 1: "T"}, rows), ["features", "lengths"], ["frames", "ctc"],
@@ -225,6 +229,7 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
             Sound(model), (torch.randn(B, T, config.codec.dim), whole), ({0: "B", 1: "T"}, rows), ["embeddings", "lengths"], ["wave"],
         ),
         "codes": (
-            Codes(model), (0.1 * torch.randn(B, T, hop), whole * hop - 100), ({0: "B", 1: "T"}, rows), ["hops", "lengths"], ["codes"],
+            Codes(model), (0.1 * torch.randn(B, T, hop), whole * hop - 100, *heard), ({0: "B", 1: "T"}, rows, *({0: "B", 1: "T"} for _ in heard)),
+            ["hops", "lengths", "features"][: 2 + len(heard)], ["codes"],
         ),
     }  # fmt: skip

@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from lauragpt.checkpoint import FORMAT, file_of, read_config, weight_files
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
+from lauragpt.codec.codec import in_eight_bits
 from lauragpt.errors import LauraError
-from lauragpt.features import FeatureConfig
+from lauragpt.features import LISTENER_FEATURES, WHISPER_FEATURES, FeatureConfig
 from lauragpt.model.conformer import Conformer, ConformerConfig, sinusoids
 from lauragpt.model.encoder import Encoder, EncoderOutput
 from lauragpt.model.gpt import GPT, GPTConfig
+from lauragpt.model.listener import Listener
 from lauragpt.model.log_mel import Features, make_features
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.model.whisper import Whisper, WhisperConfig
@@ -92,7 +94,6 @@ def compose(text_size: int, codec: CodecConfig, features: dict, encoder: dict, g
     )
 
 
-WHISPER_FEATURES = {"kind": "whisper", "stack": 4, "skip": 4}
 PRESETS: dict[str, LauraConfig] = {
     "debug": compose(
         320, CODEC_PRESETS["debug"], {},
@@ -134,7 +135,8 @@ class LauraModel(nn.Module):
         self.posterior_embedding = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
         self.gpt = GPT(config.gpt)
         self.vocoder = Vocoder(config.vocoder)
-        self.codec = Codec.from_config(config.codec)
+        listener = config.codec.listener
+        self.codec = Codec.from_config(config.codec, Listener(LISTENER_FEATURES, encoder_config(listener)) if listener else None)
         # Frames start as small as the token embeddings beside which the GPT reads them. The intermediate layer's are larger: they must
         # count from the start.
         nn.init.normal_(self.posterior_embedding.weight, std=0.02)
@@ -224,13 +226,14 @@ def alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
 
 
 def stored_tensors(model: LauraModel) -> dict[str, Tensor]:
-    """The tensors as a checkpoint stores them: matrices and kernels of an encoder of Whisper's kind in 8 bits, all others in fp16.
+    """The tensors as a checkpoint stores them: matrices and kernels of encoders of Whisper's kind in 8 bits, all others in fp16.
 
-    That encoder is most of the smaller presets, and its frames change by little more than a hundredth.
+    Such an encoder is most of the smaller presets, and its frames change by little more than a hundredth.
     """
-    stored = {}
+    stored, whisper = {}, model.config.encoder.kind == "whisper"
     for name, tensor in model.state_dict().items():
-        if model.config.encoder.kind == "whisper" and name.startswith("encoder.") and name.endswith(".weight") and tensor.ndim > 1:
+        ears = whisper and name.startswith("encoder.") and name.endswith(".weight") and tensor.ndim > 1
+        if ears or in_eight_bits(name.removeprefix("codec."), tensor):
             values, scales = quantize(tensor.float().cpu().numpy())
             stored |= {name: torch.from_numpy(values), name + SCALE: torch.from_numpy(scales)}
         else:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lauragpt.codec.finite_scalar import code_of
 from lauragpt.codec.quantizer import QuantizerConfig, ResidualQuantizer, kmeans
+from lauragpt.errors import LauraError
 
 SMALL = QuantizerConfig(n_quantizers=4, codebook_size=16, dim=8, dropout_levels=(1, 2, 4))
 
@@ -160,3 +162,46 @@ def test_kmeans_finds_clusters_and_is_repeatable():
 def test_kmeans_with_fewer_points_than_codes(n_points):
     centres = kmeans(clustered(5, 8, seed=0)[:n_points], 16, 3, torch.Generator().manual_seed(0))
     assert centres.shape == (16, 8) and torch.isfinite(centres).all()
+
+
+LEVELS = QuantizerConfig(n_quantizers=3, codebook_size=16, dim=4, guide=2, levels=(4, 4))
+
+
+def leveled(points: int = 2000) -> tuple[ResidualQuantizer, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, points, LEVELS.dim + LEVELS.guide, generator=generator)
+    quantizer = ResidualQuantizer(LEVELS)
+    quantizer.initialise(latents[0])
+    return quantizer, latents
+
+
+def test_levels_alone_are_the_first_code_and_its_embedding_is_the_mean_of_its_latents():
+    quantizer, latents = leveled()
+    codes = quantizer.encode(latents)
+    assert torch.equal(codes[:, 0], code_of(latents[..., LEVELS.dim :], LEVELS.levels)) and len(codes[0, 0].unique()) == 16
+    louder = latents.clone()
+    louder[..., : LEVELS.dim] *= 5
+    assert torch.equal(quantizer.encode(louder)[:, 0], codes[:, 0])
+    for code in range(16):
+        torch.testing.assert_close(quantizer.codebooks[0, code], latents[0, codes[0, 0] == code][:, : LEVELS.dim].mean(0))
+    assert torch.equal(quantizer(latents).codes, codes)
+    assert quantizer.guides is None
+
+
+def test_a_first_code_that_nobody_uses_keeps_its_meaning():
+    quantizer, latents = leveled()
+    latents[..., LEVELS.dim :] = 0.0  # one code for all
+    before = quantizer.codebooks[0].clone()
+    for _ in range(100):
+        quantizer(latents, update=True)
+    moved = (quantizer.codebooks[0] - before).norm(dim=1)
+    used = int(quantizer.encode(latents)[0, 0, 0])
+    torch.testing.assert_close(quantizer.codebooks[0, used], latents[0, :, : LEVELS.dim].mean(0), atol=1e-2, rtol=0)
+    assert int((moved > 0).sum()) == 16  # all shift with the mean, and none jumps onto a point
+    others = torch.arange(16) != used
+    assert float((quantizer.codebooks[0] - before)[others].std(0).max()) < 1e-4
+
+
+def test_levels_that_do_not_fit_are_refused():
+    with pytest.raises(LauraError, match="2 levels that make 16 codes.*guide of 3.*1024 codes"):
+        QuantizerConfig(guide=3, levels=(4, 4))
