@@ -51,8 +51,8 @@ class CodecConfig:
         return self.quantizer.dim
 
     def to_dict(self) -> dict:
-        """Plain data. What a codec does not have is left out, so that codecs from before there was any keep their hash: a guide, a listener,
-        Lyra's sizes."""
+        """Plain data. What a codec does not have is left out, so that codecs from before there was any keep their hash: a guide, levels, a
+        listener, Lyra's sizes."""
         values = asdict(self)
         for name, there in (("lyra", self.architecture == "lyra"), ("listener", self.listener)):
             if not there:
@@ -85,7 +85,7 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
     "paper": CodecConfig(architecture="seanet"),
 }
 
-BLOCK, MARGIN = 200, 25  # frames that are encoded at a time where there is a listener, and how many it hears around them
+BLOCK_FRAMES, MARGIN_FRAMES = 200, 25  # frames that are encoded at a time where there is a listener, and how many it hears around them
 TRAINING_STATE = ("quantizer.counts", "quantizer.initialised", "quantizer.updates")  # buffers that no code's meaning depends on
 
 
@@ -129,8 +129,8 @@ class Codec(nn.Module):
             raise LauraError(f"unknown codec architecture {config.architecture!r}: choose {', '.join(encoders)}")
         if config.architecture == "lyra" and (config.lyra.hop, config.lyra.stack * config.lyra.dim) != (config.hop, config.dim):
             raise LauraError(
-                f"codec: Lyra's frames of {config.lyra.hop} samples and {config.lyra.stack * config.lyra.dim} numbers do not fit strides of "
-                f"{config.hop} and a quantizer of {config.dim}: set stack, strides and dim so that they do"
+                f"codec: Lyra's frames of {config.lyra.hop} samples and {config.lyra.stack * config.lyra.dim} numbers do not fit strides "
+                f"of {config.hop} and a quantizer of {config.dim}: set stack, strides and dim so that they do"
             )
         quantizer = ResidualQuantizer(config.quantizer)
         return cls(config, encoders[config.architecture](), quantizer, decoders[config.architecture](), listener)
@@ -156,10 +156,10 @@ class Codec(nn.Module):
             return self.quantizer.encode(self.latents(wave, lengths), n_quantizers)
         hop, T = self.config.hop, -(-wave.shape[1] // self.config.hop)
         lengths, codes = torch.full((len(wave),), wave.shape[1]) if lengths is None else lengths, []
-        for begin in range(0, T, BLOCK):
-            first, last = max(0, begin - MARGIN), begin + BLOCK + MARGIN
+        for begin in range(0, T, BLOCK_FRAMES):
+            first, last = max(0, begin - MARGIN_FRAMES), begin + BLOCK_FRAMES + MARGIN_FRAMES
             part, count = wave[:, first * hop : last * hop], (lengths - first * hop).clamp(0, (last - first) * hop)
-            codes.append(self.quantizer.encode(self.latents(part, count), n_quantizers)[..., begin - first : begin - first + BLOCK])
+            codes.append(self.quantizer.encode(self.latents(part, count), n_quantizers)[..., begin - first : begin - first + BLOCK_FRAMES])
         return torch.cat(codes, -1)
 
     def embed(self, codes: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ class Codec(nn.Module):
         def network(wave: Tensor) -> Tensor:  # (1, n) -> (1, T, K)
             return self.quantizer.encode(self.latents(wave), n_quantizers).transpose(1, 2)
 
-        for codes in windowed(network, pieces, (MARGIN, MARGIN), frame=self.config.hop, block=BLOCK, join=torch.cat):
+        for codes in windowed(network, pieces, (MARGIN_FRAMES, MARGIN_FRAMES), frame=self.config.hop, block=BLOCK_FRAMES, join=torch.cat):
             yield codes.t()
 
     def decode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -27,14 +27,14 @@ from lauragpt.errors import LauraError
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """LauraError where levels do not fit. `dropout_levels` and `first_only` make the structured dropout: a row trains with `first_only` chance on the first level
-    alone (the one that the GPT writes), else on a number of levels drawn evenly from the others."""
+    """`dropout_levels` and `first_only` make the structured dropout: a row trains with `first_only` chance on the first level
+    alone (the one that the GPT writes), else on a number of levels drawn evenly from the others. LauraError where levels do not fit."""
 
     n_quantizers: int = 32
     codebook_size: int = 1024
     dim: int = 128
     guide: int = 0  # numbers behind a latent that only the first level's choice sees
-    levels: tuple[int, ...] = ()  # of each of these numbers, whose product is the number of codes; empty where k-means finds the first codes
+    levels: tuple[int, ...] = ()  # of each of these numbers, together codebook_size codes; empty where k-means finds the first codes
     decay: float = 0.97  # of the moving average, a step; at the usual 0.99 with little commitment the codes fall behind the encoder
     # and a tenth of them does all the work
     drift: float = 0.2  # share of the points' mean error by which a whole codebook shifts a step: a young encoder moves all of its

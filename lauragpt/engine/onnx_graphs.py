@@ -229,7 +229,7 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
             Sound(model), (torch.randn(B, T, config.codec.dim), whole), ({0: "B", 1: "T"}, rows), ["embeddings", "lengths"], ["wave"],
         ),
         "codes": (
-            Codes(model), (0.1 * torch.randn(B, T, hop), whole * hop - 100, *heard), ({0: "B", 1: "T"}, rows, *({0: "B", 1: "T"} for _ in heard)),
-            ["hops", "lengths", "features"][: 2 + len(heard)], ["codes"],
+            Codes(model), (0.1 * torch.randn(B, T, hop), whole * hop - 100, *heard),
+            ({0: "B", 1: "T"}, rows, *({0: "B", 1: "T"} for _ in heard)), ["hops", "lengths", "features"][: 2 + len(heard)], ["codes"],
         ),
     }  # fmt: skip

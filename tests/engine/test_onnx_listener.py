@@ -1,4 +1,4 @@
-"""A codec with a listener on ONNX Runtime: its codes are PyTorch's, alone, in a batch and in a stream, and its weights are kept in 8 bits."""
+"""A codec with a listener on ONNX Runtime: its codes are PyTorch's, in a batch and in a stream, and its weights are kept in 8 bits."""
 
 import json
 import shutil
@@ -31,13 +31,14 @@ def folder(debug_checkpoint, tmp_path_factory):
     shutil.copytree(debug_checkpoint, folder)
     with pytest.MonkeyPatch.context() as patch:
         for module in (codec_module, export_module):
-            patch.setattr(module, "BLOCK", 30)
-            patch.setattr(module, "MARGIN", 15)
+            patch.setattr(module, "BLOCK_FRAMES", 30)
+            patch.setattr(module, "MARGIN_FRAMES", 15)
         torch.manual_seed(0)
         config = PRESETS["debug"]
         quantizer = replace(config.codec.quantizer, guide=5, levels=(4, 4, 4, 4, 4))
         lyra = LyraConfig(channels=8, dim=64, stack=2)
-        model = LauraModel(replace(config, codec=replace(config.codec, architecture="lyra", quantizer=quantizer, lyra=lyra, listener=LISTENER)))
+        codec = replace(config.codec, architecture="lyra", quantizer=quantizer, lyra=lyra, listener=LISTENER)
+        model = LauraModel(replace(config, codec=codec))
         wave = torch.from_numpy(sound(20 * 16000))[None]
         with torch.no_grad():
             model.codec.listener.encoder.output.weight *= 30  # untrained, it hears hardly any difference
@@ -74,7 +75,7 @@ def test_a_stream_gives_the_codes_of_the_whole(both, which):
 
 def test_the_listener_is_stored_in_8_bits_and_the_codec_keeps_its_hash(folder):
     with safe_open(folder / "codec.safetensors", "np") as file:
-        kinds = {name: file.get_tensor(name).dtype for name in file.keys()}
+        kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     assert kinds["codec.listener.encoder.layers.0.fc1.weight"] == np.int8
     assert kinds["codec.listener.encoder.layers.0.fc1.bias"] == kinds["codec.encoder.input.weight"] == np.float16
     promised = json.loads((folder / "config.json").read_text())["codec_hash"]

@@ -15,13 +15,13 @@ from tests.codec.test_codec import HOP, QUANTIZER, TINY, sound
 from tests.codec.test_streaming import pieces
 
 LISTENER = {"kind": "whisper", "width": 32, "layers": 1, "heads": 2, "ffn": 64, "output": QUANTIZER.guide, "heard": ()}
-BLOCK, MARGIN = 30, 15  # the margin is more than Lyra's networks look back
+BLOCK_FRAMES, MARGIN_FRAMES = 30, 15  # the margin is more than Lyra's networks look back
 
 
 @pytest.fixture(autouse=True)
 def _short_blocks(monkeypatch):
-    monkeypatch.setattr(codec_module, "BLOCK", BLOCK)
-    monkeypatch.setattr(codec_module, "MARGIN", MARGIN)
+    monkeypatch.setattr(codec_module, "BLOCK_FRAMES", BLOCK_FRAMES)
+    monkeypatch.setattr(codec_module, "MARGIN_FRAMES", MARGIN_FRAMES)
 
 
 def listening(seed: int = 0) -> Codec:
@@ -41,7 +41,7 @@ def test_the_guide_stands_behind_each_frames_latent():
     torch.testing.assert_close(short, codec.latents(wave[:1, : 2 * HOP])[0], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("samples", [1, 3 * HOP, BLOCK * HOP, (BLOCK + 1) * HOP, (2 * BLOCK + MARGIN) * HOP + 7])
+@pytest.mark.parametrize("samples", [1, 3 * HOP, BLOCK_FRAMES * HOP, (BLOCK_FRAMES + 1) * HOP, (2 * BLOCK_FRAMES + MARGIN_FRAMES) * HOP + 7])
 def test_blocks_are_the_same_however_a_recording_comes(samples):
     codec, wave = listening(), sound(1, samples)
     codes = codec.encode(wave)
@@ -58,10 +58,10 @@ def test_blocks_are_the_same_however_a_recording_comes(samples):
 
 
 def test_a_block_hears_what_stands_around_it():
-    codec, wave = listening(), sound(1, 3 * BLOCK * HOP)
-    base = codec.latents(wave[:, : (BLOCK + MARGIN) * HOP])[0, :BLOCK]
+    codec, wave = listening(), sound(1, 3 * BLOCK_FRAMES * HOP)
+    base = codec.latents(wave[:, : (BLOCK_FRAMES + MARGIN_FRAMES) * HOP])[0, :BLOCK_FRAMES]
     codes = codec.quantizer.encode(base[None])
-    assert torch.equal(codec.encode(wave)[..., :BLOCK], codes)
+    assert torch.equal(codec.encode(wave)[..., :BLOCK_FRAMES], codes)
 
 
 def test_the_listener_alone_can_change_a_first_code():
