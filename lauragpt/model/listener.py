@@ -10,9 +10,13 @@ B batch, N samples, T frames of 40 ms, G width of the guide.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lauragpt.errors import LauraError
 from lauragpt.features import HOP, FeatureConfig
+from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.log_mel import make_features
 from lauragpt.model.whisper import Whisper, WhisperConfig
+
+SIZES = ("kind", "width", "layers", "heads", "ffn")
 
 
 class Listener(nn.Module):
@@ -21,7 +25,22 @@ class Listener(nn.Module):
         super().__init__()
         self.features, self.encoder = make_features(features), Whisper(config)
 
+    def begin_as(self, encoder: Whisper) -> None:
+        """Hears as a trained encoder does, up to what its CTC head reads. LauraError where that is of another size."""
+        if any(getattr(self.encoder.config, size) != getattr(encoder.config, size, None) for size in SIZES):
+            raise LauraError(f"the codec's listener begins as the encoder: give codec.listener the same {', '.join(SIZES)}")
+        own = {key for key in self.encoder.state_dict() if not key.startswith(("output.", "ctc."))}
+        self.encoder.load_state_dict({key: value for key, value in encoder.state_dict().items() if key in own}, strict=False)
+
+    def listen(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
+        """(B, T, F), (B,) -> an output whose embeddings are the guide (B, T, G)."""
+        return self.encoder(features, lengths)
+
+    def with_posteriors(self, output: EncoderOutput) -> EncoderOutput:
+        """The guide says all."""
+        return output
+
     def forward(self, wave: Tensor, samples: Tensor) -> Tensor:
         """(B, N), (B,) -> (B, ceil(N / 640), G)"""
-        guide = self.encoder(*self.features(wave, samples.to(wave.device))).embeddings
+        guide = self.listen(*self.features(wave, samples.to(wave.device))).embeddings
         return F.pad(guide, (0, 0, 0, -(-wave.shape[1] // (self.features.config.skip * HOP)) - guide.shape[1]))

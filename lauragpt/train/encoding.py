@@ -21,6 +21,7 @@ from lauragpt.data.loader import FULL_SCALE, to_int16
 from lauragpt.files import replacing
 from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.lauragpt import LauraModel, alike, to_device
+from lauragpt.model.listener import Listener
 from lauragpt.train.frozen_frames import FrozenFrames
 from lauragpt.train.spec_augment import augment_features
 
@@ -57,11 +58,13 @@ def pad(waves: Sequence[np.ndarray]) -> PaddedWaves:
     return PaddedWaves(padded, torch.tensor([len(wave) for wave in waves]))
 
 
-def encode_recordings(model: LauraModel, recordings: Recordings, augment: bool, frozen: FrozenFrames | None = None) -> EncoderOutput:
+def encode_recordings(
+    model: LauraModel | Listener, recordings: Recordings, augment: bool, frozen: FrozenFrames | None = None
+) -> EncoderOutput:
     """Encodes in groups of like length, so that little padding is computed. `augment` alters what a trained encoder reads: the features
     or, where layers are `frozen`, these layers' frames."""
     augment, keys = augment and model.encoder.training, frozen.keys(recordings) if frozen else []
-    device, parts = model.posterior_embedding.weight.device, []
+    device, parts = next(model.parameters()).device, []
     lengths = model.features.lengths(recordings.lengths)
     groups = alike(lengths.tolist())
     order = [i for group in groups for i in group]
@@ -74,7 +77,7 @@ def encode_recordings(model: LauraModel, recordings: Recordings, augment: bool, 
             continue
         features, count = model.features(*heard)
         if augment:
-            features = augment_features(features, model.config.features)
+            features = augment_features(features, model.features.config)
         parts.append(model.listen(features, count))
     back = torch.tensor(order).argsort().tolist()
 

@@ -23,6 +23,8 @@ from lauragpt.errors import LauraError
 from lauragpt.files import replacing
 from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.lauragpt import LauraModel
+from lauragpt.model.listener import Listener
+from lauragpt.model.whisper import Whisper
 from lauragpt.train.spec_augment import mask_frames
 
 if TYPE_CHECKING:
@@ -33,18 +35,18 @@ if TYPE_CHECKING:
 FILE_BYTES = 64_000_000
 
 
-def frozen_frames(model: LauraModel, corpus: "Corpus", config: "ListeningConfig", rank: int) -> "FrozenFrames | None":
+def frozen_frames(model: LauraModel | Listener, corpus: "Corpus", config: "ListeningConfig", rank: int) -> "FrozenFrames | None":
     """Freezes the layers that a stage does not train; None where it trains all. LauraError where the encoder cannot."""
     if not config.frozen_layers:
         return None
-    if model.config.encoder.kind != "whisper":
+    if not isinstance(model.encoder, Whisper):
         raise LauraError("frozen_layers: the preset's encoder has no published layers: leave it out, or choose the preset mini")
     folder = corpus.out / "frames" if corpus.out and config.frames_gigabytes else None
     return FrozenFrames(model, config.frozen_layers, folder, config.frames_gigabytes, rank)
 
 
 class FrozenFrames:
-    def __init__(self, model: LauraModel, depth: int, folder: Path | None = None, gigabytes: float = 0.0, rank: int = 0):
+    def __init__(self, model: LauraModel | Listener, depth: int, folder: Path | None = None, gigabytes: float = 0.0, rank: int = 0):
         """`gigabytes`: how much may be kept in `folder`; frames of other weights that lie there are deleted."""
         self.model, self.depth, self.rank = model, depth, rank
         self.places: dict[str, safe_open] = {}  # of the frames on disk
@@ -53,7 +55,7 @@ class FrozenFrames:
         tensors = model.encoder.freeze(depth)
         if folder is None:
             return
-        digest = hashlib.sha256(repr((model.config.features, model.config.encoder.heard, depth)).encode())
+        digest = hashlib.sha256(repr((model.features.config, model.encoder.config.heard, depth)).encode())
         for name, tensor in sorted(tensors.items()):
             digest.update(name.encode() + tensor.detach().cpu().float().contiguous().numpy().tobytes())
         self.folder = folder / digest.hexdigest()[:16]

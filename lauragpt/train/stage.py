@@ -151,11 +151,12 @@ class ModelStage:
     batch: Callable[[int], Any]
     dev_batch: Callable[[int], Any] | None
 
-    def __init__(self, model: LauraModel, config: ModelStageConfig, published_lr: float = 1.0):
-        """`published_lr`: the rate of weights that were published by others, as a share of the rate."""
+    def __init__(self, model: LauraModel, config: ModelStageConfig, published_lr: float = 1.0, more: dict[str, nn.Module] | None = None):
+        """`published_lr`: the rate of weights that were published by others, as a share of the rate. `more`: what is trained beside the
+        model and is no part of it."""
         self.model, self.config = model, config
-        self.modules = nn.ModuleDict({name: getattr(model, name) for name in self.trained})
-        published = {id(p) for module in self.modules.values() for p in getattr(module, "published", ())}
+        self.modules = nn.ModuleDict({name: getattr(model, name) for name in self.trained} | (more or {}))
+        published = {id(p) for module in self.modules.modules() for p in getattr(module, "published", ())}
         groups = []
         for share, inside in ((1.0, False), (published_lr, True)):
             chosen = [p for p in self.modules.parameters() if p.requires_grad and (id(p) in published) is inside]

@@ -1,0 +1,91 @@
+"""The stage of the codec's listener: it begins as the encoder, learns to spell through rounded numbers, and leaves all else as it is."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from lauragpt.codec import CodecConfig
+from lauragpt.codec.lyra import LyraConfig
+from lauragpt.codec.quantizer import QuantizerConfig
+from lauragpt.errors import LauraError
+from lauragpt.features import LISTENER_FEATURES
+from lauragpt.model.lauragpt import PRESETS, LauraModel
+from lauragpt.model.whisper import WhisperConfig
+from lauragpt.train import loop, state
+from lauragpt.train.precision import precision
+
+SIZES = {"width": 32, "layers": 2, "heads": 2, "ffn": 64}
+
+
+def model_with(listener: dict) -> LauraModel:
+    torch.manual_seed(0)
+    quantizer = QuantizerConfig(n_quantizers=2, codebook_size=16, dim=16, guide=2, levels=(4, 4))
+    codec = CodecConfig(architecture="lyra", quantizer=quantizer, lyra=LyraConfig(channels=8, dim=8, stack=2), listener=listener)
+    encoder = WhisperConfig(**SIZES, output=32, heard=(1,))
+    return LauraModel(replace(PRESETS["debug"], encoder=encoder, features=LISTENER_FEATURES, codec=codec, audio_size=16))
+
+
+@pytest.fixture
+def model() -> LauraModel:
+    return model_with({"kind": "whisper", **SIZES, "output": 2, "heard": ()})
+
+
+@pytest.fixture
+def kept(corpus, tmp_path):
+    """The corpus of a run that has a folder."""
+    corpus.out = tmp_path / "out"
+    yield corpus
+    corpus.out = None
+
+
+def test_it_begins_as_the_encoder(model, corpus, make_stage):
+    make_stage("listener", model, corpus)
+    wave, samples = torch.randn(1, 16000), torch.tensor([16000])
+    features, lengths = model.features(wave, samples)
+    ours, theirs = model.codec.listener.encoder, model.encoder
+    torch.testing.assert_close(ours.frames(features, lengths, 2), theirs.frames(features, lengths, 2), atol=0, rtol=0)
+    assert torch.equal(ours.second.weight, theirs.second.weight)
+
+
+def test_the_codes_learn_to_hold_the_words_and_nothing_else_moves(model, corpus, make_stage, tmp_path):
+    stage = make_stage("listener", model, corpus, steps=30, lr=3e-3, warmup=0, batch_seconds=6, reader_width=64, noise=0.0, degraded=0.0)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    first = float(stage.step(stage.batch(0), 0, lambda name, loss: None)["ctc"])
+    assert loop.run(stage, tmp_path / "listener", Accelerator(mixed_precision=precision(), cpu=True))
+    assert float(stage.step(stage.batch(0), 0, lambda name, loss: None)["ctc"]) < 0.8 * first
+    moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved and all(key.startswith("codec.listener.encoder.") for key in moved)
+    assert any(key.startswith("codec.listener.encoder.layers.0.") for key in moved)
+    again = model_with({"kind": "whisper", **SIZES, "output": 2, "heard": ()})
+    resumed = make_stage("listener", again, corpus, reader_width=64)
+    assert state.load(tmp_path / "listener", resumed.modules, resumed.optimizers)["step"] == 30
+    assert torch.equal(again.codec.listener.encoder.output.weight, model.codec.listener.encoder.output.weight)
+
+
+@torch.no_grad()
+def test_frozen_layers_frames_are_kept_and_give_the_same_loss(model, kept, make_stage):
+    def losses(**more) -> list[float]:
+        stage = make_stage("listener", model, kept, variants=1, spec_augment=False, batch_seconds=6, reader_width=64, **more)
+        torch.manual_seed(1)
+        for parameter in stage.reader.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        return [float(stage.step(stage.batch(step), step, lambda name, loss: None)["ctc"]) for step in (0, 1, 0)]
+
+    anew = losses()
+    assert losses(frozen_layers=1, frames_gigabytes=1.0) == pytest.approx(anew, rel=2e-2)
+    assert losses(frozen_layers=2, frames_gigabytes=1.0) == pytest.approx(anew, rel=2e-2)
+
+
+def test_published_weights_may_be_trained_more_slowly(model, corpus, make_stage):
+    groups = make_stage("listener", model, corpus, published_lr=0.1).optimizers["model"].param_groups
+    slow = {id(p) for group in groups if group["share"] == 0.1 for p in group["params"]}
+    assert slow == {id(p) for p in model.codec.listener.encoder.published}
+
+
+def test_a_codec_without_a_listener_is_refused(corpus, make_stage):
+    with pytest.raises(LauraError, match="codec has none"):
+        make_stage("listener", LauraModel(PRESETS["debug"]), corpus)
+    with pytest.raises(LauraError, match="the same kind, width, layers, heads, ffn"):
+        make_stage("listener", model_with({"kind": "whisper", **SIZES, "layers": 1, "output": 2, "heard": ()}), corpus)
