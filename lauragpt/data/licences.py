@@ -135,9 +135,9 @@ class Provenance:
         return cls({name: described.get(name, UNDESCRIBED) for name in sorted(set(names))}, ancestors)
 
     def with_published(self, folder: Path) -> "Provenance":
-        """This, and published weights (`folder`/model.safetensors) that training begins with. Their licence is that of the folder's
+        """This, and published weights (`folder`'s files) that training begins with. Their licence is that of the folder's
         LICENSE file; without one it is not known."""
-        files = sorted(folder.glob("*.safetensors"))
+        files = sorted(path for kind in ("safetensors", "tflite") for path in folder.glob(f"*.{kind}"))
         try:
             first = (folder / "LICENSE").read_text(encoding="utf-8").strip().splitlines()[0].strip()
         except (OSError, IndexError):

@@ -160,7 +160,8 @@ class CodecBatches(RecordedBatches):
         self.speech = [e for e in corpus.train if e.task == "tts" and e.duration >= config.crop_seconds]
         if not self.speech:
             raise LauraError(f"codec: no recording of tts has {config.crop_seconds:g} s: prepare such data, or lower crop_seconds")
-        self.teacher = Teacher(model, corpus, seed) if model.config.codec.quantizer.guide else None
+        taught = model.config.codec.quantizer.guide and model.codec.listener is None
+        self.teacher = Teacher(model, corpus, seed) if taught else None
 
     def recordings(self) -> list[str]:
         return [e.audio for e in self.speech]

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from lauragpt.checkpoint import find_checkpoint
+from lauragpt.codec.lyra_tflite import read_lyra
 from lauragpt.data.corpora import prepare
 from lauragpt.data.licences import Provenance, described_corpora, record, text_corpora
 from lauragpt.data.loader import weight_of
@@ -127,8 +128,10 @@ def provenance_of(recipe: Recipe, examples: list[Example]) -> Provenance:
     """What a run learns from: every corpus of its examples and texts, and what its `init` learned from."""
     names = {example.corpus for example in examples}.union(text_corpora(Path(recipe.data)))
     provenance = Provenance.of(names, described_corpora(Path(recipe.data)), recipe.init)
-    published = getattr(recipe.stages.get("encoder"), "init", "")
-    return provenance.with_published(Path(published)) if published else provenance
+    for stage in ("encoder", "codec"):
+        if published := getattr(recipe.stages.get(stage), "init", ""):
+            provenance = provenance.with_published(Path(published))
+    return provenance
 
 
 def check_open(recipe: Recipe, examples: list[Example]) -> None:
@@ -147,8 +150,12 @@ def check_open(recipe: Recipe, examples: list[Example]) -> None:
 
 def check_order(stage: str, model: LauraModel, recipe: Recipe) -> None:
     """LauraError where a stage would learn from a part that nobody has trained."""
-    guided, encoder = model.config.codec.quantizer.guide, recipe.init or state.weights_of(Path(recipe.out) / "encoder", keep_best=False)
-    if stage == "codec" and guided and not encoder:
+    trained = {name: recipe.init or state.weights_of(Path(recipe.out) / name, keep_best=False) for name in ("encoder", "listener")}
+    if stage == "listener" and not trained["encoder"]:
+        raise LauraError("listener: it begins as the encoder, which is untrained: run --stage encoder first, or give init")
+    if stage == "codec" and model.codec.listener is not None and not trained["listener"]:
+        raise LauraError("codec: its first codes are chosen by the listener, which is untrained: run --stage listener first, or give init")
+    if stage == "codec" and model.config.codec.quantizer.guide and not trained["encoder"]:
         raise LauraError("codec: its first codes are guided by the encoder, which is untrained: run --stage encoder first, or give init")
     if stage in ("gpt", "vocoder", "joint") and not bool(model.codec.quantizer.initialised.all()):
         raise LauraError(f"{stage}: the codec, whose tokens it learns, is untrained: run --stage codec first, or give init")
@@ -195,8 +202,8 @@ def train_tokenizer(data: Path, examples: list[Example], size: int) -> Tokenizer
 
 
 def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
-    """The preset's model with the weights of `init`, of a published encoder and of the stages before `up_to` (of all, when None).
-    LauraError where sizes differ."""
+    """The preset's model with the weights of `init`, of a published encoder and codec, and of the stages before `up_to` (of all, when
+    None). LauraError where sizes differ."""
     config, start = preset_config(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.init else None
     parts = recipe.init_parts or MODEL_PARTS
     if start is not None:
@@ -216,6 +223,11 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
         if model.config.encoder.kind != "whisper":
             raise LauraError(f"encoder.init: preset {recipe.preset!r} has no encoder of Whisper's kind: leave it out, or choose mini")
         begin_with_whisper(model.encoder, Path(published))
+    if published := getattr(recipe.stages.get("codec"), "init", ""):
+        if model.config.codec.architecture != "lyra":
+            raise LauraError(f"codec.init: preset {recipe.preset!r} has no codec of Lyra's kind: leave it out")
+        for network, weights in zip((model.codec.encoder, model.codec.decoder), read_lyra(published), strict=True):
+            network.load_state_dict(weights.state_dict())
     names = list(STAGES)
     for name in names[: names.index(up_to)] if up_to else names:
         path = state.weights_of(Path(recipe.out) / name, name in recipe.stages and recipe.stages[name].keep_best)

@@ -4,7 +4,9 @@ The step reads top to bottom: encode, quantize with structured dropout, decode, 
 generator's turn moves the codebooks. The discriminator joins at `adversarial_from`.
 
 Where the quantizer has a guide, it learns what the trained encoder tells of each frame (teacher.py): the first codes, which the GPT
-writes, then stand for the sounds of speech before they stand for their colour.
+writes, then stand for the sounds of speech before they stand for their colour. A listener tells more (stages/listener.py) and stays as it
+is; crops should then be as long as what it hears at a time, 8 s. Networks that begin with published weights keep their encoder, so that
+codebooks and decoder alone are trained.
 
 B batch, N samples, K codebooks, T frames, G width of the guide.
 """
@@ -32,6 +34,7 @@ USAGE_FRAMES = 20_000  # over which the use of the first codebook is reported
 
 @dataclass(frozen=True)
 class CodecStageConfig(StageConfig):
+    init: str = ""  # folder of Lyra v2's files, with whose weights the networks of a codec of that kind begin
     betas: tuple[float, float] = (0.8, 0.99)
     weight_decay: float = 1e-3
     crop_seconds: float = 1.28
@@ -59,10 +62,13 @@ class CodecStage:
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: CodecStageConfig, seed: int = 0, rank: int = 0):
         self.config, self.corpus, self.seed, self.codec = config, corpus, seed, model.codec
+        for kept in (model.codec.listener, model.codec.encoder if config.init else None):
+            if kept is not None:
+                kept.requires_grad_(False)
         self.discriminator = Discriminator(config.discriminator)
         self.modules = nn.ModuleDict({"codec": self.codec, "discriminator": self.discriminator})
         self.optimizers = {
-            "generator": adamw(self.codec.parameters(), config),
+            "generator": adamw([p for p in self.codec.parameters() if p.requires_grad], config),
             "discriminator": adamw(self.discriminator.parameters(), config),
         }
         self.batch = CodecBatches(corpus, config, seed, rank, model)
@@ -87,7 +93,7 @@ class CodecStage:
             "waveform": F.l1_loss(output.wave.float(), wave),
             "commitment": output.commitment.mean(),
         }
-        if quantizer.config.guide:
+        if batch.guide is not None:
             _, guide = quantizer.split(output.latents.float())
             scale = guide.shape[-1] / self.codec.config.dim  # the loss is 1 when the codes tell nothing: see Teacher
             losses["guide"] = F.mse_loss(guide, batch.guide.to(wave.device)) * scale
