@@ -158,3 +158,10 @@ def test_a_signal_keeps_what_is_finished_and_leaves_nothing_else(tmp_path, name,
     rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert len(rows) in (15, 16) and all(row["text"] == "four" for row in rows)
     assert {path.name for path in tmp_path.iterdir()} == before | {"answers.jsonl"}
+
+
+def test_every_stage_can_be_named_on_the_command_line():
+    from lauragpt.cli.training import Stage
+    from lauragpt.train.stages import STAGES
+
+    assert {stage.value for stage in Stage} == set(STAGES)

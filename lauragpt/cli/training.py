@@ -16,6 +16,7 @@ OpenOnly = Annotated[bool, typer.Option("--open-only", help="Leave out every set
 class Stage(str, Enum):
     codec = "codec"
     encoder = "encoder"
+    listener = "listener"
     gpt = "gpt"
     vocoder = "vocoder"
     joint = "joint"

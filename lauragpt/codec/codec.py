@@ -40,6 +40,8 @@ class CodecConfig:
     spectral: SpectralConfig = field(default_factory=SpectralConfig)
     lyra: LyraConfig = field(default_factory=lambda: LyraConfig(stack=2))
     listener: dict = field(default_factory=dict)  # sizes of the listener's encoder (model/listener.py); empty where there is none
+    block: int = 200  # frames that a listener's codec encodes at a time
+    margin: int = 25  # frames that the listener hears on both sides of a block
 
     @property
     def hop(self) -> int:
@@ -54,16 +56,16 @@ class CodecConfig:
         """Plain data. What a codec does not have is left out, so that codecs from before there was any keep their hash: a guide, levels, a
         listener, Lyra's sizes."""
         values = asdict(self)
-        for name, there in (("lyra", self.architecture == "lyra"), ("listener", self.listener)):
-            if not there:
-                del values[name]
+        missing = [] if self.architecture == "lyra" else ["lyra"]
+        for name in missing + ([] if self.listener else ["listener", "block", "margin"]):
+            del values[name]
         values["quantizer"] = {key: value for key, value in values["quantizer"].items() if key not in ("guide", "levels") or value}
         return values
 
     @classmethod
     def from_dict(cls, values: dict) -> "CodecConfig":
         """The inverse of `to_dict`, also after a trip through JSON."""
-        parts = {"quantizer": QuantizerConfig, "seanet": SEANetConfig, "spectral": SpectralConfig, "lyra": LyraConfig}
+        parts = {"quantizer": QuantizerConfig, "seanet": SEANetConfig, "spectral": SpectralConfig, "lyra": LyraConfig, "listener": dict}
         try:
             values = {k: parts[k](**_tuples(v)) if k in parts else v for k, v in values.items()}
             return cls(**_tuples(values))
@@ -85,7 +87,6 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
     "paper": CodecConfig(architecture="seanet"),
 }
 
-BLOCK_FRAMES, MARGIN_FRAMES = 200, 25  # frames that are encoded at a time where there is a listener, and how many it hears around them
 TRAINING_STATE = ("quantizer.counts", "quantizer.initialised", "quantizer.updates")  # buffers that no code's meaning depends on
 
 
@@ -115,9 +116,11 @@ class Codec(nn.Module):
 
     @classmethod
     def from_config(cls, config: CodecConfig, listener: nn.Module | None = None) -> "Codec":
+        """`listener`: that of `config.listener`. LauraError where the parts do not fit."""
+        guide = 0 if listener is not None else config.quantizer.guide  # numbers that the encoder makes
         encoders = {
-            "seanet": lambda: SEANetEncoder(config.seanet, config.strides, config.dim + config.quantizer.guide),
-            "spectral": lambda: SpectralEncoder(config.spectral, config.hop, config.dim, config.quantizer.guide),
+            "seanet": lambda: SEANetEncoder(config.seanet, config.strides, config.dim + guide),
+            "spectral": lambda: SpectralEncoder(config.spectral, config.hop, config.dim, guide),
             "lyra": lambda: LyraEncoder(config.lyra),
         }
         decoders = {
@@ -132,11 +135,19 @@ class Codec(nn.Module):
                 f"codec: Lyra's frames of {config.lyra.hop} samples and {config.lyra.stack * config.lyra.dim} numbers do not fit strides "
                 f"of {config.hop} and a quantizer of {config.dim}: set stack, strides and dim so that they do"
             )
+        if config.architecture == "lyra" and guide:
+            raise LauraError("codec: Lyra's networks make no guide: give the codec a listener, or set the quantizer's guide to 0")
+        if bool(config.listener) != (listener is not None) or config.listener.get("output", 0) != config.quantizer.guide * bool(listener):
+            raise LauraError(
+                f"codec: a listener of {config.listener.get('output')} numbers does not fit a quantizer with a guide of "
+                f"{config.quantizer.guide}: set both to as many as the first code has levels"
+            )
         quantizer = ResidualQuantizer(config.quantizer)
         return cls(config, encoders[config.architecture](), quantizer, decoders[config.architecture](), listener)
 
     def latents(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """wave (B, N) -> continuous latents (B, T, D + G), G the quantizer's guide. `lengths` (B,): each row's own samples."""
+        """wave (B, N) -> continuous latents (B, T, D + G), G the quantizer's guide, which comes from the listener or, where there is none,
+        from the encoder. `lengths` (B,): each row's own samples."""
         N = wave.shape[1]
         hop = self.config.hop
         frames = None
@@ -154,12 +165,12 @@ class Codec(nn.Module):
         """wave (B, N) -> codes (B, K, T). A row's own ceil(lengths / 640) frames are the same alone and in any batch."""
         if self.listener is None:
             return self.quantizer.encode(self.latents(wave, lengths), n_quantizers)
-        hop, T = self.config.hop, -(-wave.shape[1] // self.config.hop)
-        lengths, codes = torch.full((len(wave),), wave.shape[1]) if lengths is None else lengths, []
-        for begin in range(0, T, BLOCK_FRAMES):
-            first, last = max(0, begin - MARGIN_FRAMES), begin + BLOCK_FRAMES + MARGIN_FRAMES
+        hop, block, margin, codes = self.config.hop, self.config.block, self.config.margin, []
+        lengths = torch.full((len(wave),), wave.shape[1]) if lengths is None else lengths
+        for begin in range(0, -(-wave.shape[1] // hop), block):
+            first, last = max(0, begin - margin), begin + block + margin
             part, count = wave[:, first * hop : last * hop], (lengths - first * hop).clamp(0, (last - first) * hop)
-            codes.append(self.quantizer.encode(self.latents(part, count), n_quantizers)[..., begin - first : begin - first + BLOCK_FRAMES])
+            codes.append(self.quantizer.encode(self.latents(part, count), n_quantizers)[..., begin - first : begin - first + block])
         return torch.cat(codes, -1)
 
     def embed(self, codes: Tensor) -> Tensor:
@@ -186,7 +197,8 @@ class Codec(nn.Module):
         def network(wave: Tensor) -> Tensor:  # (1, n) -> (1, T, K)
             return self.quantizer.encode(self.latents(wave), n_quantizers).transpose(1, 2)
 
-        for codes in windowed(network, pieces, (MARGIN_FRAMES, MARGIN_FRAMES), frame=self.config.hop, block=BLOCK_FRAMES, join=torch.cat):
+        around = self.config.margin, self.config.margin
+        for codes in windowed(network, pieces, around, frame=self.config.hop, block=self.config.block, join=torch.cat):
             yield codes.t()
 
     def decode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -136,9 +136,11 @@ class Upsampling(nn.Module):
 
 
 class LyraNetwork(nn.Module, ABC):
-    """What both networks share. `frame`: how many positions of what goes in make a frame. `stack`: vectors a frame."""
+    """What both networks share. `frame`: how many positions of what goes in make a frame; `inner`: and of what the first layer reads.
+    `stack`: vectors a frame."""
 
     frame: int
+    inner: int
     stack: int
     input: nn.Module
     stages: nn.ModuleList
@@ -154,8 +156,7 @@ class LyraNetwork(nn.Module, ABC):
     @property
     def context(self) -> tuple[int, int]:
         """How many frames before a frame, and how many after it, its result depends on."""
-        share = 1 / self.frame if self.frame > 1 else 1 / self.stack  # of a frame, that a position is
-        reach = 0.0
+        share, reach = 1 / self.inner, 0.0  # what a position is of a frame; frames
         for layer in self.modules():
             if isinstance(layer, CausalConv):
                 reach += layer.past[1] * share
@@ -205,7 +206,7 @@ class LyraEncoder(LyraNetwork):
 
     def __init__(self, config: LyraConfig = LyraConfig()):
         super().__init__()
-        self.frame, self.stack, first = config.hop, config.stack, config.strides[0]
+        self.frame, self.inner, self.stack, first = config.hop, config.hop, config.stack, config.strides[0]
         self.input = CausalConv(1, config.channels, 4 * first, first)
         self.stages = nn.ModuleList(Downsampling(*stage, config.dilations) for stage in config.stages)
         channels, _, groups = config.stages[-1]
@@ -223,7 +224,7 @@ class LyraDecoder(LyraNetwork):
 
     def __init__(self, config: LyraConfig = LyraConfig()):
         super().__init__()
-        self.frame, self.stack, first = 1, config.stack, config.strides[0]
+        self.frame, self.inner, self.stack, first = 1, config.stack, config.stack, config.strides[0]
         channels, _, groups = config.stages[-1]
         self.input = CausalConv(config.dim, 2 * channels, 3, groups=groups)
         self.stages = nn.ModuleList(Upsampling(*stage, config.dilations) for stage in reversed(config.stages))

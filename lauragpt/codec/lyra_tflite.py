@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from lauragpt.codec.lyra import FAR, Limit, LyraDecoder, LyraEncoder, LyraNetwork
+from lauragpt.codec.lyra import FAR, Limit, LyraConfig, LyraDecoder, LyraEncoder, LyraNetwork
 from lauragpt.errors import LauraError
 from lauragpt.files import replacing
 
+PUBLISHED = LyraConfig()
 ENCODER, DECODER = "soundstream_encoder.tflite", "lyragan.tflite"
 
 # Numbers of TFLite's schema: the operators, with the places of kernel and bias among their inputs, and the types of tensors.
@@ -27,9 +28,9 @@ LEAKY_RELU, QUANTIZE = 98, 114
 DTYPES = {0: "<f4", 2: "<i4", 9: "i1"}
 
 
-def read_lyra(folder: str | Path) -> tuple[LyraEncoder, LyraDecoder]:
-    """The networks with the weights of the folder's TFLite files, in float32. LauraError where a file is missing or not of Lyra v2."""
-    encoder, decoder = LyraEncoder(), LyraDecoder()
+def read_lyra(folder: str | Path, config: LyraConfig = PUBLISHED) -> tuple[LyraEncoder, LyraDecoder]:
+    """The networks with the weights of the folder's TFLite files, in float32. LauraError where a file is missing, or has other layers."""
+    encoder, decoder = LyraEncoder(config), LyraDecoder(config)
     for network, name in ((encoder, ENCODER), (decoder, DECODER)):
         path = Path(folder) / name
         if not path.is_file():

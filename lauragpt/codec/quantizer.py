@@ -4,11 +4,11 @@ Each level quantizes what the levels before it left over. Codebooks are no param
 moving average, start from k-means and replace codes that nobody uses. They move only where `update=True` is given (the
 generator's turn), after which the revived codes are final for that step.
 
-The first level, whose codes the GPT writes, may be guided: latents then carry G numbers more, which only the choice of the first code
-sees beside the latent. They say which phone a frame belongs to (train/teacher.py), so that frames of one phone share a code, while the
-embedding of that code is still the mean of its frames' latents, and the other levels quantize the rest of the latent. (SpeechTokenizer,
-arXiv 2308.16692, and Mimi, arXiv 2410.00037, change the first embedding itself, which costs more sound quality.) With `levels`, these G
-numbers alone are the first code (finite_scalar.py).
+The first level, whose codes the GPT writes, may be guided: latents then carry G numbers more, which the codec's encoder or its listener
+makes and only the choice of the first code sees beside the latent. They say which phone a frame belongs to, so that frames of one phone
+share a code, while the embedding of that code is still the mean of its frames' latents, and the other levels quantize the rest of the
+latent. (SpeechTokenizer, arXiv 2308.16692, and Mimi, arXiv 2410.00037, change the first embedding itself, which costs more sound quality.)
+With `levels`, these G numbers alone are the first code (finite_scalar.py).
 
 B batch, T frames, D width, G width of the guide, K levels (codebooks), V codes a level, P points (frames of all rows, flattened).
 """
@@ -46,6 +46,8 @@ class QuantizerConfig:
     seed: int = 0
 
     def __post_init__(self):
+        if any(level < 3 for level in self.levels):
+            raise LauraError(f"quantizer: {min(self.levels)} levels of a number leave training no slope: give each 3 or more")
         if self.levels and (math.prod(self.levels) != self.codebook_size or len(self.levels) != self.guide):
             raise LauraError(
                 f"quantizer: {len(self.levels)} levels that make {math.prod(self.levels)} codes do not fit a guide of {self.guide} numbers "

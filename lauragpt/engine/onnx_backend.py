@@ -110,6 +110,7 @@ class OnnxBackend:
         self.codebook_size = model["codec"]["quantizer"]["codebook_size"]
         self.hop = int(np.prod(model["codec"]["strides"]))
         self.listener_features = numpy_features(LISTENER_FEATURES) if model["codec"].get("listener") else None
+        self.block, self.margin = model["codec"].get("block", 0), model["codec"].get("margin", 0)
         self.look_ahead = model["vocoder"]["layers"] * model["vocoder"]["look_ahead"]
         self._codebooks: np.ndarray | None = None  # (K, V, E), read when first used
 
@@ -186,7 +187,7 @@ class OnnxBackend:
         return [wave[: length * self.hop] for wave, length in zip(waves, lengths)]
 
     def codec_encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
-        if self.listener_features is not None:  # block by block
+        if self.listener_features is not None:  # row after row, block by block, which is slower than a batch
             return [np.concatenate(list(self.codec_encode_stream([wave])), axis=1) for wave in waves]
         frames = [-(-len(wave) // self.hop) for wave in waves]
         padded_waves = padded([np.asarray(wave, dtype=np.float32) for wave in waves], max(frames) * self.hop)
@@ -215,8 +216,8 @@ class OnnxBackend:
             return self._codes(full_hops, np.array([wave.shape[1]])).transpose(0, 2, 1)
 
         waves = (np.asarray(piece, dtype=np.float32) for piece in pieces)
-        before, after, *block = self.graphs.about["contexts"]["codes"]
-        for codes in windowed(network, waves, (before, after), self.hop, block=block[0] if block else 0):
+        around = (self.margin, self.margin) if self.block else self.graphs.about["contexts"]["codes"]
+        for codes in windowed(network, waves, around, self.hop, block=self.block):
             yield codes.T[:quantizers]
 
     def codec_decode_stream(self, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -19,7 +19,6 @@ from safetensors import SafetensorError
 from torch import nn
 
 from lauragpt.checkpoint import file_of, hash_of, hash_of_weights, read_config
-from lauragpt.codec.codec import BLOCK_FRAMES, MARGIN_FRAMES
 from lauragpt.codec.seanet import SkipLSTM
 from lauragpt.engine.onnx_graphs import NAMES, OnnxLSTM, graphs
 from lauragpt.engine.onnx_weights import BLOCK, FORMAT, taken
@@ -57,8 +56,6 @@ def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> P
     wanted = only or NAMES
     halves = {"codes": model.codec.encoder, "sound": model.codec.decoder}
     contexts = {name: context_of(halves[name]) for name in halves if name in wanted}
-    if "codes" in wanted and model.codec.listener is not None:
-        contexts["codes"] = (MARGIN_FRAMES, MARGIN_FRAMES, BLOCK_FRAMES)
     for module in [module for module in model.codec.modules() if isinstance(module, SkipLSTM)]:
         module.lstm = OnnxLSTM(module.lstm)
     about = {"format": FORMAT, "bits": bits, "weights": hash_of_weights(folder), "codec_hash": promised, "contexts": contexts, "graphs": {}}

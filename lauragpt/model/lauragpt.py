@@ -143,6 +143,10 @@ class LauraModel(nn.Module):
         nn.init.normal_(self.encoder.output.weight, std=0.002)
         nn.init.zeros_(self.encoder.output.bias)
 
+    @property
+    def listener(self) -> Listener | None:
+        return self.codec.listener
+
     def encode(self, waves: Tensor, samples: Tensor) -> EncoderOutput:
         """(B, N), (B,) -> EncoderOutput."""
         return self.listen(*self.features(waves, samples))

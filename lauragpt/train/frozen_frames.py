@@ -41,7 +41,8 @@ def frozen_frames(model: LauraModel | Listener, corpus: "Corpus", config: "Liste
         return None
     if not isinstance(model.encoder, Whisper):
         raise LauraError("frozen_layers: the preset's encoder has no published layers: leave it out, or choose the preset mini")
-    folder = corpus.out / "frames" if corpus.out and config.frames_gigabytes else None
+    name = "listener_frames" if isinstance(model, Listener) else "frames"  # each deletes what others' weights made
+    folder = corpus.out / name if corpus.out and config.frames_gigabytes else None
     return FrozenFrames(model, config.frozen_layers, folder, config.frames_gigabytes, rank)
 
 

@@ -18,6 +18,7 @@ from lauragpt.data.loader import weight_of
 from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.data.synth import synthesize
 from lauragpt.errors import LauraError
+from lauragpt.features import LISTENER_FEATURES
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_new_rows
 from lauragpt.model.whisper import begin_with_whisper
 from lauragpt.text import Tokenizer
@@ -108,9 +109,10 @@ def begin_run(
     that a run that is refused leaves nothing there; the other processes wait for it, then read them. LauraError as of the checks."""
     with accelerator.main_process_first():
         corpus = make_corpus(recipe, train_examples, dev_examples)
-        for name in [name for name in stages if name in ("encoder", "joint")]:
+        for name in [name for name in stages if name in ("encoder", "listener", "joint")]:
             weighted = [e for e in train_examples if any(weight_of(e, phase.weights) > 0 for phase in recipe.stages[name].schedule)]
-            check_ctc_lengths(name, weighted, corpus.units, preset_config(recipe).features)
+            features = LISTENER_FEATURES if name == "listener" else preset_config(recipe).features
+            check_ctc_lengths(name, weighted, corpus.units, features)
         if accelerator.is_main_process:
             out = Path(recipe.out)
             record(out, provenance_of(recipe, train_examples))
@@ -150,12 +152,14 @@ def check_open(recipe: Recipe, examples: list[Example]) -> None:
 
 def check_order(stage: str, model: LauraModel, recipe: Recipe) -> None:
     """LauraError where a stage would learn from a part that nobody has trained."""
-    trained = {name: recipe.init or state.weights_of(Path(recipe.out) / name, keep_best=False) for name in ("encoder", "listener")}
-    if stage == "listener" and not trained["encoder"]:
+    encoder, listener = (state.weights_of(Path(recipe.out) / name, keep_best=False) for name in ("encoder", "listener"))
+    if stage == "listener" and not (encoder or recipe.init):
         raise LauraError("listener: it begins as the encoder, which is untrained: run --stage encoder first, or give init")
-    if stage == "codec" and model.codec.listener is not None and not trained["listener"]:
-        raise LauraError("codec: its first codes are chosen by the listener, which is untrained: run --stage listener first, or give init")
-    if stage == "codec" and model.config.codec.quantizer.guide and not trained["encoder"]:
+    if stage == "listener" and recipe.init and "codec" not in recipe.stages:
+        raise LauraError("listener: the codec of init has codebooks for its own: name a stage codec as well, or leave listener out")
+    if stage == "codec" and model.listener is not None and not listener:
+        raise LauraError("codec: its first codes are chosen by the listener, which is untrained: run --stage listener first")
+    if stage == "codec" and model.listener is None and model.config.codec.quantizer.guide and not (encoder or recipe.init):
         raise LauraError("codec: its first codes are guided by the encoder, which is untrained: run --stage encoder first, or give init")
     if stage in ("gpt", "vocoder", "joint") and not bool(model.codec.quantizer.initialised.all()):
         raise LauraError(f"{stage}: the codec, whose tokens it learns, is untrained: run --stage codec first, or give init")
@@ -226,7 +230,8 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
     if published := getattr(recipe.stages.get("codec"), "init", ""):
         if model.config.codec.architecture != "lyra":
             raise LauraError(f"codec.init: preset {recipe.preset!r} has no codec of Lyra's kind: leave it out")
-        for network, weights in zip((model.codec.encoder, model.codec.decoder), read_lyra(published), strict=True):
+        published = read_lyra(published, model.config.codec.lyra)
+        for network, weights in zip((model.codec.encoder, model.codec.decoder), published, strict=True):
             network.load_state_dict(weights.state_dict())
     names = list(STAGES)
     for name in names[: names.index(up_to)] if up_to else names:
@@ -256,7 +261,7 @@ def _begin_with(name: str, model: LauraModel, start: LauraModel, recipe: Recipe)
 def _load_parts(model: LauraModel, path: Path) -> None:
     """Fills the model's parts that a stage has saved."""
     tensors = load_file(path)
-    for name in {key.partition(".")[0] for key in tensors} & set(MODEL_PARTS):
+    for name in {key.partition(".")[0] for key in tensors} & {*MODEL_PARTS, "listener"}:
         part, own = getattr(model, name), {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
         try:
             part.load_state_dict(with_new_rows(own, part))

@@ -151,11 +151,11 @@ class ModelStage:
     batch: Callable[[int], Any]
     dev_batch: Callable[[int], Any] | None
 
-    def __init__(self, model: LauraModel, config: ModelStageConfig, published_lr: float = 1.0, more: dict[str, nn.Module] | None = None):
-        """`published_lr`: the rate of weights that were published by others, as a share of the rate. `more`: what is trained beside the
-        model and is no part of it."""
+    def __init__(self, model: LauraModel, config: ModelStageConfig, published_lr: float = 1.0, beside: dict[str, nn.Module] | None = None):
+        """`published_lr`: the rate of weights that were published by others, as a share of the rate. `beside`: what is trained beside
+        the model and is no part of it."""
         self.model, self.config = model, config
-        self.modules = nn.ModuleDict({name: getattr(model, name) for name in self.trained} | (more or {}))
+        self.modules = nn.ModuleDict({name: getattr(model, name) for name in self.trained} | (beside or {}))
         published = {id(p) for module in self.modules.modules() for p in getattr(module, "published", ())}
         groups = []
         for share, inside in ((1.0, False), (published_lr, True)):

@@ -9,8 +9,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-import lauragpt.codec.codec as codec_module
-import lauragpt.engine.onnx_export as export_module
 from lauragpt.codec.lyra import LyraConfig
 from lauragpt.engine.api import Laura
 from lauragpt.engine.onnx_export import export_graphs
@@ -29,23 +27,20 @@ def folder(debug_checkpoint, tmp_path_factory):
     """The debug checkpoint with Lyra's networks and a listener, whose blocks are short."""
     folder = tmp_path_factory.mktemp("listener") / "debug"
     shutil.copytree(debug_checkpoint, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (codec_module, export_module):
-            patch.setattr(module, "BLOCK_FRAMES", 30)
-            patch.setattr(module, "MARGIN_FRAMES", 15)
-        torch.manual_seed(0)
-        config = PRESETS["debug"]
-        quantizer = replace(config.codec.quantizer, guide=5, levels=(4, 4, 4, 4, 4))
-        lyra = LyraConfig(channels=8, dim=64, stack=2)
-        codec = replace(config.codec, architecture="lyra", quantizer=quantizer, lyra=lyra, listener=LISTENER)
-        model = LauraModel(replace(config, codec=codec))
-        wave = torch.from_numpy(sound(20 * 16000))[None]
-        with torch.no_grad():
-            model.codec.listener.encoder.output.weight *= 30  # untrained, it hears hardly any difference
-            model.codec.quantizer.initialise(model.codec.latents(wave)[0])
-        save_checkpoint(model, folder)
-        export_graphs(folder, only=("codes", "sound"))
-        yield folder
+    torch.manual_seed(0)
+    config = PRESETS["debug"]
+    quantizer = replace(config.codec.quantizer, guide=5, levels=(4, 4, 4, 4, 4))
+    lyra = LyraConfig(channels=8, dim=64, stack=2)
+    codec = replace(config.codec, architecture="lyra", quantizer=quantizer, lyra=lyra, listener=LISTENER, block=30, margin=15)
+    model = LauraModel(replace(config, codec=codec))
+    wave = torch.from_numpy(sound(20 * 16000))[None]
+    with torch.no_grad():
+        model.codec.listener.encoder.output.weight *= 30  # untrained, it hears hardly any difference
+        model.codec.listener.round_as_stored()
+        model.codec.quantizer.initialise(model.codec.latents(wave)[0])
+    save_checkpoint(model, folder)
+    export_graphs(folder, only=("codes", "sound"))
+    return folder
 
 
 @pytest.fixture(scope="module")

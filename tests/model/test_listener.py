@@ -1,13 +1,15 @@
 """A codec with a listener: its first code is chosen by what is said, block by block, alone and in a batch and streamed."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-import lauragpt.codec.codec as codec_module
-from lauragpt.codec import Codec
+from lauragpt.codec import Codec, CodecConfig
+from lauragpt.codec.quantizer import QuantizerConfig
+from lauragpt.errors import LauraError
 from lauragpt.features import LISTENER_FEATURES
 from lauragpt.model.lauragpt import encoder_config
 from lauragpt.model.listener import Listener
@@ -15,19 +17,13 @@ from tests.codec.test_codec import HOP, QUANTIZER, TINY, sound
 from tests.codec.test_streaming import pieces
 
 LISTENER = {"kind": "whisper", "width": 32, "layers": 1, "heads": 2, "ffn": 64, "output": QUANTIZER.guide, "heard": ()}
-BLOCK_FRAMES, MARGIN_FRAMES = 30, 15  # the margin is more than Lyra's networks look back
-
-
-@pytest.fixture(autouse=True)
-def _short_blocks(monkeypatch):
-    monkeypatch.setattr(codec_module, "BLOCK_FRAMES", BLOCK_FRAMES)
-    monkeypatch.setattr(codec_module, "MARGIN_FRAMES", MARGIN_FRAMES)
+BLOCK, MARGIN = 30, 15  # the margin is more than Lyra's networks look back
+CONFIG = replace(TINY["lyra"], quantizer=QUANTIZER, listener=LISTENER, block=BLOCK, margin=MARGIN)
 
 
 def listening(seed: int = 0) -> Codec:
     torch.manual_seed(seed)
-    config = replace(TINY["lyra"], quantizer=QUANTIZER, listener=LISTENER)
-    codec = Codec.from_config(config, Listener(LISTENER_FEATURES, encoder_config(config.listener))).eval()
+    codec = Codec.from_config(CONFIG, Listener(LISTENER_FEATURES, encoder_config(LISTENER))).eval()
     codec.quantizer.initialise(codec.latents(sound(4, 40 * HOP)).detach().flatten(0, 1))
     return codec
 
@@ -41,7 +37,7 @@ def test_the_guide_stands_behind_each_frames_latent():
     torch.testing.assert_close(short, codec.latents(wave[:1, : 2 * HOP])[0], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("frames", [0, 3, BLOCK_FRAMES, BLOCK_FRAMES + 1, 2 * BLOCK_FRAMES + MARGIN_FRAMES])
+@pytest.mark.parametrize("frames", [0, 3, BLOCK, BLOCK + 1, 2 * BLOCK + MARGIN])
 def test_blocks_are_the_same_however_a_recording_comes(frames):
     samples = max(1, frames * HOP - 7)
     codec, wave = listening(), sound(1, samples)
@@ -58,11 +54,16 @@ def test_blocks_are_the_same_however_a_recording_comes(frames):
         assert float((row != alone).double().mean()) < 0.02
 
 
-def test_a_block_hears_what_stands_around_it():
-    codec, wave = listening(), sound(1, 3 * BLOCK_FRAMES * HOP)
-    base = codec.latents(wave[:, : (BLOCK_FRAMES + MARGIN_FRAMES) * HOP])[0, :BLOCK_FRAMES]
-    codes = codec.quantizer.encode(base[None])
-    assert torch.equal(codec.encode(wave)[..., :BLOCK_FRAMES], codes)
+@pytest.mark.parametrize("block", [0, 1])
+def test_a_block_hears_what_stands_around_it(block):
+    codec, wave = listening(), sound(1, 3 * BLOCK * HOP)
+    first = max(0, block * BLOCK - MARGIN)
+    latents = codec.latents(wave[:, first * HOP : ((block + 1) * BLOCK + MARGIN) * HOP])
+    inside = slice(block * BLOCK - first, (block + 1) * BLOCK - first)
+    assert torch.equal(codec.encode(wave)[..., block * BLOCK : (block + 1) * BLOCK], codec.quantizer.encode(latents[:, inside]))
+    with torch.no_grad():
+        alone = codec.latents(wave[:, block * BLOCK * HOP : (block + 1) * BLOCK * HOP])
+    assert not torch.allclose(alone, latents[:, inside], atol=1e-4)
 
 
 def test_the_listener_alone_can_change_a_first_code():
@@ -79,11 +80,50 @@ def test_the_listener_alone_can_change_a_first_code():
     assert codec.hash != original
 
 
-def test_its_sizes_survive_json():
-    config = replace(TINY["lyra"], quantizer=QUANTIZER, listener=LISTENER)
-    assert "listener" in config.to_dict() and "listener" not in TINY["lyra"].to_dict()
-    again = type(config).from_dict(config.to_dict())
-    assert encoder_config(again.listener) == encoder_config(LISTENER)
+def test_the_configuration_survives_json():
+    assert CodecConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
+    assert not {"listener", "block", "margin"} & TINY["lyra"].to_dict().keys()
+
+
+def test_what_the_listener_is_stored_as_gives_the_same_codes():
+    codec, wave = listening(), sound(1, 20 * HOP)
+    codec.listener.round_as_stored()
+    before, state = codec.encode(wave), {key: value.clone() for key, value in codec.listener.state_dict().items()}
+    codec.listener.round_as_stored()
+    assert all(torch.equal(value, state[key]) for key, value in codec.listener.state_dict().items())
+    assert torch.equal(codec.encode(wave), before)
+
+
+def test_training_and_its_half_precision_change_no_code():
+    codec, wave = listening(), sound(1, 20 * HOP)
+    before = codec.listener(wave, torch.tensor([wave.shape[1]]))
+    codec.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(codec.listener(wave, torch.tensor([wave.shape[1]])), before)
+
+
+@pytest.mark.parametrize(
+    "changes, listens, message",
+    [
+        ({"listener": {}}, False, "Lyra's networks make no guide"),
+        ({"listener": LISTENER | {"output": 5}}, True, "a listener of 5 numbers does not fit a quantizer with a guide of 3"),
+        ({"quantizer": replace(QUANTIZER, guide=0)}, False, "a listener of 3 numbers does not fit"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes, listens, message):
+    config = replace(CONFIG, **changes)
+    with pytest.raises(LauraError, match=message):
+        Codec.from_config(config, Listener(LISTENER_FEATURES, encoder_config(config.listener)) if listens else None)
+
+
+def test_another_codecs_encoder_makes_no_guide_beside_a_listeners():
+    codec = Codec.from_config(replace(TINY["spectral"], listener=LISTENER), Listener(LISTENER_FEATURES, encoder_config(LISTENER)))
+    assert codec.latents(sound(1, 3 * HOP)).shape == (1, 3, QUANTIZER.dim + QUANTIZER.guide)
+
+
+def test_levels_that_cannot_be_learnt_are_refused():
+    with pytest.raises(LauraError, match="2 levels of a number"):
+        QuantizerConfig(codebook_size=8, guide=2, levels=(4, 2))
 
 
 def test_codes_are_those_of_the_whole_file_in_numpy_too():

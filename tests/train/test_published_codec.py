@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-import lauragpt.train.run as run_module
 from lauragpt.codec import CodecConfig
 from lauragpt.codec.discriminator import DiscriminatorConfig
 from lauragpt.codec.lyra import LyraConfig, LyraDecoder, LyraEncoder
@@ -17,6 +16,7 @@ from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.model.whisper import WhisperConfig
 from lauragpt.train.config import load_recipe
 from lauragpt.train.run import assemble, check_order, provenance_of
+from tests.codec.test_lyra_tflite import folder_of, written
 
 DEBUG = "recipes/debug.yaml"
 LYRA = LyraConfig(channels=8, dim=8, stack=2)
@@ -28,11 +28,10 @@ def published(tmp_path, monkeypatch) -> tuple:
     """A folder as Lyra's, random networks that reading it gives, and the preset `debug` with a codec of their size."""
     folder = tmp_path / "lyra"
     folder.mkdir()
-    (folder / "lyragan.tflite").write_bytes(b"weights")
     (folder / "LICENSE").write_text("\n                 Apache License\n           Version 2.0, January 2004\n")
     torch.manual_seed(5)
     networks = LyraEncoder(replace(LYRA, stack=1)), LyraDecoder(replace(LYRA, stack=1))
-    monkeypatch.setattr(run_module, "read_lyra", lambda path: networks if str(path) == str(folder) else None)
+    folder_of(folder, *map(written, networks))
     quantizer = QuantizerConfig(n_quantizers=2, codebook_size=16, dim=16, guide=2, levels=(4, 4), dropout_levels=(1, 2))
     listener = {"kind": "whisper", **SIZES, "output": 2, "heard": ()}
     codec = CodecConfig(architecture="lyra", quantizer=quantizer, lyra=LYRA, listener=listener)
@@ -51,11 +50,11 @@ def test_the_codec_begins_with_them_and_keeps_its_encoder_and_listener(published
     model = model_of(folder)
     for ours, theirs in ((model.codec.encoder, encoder), (model.codec.decoder, decoder)):
         assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
-    before = {key: value.clone() for key, value in model.codec.state_dict().items()}
     stage = make_stage(
         "codec", model, corpus, init=str(folder), quantize_from=0, kmeans_batches=1, batch_seconds=3, crop_seconds=0.64, adversarial_from=1,
         adversarial_seconds=0.32, spectral_windows=(256,), discriminator=DiscriminatorConfig((256,), channels=2),
     )  # fmt: skip
+    before = {key: value.clone() for key, value in model.codec.state_dict().items()}
     for step in range(2):
         losses = stage.step(stage.batch(step), step, updater(stage))
     assert losses["spectral"] > 0 and losses["adversarial"] != 0 and "guide" not in losses
@@ -87,6 +86,21 @@ def test_the_listener_comes_before_the_codec(published, tmp_path):
         check_order("listener", model, recipe)
     with pytest.raises(LauraError, match="listener.*untrained.*--stage listener"):
         check_order("codec", model, recipe)
+
+
+def test_the_codec_of_init_keeps_its_listener(published):
+    recipe = load_recipe(DEBUG, [f"codec.init={published[0]}", "out=none"])
+    recipe = replace(recipe, init="mini", stages={name: stage for name, stage in recipe.stages.items() if name != "codec"})
+    with pytest.raises(LauraError, match="codebooks for its own"):
+        check_order("listener", model_of(published[0]), recipe)
+
+
+def test_weights_of_other_sizes_are_refused(published, monkeypatch):
+    codec = PRESETS["debug"].codec
+    other = replace(codec, lyra=replace(codec.lyra, channels=16))
+    monkeypatch.setitem(PRESETS, "debug", replace(PRESETS["debug"], codec=other))
+    with pytest.raises(LauraError, match="does not hold the layers of Lyra"):
+        model_of(published[0])
 
 
 def test_a_codec_of_another_kind_cannot_begin_with_them(tmp_path):

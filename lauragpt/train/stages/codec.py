@@ -62,9 +62,11 @@ class CodecStage:
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: CodecStageConfig, seed: int = 0, rank: int = 0):
         self.config, self.corpus, self.seed, self.codec = config, corpus, seed, model.codec
-        for kept in (model.codec.listener, model.codec.encoder if config.init else None):
-            if kept is not None:
-                kept.requires_grad_(False)
+        if model.listener is not None:
+            model.listener.requires_grad_(False)
+            model.listener.round_as_stored()
+        if config.init:
+            model.codec.encoder.requires_grad_(False)
         self.discriminator = Discriminator(config.discriminator)
         self.modules = nn.ModuleDict({"codec": self.codec, "discriminator": self.discriminator})
         self.optimizers = {

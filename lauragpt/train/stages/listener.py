@@ -51,16 +51,14 @@ class ListenerStageConfig(ListeningConfig):
 
 
 class ListenerStage(ModelStage):
-    name, trained = "listener", ("codec",)
+    name, trained = "listener", ("listener",)
     Config = ListenerStageConfig
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: ListenerStageConfig, seed: int = 0, rank: int = 0):
-        self.listener, self.levels = model.codec.listener, model.config.codec.quantizer.levels
+        self.listener, self.levels = model.listener, model.config.codec.quantizer.levels
         if self.listener is None or not self.levels:
             raise LauraError("listener: the preset's codec has none, or no levels for its first code: leave the stage out")
         self.listener.begin_as(model.encoder)
-        model.codec.requires_grad_(False)
-        self.listener.requires_grad_(True)
         self.frozen = frozen_frames(self.listener, corpus, config, rank)
         self.reader = Reader(len(self.levels), model.config.encoder.units, config.reader_width, config.reader_layers)
         super().__init__(model, config, config.published_lr, {"reader": self.reader})
