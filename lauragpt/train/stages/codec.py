@@ -95,7 +95,7 @@ class CodecStage:
             "waveform": F.l1_loss(output.wave.float(), wave),
             "commitment": output.commitment.mean(),
         }
-        if batch.guide is not None:
+        if quantizer.config.guide and self.codec.listener is None:
             _, guide = quantizer.split(output.latents.float())
             scale = guide.shape[-1] / self.codec.config.dim  # the loss is 1 when the codes tell nothing: see Teacher
             losses["guide"] = F.mse_loss(guide, batch.guide.to(wave.device)) * scale
