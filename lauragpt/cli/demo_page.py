@@ -1,6 +1,6 @@
 """The page of `laura demo`: one HTML file with everything in it; sounds and pictures are data: URIs.
 
-In: the answered requests (`demo.Request`). Out: the file's text. demo_page.html holds the style; nothing is fetched.
+In: the answered requests (`demo.Request`). Out: the file's text. demo_page.html holds its frame; nothing is fetched.
 """
 
 import html
@@ -14,7 +14,7 @@ import soundfile
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.cli.demo_verdict import RULE, Recognition, summary
-from lauragpt.evaluate.report.figures import compare, data_uri, spectrogram
+from lauragpt.evaluate.report.figures import compare, data_uri, spectrogram, style
 
 if TYPE_CHECKING:
     from lauragpt.cli.demo import Request
@@ -43,7 +43,7 @@ def page(model: str, requests: list["Request"], seconds: float) -> str:
     template = Template((Path(__file__).parent / "demo_page.html").read_text(encoding="utf-8"))
     return template.substitute(
         model=html.escape(model), count=len(requests), seconds=f"{seconds:.0f}", links=links, sections="\n".join(sections),
-        summary=html.escape(summary(requests)), rule=html.escape(RULE),
+        summary=html.escape(summary(requests)), rule=html.escape(RULE), style=style(),
     )  # fmt: skip
 
 

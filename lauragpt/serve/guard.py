@@ -15,11 +15,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from lauragpt.serve.keys import is_known
+from lauragpt.serve.keys import is_known, key_of_socket
 from lauragpt.serve.problems import LEFT, Left, Problem, response, too_many_bytes
 from lauragpt.serve.settings import Settings
 
-OPEN = ("/health", "/ready")  # to everybody, as what watches the server has no key
+OPEN = ("/health", "/ready", "/")  # to everybody: what watches the server has no key, and the page asks for one
+OPEN_BELOW = "/page/"
 METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "WEBSOCKET")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 log = logging.getLogger("lauragpt.serve")
@@ -84,7 +85,9 @@ class Guard:
             raise Problem(403, "pages of other origins may not use this server")
 
     def _check_key(self, headers: Headers, path: str) -> None:
-        if self.settings.keys and path not in OPEN and not is_known(self.settings.keys, headers.get("authorization", "")):
+        shown = headers.get("authorization") or key_of_socket(headers.get("sec-websocket-protocol", ""))
+        is_open = path in OPEN or path.startswith(OPEN_BELOW)
+        if self.settings.keys and not is_open and not is_known(self.settings.keys, shown):
             way = "send the header Authorization: Bearer KEY"
             raise Problem(401, f"the key is missing or not known: {way}", headers={"WWW-Authenticate": "Bearer"})
 

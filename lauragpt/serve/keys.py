@@ -3,6 +3,8 @@
 In: a file with a key a line, empty lines and lines that begin with # left out. Out: their SHA-256, which all have one length.
 """
 
+import base64
+import binascii
 import hashlib
 import hmac
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from lauragpt.errors import LauraError
 
 SHORTEST = 16  # characters
+PROTOCOL, KEY_PROTOCOL = "laura", "laura.key."  # of WebSockets
 
 
 def read_keys(path: Path) -> tuple[bytes, ...]:
@@ -32,3 +35,17 @@ def is_known(keys: tuple[bytes, ...], authorization: str) -> bool:
     digest = hashlib.sha256(key.strip().encode()).digest()
     found = [hmac.compare_digest(digest, known) for known in keys]
     return scheme.lower() == "bearer" and any(found)
+
+
+def key_of_socket(protocols: str) -> str:
+    """A key as `is_known` takes it, from a header Sec-WebSocket-Protocol, "" where there is none. A page in a browser can give a WebSocket
+    no other header: it offers the protocols `laura` and `laura.key.KEY`, KEY in base64url, as a protocol may not hold every letter."""
+    for protocol in protocols.split(","):
+        scheme, mark, encoded = protocol.strip().partition(KEY_PROTOCOL)
+        if mark and not scheme:
+            try:
+                key = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+            except (binascii.Error, ValueError):
+                return ""
+            return f"Bearer {key}"
+    return ""

@@ -19,6 +19,7 @@ from lauragpt.engine.stream import Gathered, Transcript
 from lauragpt.errors import LauraError
 from lauragpt.result import TextResult
 from lauragpt.samples import RATES
+from lauragpt.serve.keys import PROTOCOL
 from lauragpt.serve.problems import Left, Problem, response, sentence
 from lauragpt.serve.service import Service, check_lang
 from lauragpt.serve.worker import Ticket
@@ -37,7 +38,7 @@ class StreamQuery(BaseModel):
 
 @router.websocket("/v1/audio/stream")
 async def stream(socket: WebSocket) -> None:
-    await socket.accept()
+    await socket.accept(PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", []) else None)
     service: Service = socket.app.state.service
     try:
         with service.worker.ticket() as ticket:

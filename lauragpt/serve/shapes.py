@@ -54,11 +54,20 @@ def verbose(result: Result, granularities: list[str], tokenizer: Tokenizer) -> d
     }
     spoken = [segment for segment in result.segments if segment.text.strip()]
     if "word" in granularities and not translated:
-        row["words"] = [{"word": word.text, "start": word.start, "end": word.end} for segment in spoken for word in segment.words]
+        row["words"] = words_of(spoken)
     if "segment" in granularities:
         letters = TASKS[result.task].letters
         row["segments"] = [segment_row(number, segment, tokenizer.encode(segment.text, letters)) for number, segment in enumerate(spoken)]
     return row | ({} if translated else {"usage": usage(result)}) | {"receipt": result.receipt}
+
+
+def words_of(segments: list[Segment]) -> list[dict]:
+    """OpenAI's fields, and the confidence of each word."""
+    return [
+        {"word": word.text, "start": word.start, "end": word.end, "confidence": word.confidence}
+        for segment in segments
+        for word in segment.words
+    ]
 
 
 def segment_row(number: int, segment: Segment, tokens: list[int]) -> dict:

@@ -81,7 +81,7 @@ async def speech(request: Request, body: SpeechBody) -> Response:
     if body.stream_format is not None:
         return await streamed(request, service, body, voice, options, unused)
     kind = Say(service.voices, tuple((options | {"verify": body.verify}).items()))
-    with service.worker.ticket() as ticket:
+    with service.ticket(request) as ticket:
         ticket.reserve(len(body.input) * SECONDS)
         answer = asyncio.wrap_future(service.worker.ask(kind, (body.input, voice), ticket))
         result = await attended(request, ticket, answer)

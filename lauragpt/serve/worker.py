@@ -52,6 +52,7 @@ class Ticket:
 
     def __init__(self, worker: "Worker"):
         self.worker, self.seconds, self.closed = worker, 0.0, False
+        self.share: float | None = None  # of the work that is done; None while it waits
         self.deadline = time.monotonic() + worker.limits.request_seconds
 
     def __enter__(self) -> "Ticket":
@@ -201,10 +202,13 @@ class Worker:
         began, seconds = time.monotonic(), sum(job.ticket.seconds for job in batch if not job.alone)
 
         def progress(done: float, total: float) -> None:
+            for job in batch:
+                job.ticket.share = done / total if total else 1.0
             if not [job for job in batch if not job.ticket.closed and time.monotonic() <= job.ticket.deadline]:
                 batch[0].ticket.check()
 
         try:
+            progress(0.0, 1.0)
             results = batch[0].kind(self.laura, [job.input for job in batch], progress)
         except Exception as error:
             if len(batch) == 1 or isinstance(error, (Left, Problem)):

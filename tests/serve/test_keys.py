@@ -70,3 +70,25 @@ def test_pages_of_other_origins_may_not_use_a_server_on_this_machine(address):
     port = address.rpartition(":")[2]
     for headers in ({"Origin": address}, {"Host": f"localhost:{port}"}, {"Host": f"[::1]:{port}"}):
         assert http.post(url, files={"file": CLIP}, headers=headers).json()["text"] == "four"
+
+
+def test_a_socket_shows_its_key_as_a_protocol(keyed):
+    """A browser can send a WebSocket no other header."""
+    import base64
+    import json
+
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    def protocols(key):
+        return ["laura", f"laura.key.{base64.urlsafe_b64encode(key.encode()).decode().rstrip('=')}"]
+
+    url = keyed.replace("http", "ws") + "/v1/audio/stream"
+    with connect(url, subprotocols=protocols(KEYS[1]), open_timeout=None) as socket:
+        assert socket.subprotocol == "laura"
+        socket.send(bytes(32000))
+        socket.send('{"type": "end"}')
+        assert [json.loads(message)["type"] for message in socket][-1] == "transcript.done"
+    for wrong in (protocols("wrong-key-of-the-file"), ["laura"], ["laura.key.%%%"], ["xlaura.key.YQ"], ["laura.key.A"], ["laura.key._w"]):
+        with pytest.raises(InvalidStatus, match="401"):
+            connect(url, subprotocols=wrong, open_timeout=None)

@@ -83,3 +83,32 @@ def test_the_receipt_and_what_was_ignored(client, known):
     assert json.loads(answer.headers["x-laura-receipt"]) == known.receipt
     answer = client.audio.transcriptions.with_raw_response.create(model="mini", file=("talk.opus", CLIP))
     assert "x-laura-ignored" not in answer.headers
+
+
+def test_a_stream_of_words(address, laura):
+    """Together the events hold what `verbose_json` holds, and each says how far the reading has come."""
+    talk = clip("librispeech-6272")
+    form = {"stream": "true", "response_format": "verbose_json"}
+    answer = http.post(f"{address}/v1/audio/transcriptions", files={"file": talk}, data=form)
+    *deltas, done = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+    known = laura.transcribe(talk)
+    words = [(word.text, word.start, word.end) for segment in known.segments for word in segment.words]
+    heard = [word for delta in deltas for word in delta["words"]]
+    assert [(word["word"], word["start"], word["end"]) for word in heard] == words and len(deltas) > 1
+    confidences = [word.confidence for segment in known.segments for word in segment.words]
+    assert [word["confidence"] for word in heard] == pytest.approx(confidences, abs=0.01)
+    assert done["text"] == known.text and done["receipt"].items() <= known.receipt.items()
+    assert [delta["end"] for delta in deltas] == sorted(delta["end"] for delta in deltas) and deltas[-1]["end"] == known.segments[-1].end
+
+
+def test_words_have_their_confidence(address, known):
+    form = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    words = http.post(f"{address}/v1/audio/transcriptions", files={"file": CLIP}, data=form).json()["words"]
+    assert [word["confidence"] for word in words] == [word.confidence for segment in known.segments for word in segment.words]
+
+
+def test_a_stream_of_silence_says_how_far_it_was_read(address):
+    form = {"stream": "true", "response_format": "verbose_json"}
+    answer = http.post(f"{address}/v1/audio/transcriptions", files={"file": encoded(np.zeros(32000))}, data=form)
+    delta, done = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+    assert (delta["delta"], delta["end"], delta["words"]) == ("", 2.0, []) and done["receipt"]["finish"] == "empty"

@@ -1,4 +1,4 @@
-"""Parts of our HTML pages (the demo's and the evaluation's): spectrograms, data: URIs, words compared with a reference.
+"""Parts of our HTML pages (the demo's and the evaluation's): their style, spectrograms, data: URIs, words compared with a reference.
 
 In: waves (N,), texts. Out: PNG bytes, URIs, words with whether they are right. All of it is embedded in the page; nothing is fetched.
 """
@@ -7,6 +7,7 @@ import base64
 import difflib
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,11 @@ from lauragpt.spoken import normalize
 WINDOW, HOP, RANGE = 512, 128, 75.0  # samples, samples, dB shown
 # From dark to bright through purple and orange, with even steps of lightness, so that it also works in grey.
 COLOURS = np.array([(8, 6, 28), (52, 16, 94), (124, 32, 120), (196, 60, 100), (246, 126, 84), (254, 204, 130), (252, 250, 214)], float)
+
+
+def style() -> str:
+    """The style sheet, which is that of the server's page too."""
+    return (Path(__file__).parents[2] / "page" / "style.css").read_text(encoding="utf-8")
 
 
 def compare(text: str, reference: str, lang: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:

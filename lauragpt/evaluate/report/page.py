@@ -1,7 +1,7 @@
 """An evaluation as one HTML file: the table, plots, and the worst answers to look at and listen to.
 
 In: a `Report` with its rows' examples and answers, and a function that gives an answer's sound. Out: the file's text. Sounds and pictures
-are data: URIs, so nothing is fetched. page.html holds the style, plots.py the plots, worst.py the worst answers.
+are data: URIs, so nothing is fetched. page.html holds its frame, plots.py the plots, worst.py the worst answers.
 """
 
 import math
@@ -17,6 +17,7 @@ import numpy as np
 from lauragpt.errors import install_hint
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.metrics import MissingPackage
+from lauragpt.evaluate.report.figures import style
 from lauragpt.evaluate.report.plots import Plot, draw
 from lauragpt.evaluate.report.tables import SPLIT_RULE, Report, Row, number, sentence
 from lauragpt.evaluate.report.worst import Budget, worst_sections
@@ -74,6 +75,7 @@ def page(report: Report, sound: Callable[[Answer], np.ndarray | None], paper: di
         failures = f'<details class="small failed"><summary>Not measured: {count}</summary><ul>{failures}</ul></details>'
     template = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
+        style=style(),
         model=escape(report.model),
         split=escape(report.split),
         rule=prose(SPLIT_RULE),

@@ -1,0 +1,35 @@
+"""/v1/progress/{name}: how far a request has come, told while it is answered.
+
+In: the name that the request gave itself in its header X-Request-Id. Out: server-sent events `progress`, with `done` from 0 to 1, null
+while the request waits for its turn. They end with it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from lauragpt.serve.service import Service, service_of
+from lauragpt.serve.shapes import event
+
+router = APIRouter()
+EVERY = 0.1  # seconds between two looks
+
+
+@router.get("/v1/progress/{name}")
+async def progress(request: Request, name: str) -> StreamingResponse:
+    """How far a request has come that this process answers. It may be asked for before the request itself arrives."""
+    return StreamingResponse(events(service_of(request), name), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def events(service: Service, name: str) -> AsyncIterator[bytes]:
+    end, told, ticket = time.monotonic() + service.settings.limits.request_seconds, (), None
+    while time.monotonic() < end and not (ticket is not None and ticket.closed):
+        ticket = ticket or service.tickets.get(name)
+        share = ticket.share if ticket is not None else None
+        if (share,) != told:
+            told = (share,)
+            yield event({"type": "progress", "done": share})
+        await asyncio.sleep(EVERY)
