@@ -94,7 +94,7 @@ function written(verb, row, receipt, text) {
 const tools = row => el("div.row", {}, el("button", { type: "button", onclick: () => navigator.clipboard.writeText(row.text).then(() => tell(t("copied"))) }, t("copy")));
 
 function steps(receipt) {
-  const made = (receipt.steps ?? []).map(step => el("li", {}, el("b", {}, step.step), ` ${step.text ?? t("soundOf", { seconds: step.seconds_given ?? "?" })}`));
+  const made = (receipt.steps ?? []).map(step => el("li", {}, el("b", {}, step.step), ` ${step.text ?? t("soundOf", { seconds: step.seconds_given?.toFixed(1) ?? "?" })}`));
   return made.length ? el("ol.steps", { "aria-label": t("steps") }, ...made) : "";
 }
 

@@ -47,7 +47,7 @@ export async function runBatch(table, files, verb, options, { signal, told, open
   if (signal.aborted) throw new DOMException("cancelled", "AbortError");
 }
 
-const textOf = ({ row, receipt }) => row?.text ?? t("soundOf", { seconds: receipt.seconds_given ?? "?" });
+const textOf = ({ row, receipt }) => (row ? row.text || t("empty") : t("soundOf", { seconds: receipt.seconds_given?.toFixed(1) ?? "?" }));
 
 function saving(rows, verb) {
   if (!rows.length) return [];

@@ -65,6 +65,11 @@ class Visit:
     def wait(self) -> None:
         expect(self.page.locator("#run")).to_be_enabled()
 
+    def until(self, condition: str) -> None:
+        """Waits for something in JavaScript. Playwright's own way is refused by the page's policy."""
+        while not self.page.evaluate(condition):
+            self.page.wait_for_timeout(50)
+
     def error(self) -> str | None:
         line = self.page.locator("#error")
         return line.text_content() if line.is_visible() else None
