@@ -87,8 +87,7 @@ def test_pages_that_stand_alone_have_the_same_look(browser, made, width, scheme)
     page, asked = context.new_page(), []
     page.on("request", lambda request: asked.append(request.url))
     page.set_content(made())
-    for closed in page.locator("details:not([open]) > summary").all():
-        closed.click()
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert violations(page) == [] and [url for url in asked if not url.startswith("data:")] == []
     accent = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--accent')")
