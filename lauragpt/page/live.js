@@ -37,7 +37,7 @@ export async function listen(shown, language, signal, level) {
     else if (row.type === "transcript.partial") open.textContent = row.text;
     else if (row.type === "transcript.final") {
       open.textContent = "";
-      open.before(`${row.text} `);
+      if (row.text) open.before(`${row.text} `);
       finals.push(row);
       for (const segment of row.segments) for (const { text, ...word } of segment.words ?? []) words.push({ word: text, ...word });
     } else done = row;

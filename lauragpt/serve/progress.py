@@ -16,6 +16,7 @@ from lauragpt.serve.shapes import event
 
 router = APIRouter()
 EVERY = 0.1  # seconds between two looks
+ARRIVAL = 20.0  # seconds within which the request must come
 
 
 @router.get("/v1/progress/{name}")
@@ -25,11 +26,13 @@ async def progress(request: Request, name: str) -> StreamingResponse:
 
 
 async def events(service: Service, name: str) -> AsyncIterator[bytes]:
-    end, told, ticket = time.monotonic() + service.settings.limits.request_seconds, (), None
-    while time.monotonic() < end and not (ticket is not None and ticket.closed):
+    begun, told, ticket = time.monotonic(), (), service.tickets.get(name)
+    while time.monotonic() < begun + (ARRIVAL if ticket is None else service.settings.limits.request_seconds):
         ticket = ticket or service.tickets.get(name)
         share = ticket.share if ticket is not None else None
         if (share,) != told:
             told = (share,)
             yield event({"type": "progress", "done": share})
+        if ticket is not None and ticket.closed:
+            return
         await asyncio.sleep(EVERY)

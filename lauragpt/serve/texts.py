@@ -27,7 +27,7 @@ class TextBody(BaseModel):
 
     input: str = Field(description="The text.")
     model: str | None = None
-    to: str = Field("en", description="The language to translate into.")
+    to: str = Field("en", min_length=1, description="The language to translate into.")
     language: str | None = Field(None, description="Of the text. Without it the model decides.")
     response_format: Literal["json", "text", "verbose_json"] = "json"
 

@@ -109,7 +109,8 @@ async def events(
             if result.text or verbose:
                 glue = " " if any(texts) and result.text and result.lang != "zh" else ""
                 texts.append(glue + result.text)
-                more = {"language": result.lang, "end": result.segments[-1].end, "words": words_of(result.segments)} if verbose else {}
+                end = result.segments[-1].end if result.segments else round(sum(receipt["seconds_read"] for receipt in receipts), 3)
+                more = {"language": result.lang, "end": end, "words": words_of(result.segments)} if verbose else {}
                 yield event({"type": "transcript.text.delta", "delta": texts[-1]} | more)
         receipt = {"receipt": summed(receipts) | {"truncated": recording.truncated}} if verbose else {}
         yield event({"type": "transcript.text.done", "text": "".join(texts)} | receipt)
