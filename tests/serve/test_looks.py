@@ -17,6 +17,9 @@ from lauragpt.evaluate.tally import Score, mean
 from lauragpt.result import Result
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     with browsing(tmp_path_factory.mktemp("looks"), "kathleen") as browser:
