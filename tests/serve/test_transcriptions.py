@@ -101,7 +101,8 @@ def test_a_stream_of_words(address, laura):
     confidences = [word.confidence for segment in known.segments for word in segment.words]
     assert [word["confidence"] for word in heard] == pytest.approx(confidences, abs=0.01)
     assert done["text"] == known.text and done["receipt"].items() <= known.receipt.items()
-    assert [delta["end"] for delta in deltas] == sorted(delta["end"] for delta in deltas) and deltas[-1]["end"] == known.segments[-1].end
+    assert [delta["end"] for delta in deltas] == sorted(delta["end"] for delta in deltas)
+    assert deltas[-1]["end"] >= known.segments[-1].end  # silence behind the last word was read as well
 
 
 def test_words_have_their_confidence(address, known):
