@@ -18,6 +18,8 @@ import pytest
 
 from lauragpt.audio import load_audio, save_audio
 from lauragpt.cli.demo import RECORDINGS
+from lauragpt.cli.training import Stage
+from lauragpt.train.stages import STAGES
 
 LAURA = [sys.executable, "-m", "lauragpt"]
 CLIP = RECORDINGS / "digits-4_theo_0.opus"  # "four"
@@ -161,7 +163,4 @@ def test_a_signal_keeps_what_is_finished_and_leaves_nothing_else(tmp_path, name,
 
 
 def test_every_stage_can_be_named_on_the_command_line():
-    from lauragpt.cli.training import Stage
-    from lauragpt.train.stages import STAGES
-
     assert {stage.value for stage in Stage} == set(STAGES)

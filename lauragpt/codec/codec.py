@@ -157,7 +157,7 @@ class Codec(nn.Module):
             frames = (lengths + hop - 1) // hop
         latents = self.encoder(F.pad(wave, (0, -N % hop)), frames)
         if self.listener is not None:
-            latents = torch.cat([latents, self.listener(wave, torch.full((len(wave),), N) if lengths is None else lengths)], -1)
+            latents = torch.cat([latents, self.listener(wave, lengths)], -1)
         return latents
 
     @torch.no_grad()
@@ -166,10 +166,10 @@ class Codec(nn.Module):
         if self.listener is None:
             return self.quantizer.encode(self.latents(wave, lengths), n_quantizers)
         hop, block, margin, codes = self.config.hop, self.config.block, self.config.margin, []
-        lengths = torch.full((len(wave),), wave.shape[1]) if lengths is None else lengths
         for begin in range(0, -(-wave.shape[1] // hop), block):
             first, last = max(0, begin - margin), begin + block + margin
-            part, count = wave[:, first * hop : last * hop], (lengths - first * hop).clamp(0, (last - first) * hop)
+            part = wave[:, first * hop : last * hop]
+            count = None if lengths is None else (lengths - first * hop).clamp(0, (last - first) * hop)
             codes.append(self.quantizer.encode(self.latents(part, count), n_quantizers)[..., begin - first : begin - first + block])
         return torch.cat(codes, -1)
 

@@ -236,8 +236,8 @@ def stored_tensors(model: LauraModel) -> dict[str, Tensor]:
     """
     stored, whisper = {}, model.config.encoder.kind == "whisper"
     for name, tensor in model.state_dict().items():
-        ears = whisper and name.startswith("encoder.") and name.endswith(".weight") and tensor.ndim > 1
-        if ears or in_eight_bits(name.removeprefix("codec."), tensor):
+        matrix = name.endswith(".weight") and tensor.ndim > 1
+        if (whisper and matrix and name.startswith("encoder.")) or in_eight_bits(name.removeprefix("codec."), tensor):
             values, scales = quantize(tensor.float().cpu().numpy())
             stored |= {name: torch.from_numpy(values), name + SCALE: torch.from_numpy(scales)}
         else:

@@ -57,9 +57,10 @@ class Listener(nn.Module):
         """The guide says all."""
         return output
 
-    def forward(self, wave: Tensor, samples: Tensor) -> Tensor:
-        """(B, N), (B,) -> (B, ceil(N / 640), G), in full precision whatever surrounds it: a number near the middle between two levels would
-        be rounded otherwise."""
+    def forward(self, wave: Tensor, samples: Tensor | None = None) -> Tensor:
+        """(B, N), and (B,) where rows are shorter -> (B, ceil(N / 640), G), in full precision whatever surrounds it: a number near the
+        middle between two levels would be rounded otherwise."""
+        samples = torch.full((len(wave),), wave.shape[1]) if samples is None else samples
         with torch.autocast(wave.device.type, enabled=False):
             guide = self.listen(*self.features(wave, samples.to(wave.device))).embeddings
         return F.pad(guide, (0, 0, 0, -(-wave.shape[1] // (self.features.config.skip * HOP)) - guide.shape[1]))

@@ -1,7 +1,7 @@
 """/v1/progress/{name}: how far a request has come, told while it is answered.
 
-In: the name that the request gave itself in its header X-Request-Id. Out: server-sent events `progress`, with `done` from 0 to 1, null
-while the request waits for its turn. They end with it.
+In: the name that the request gave itself in its header X-Request-Id, another one each time. Out: server-sent events `progress`, with
+`done` from 0 to 1, null while the request waits for its turn. They end with it.
 """
 
 import asyncio

@@ -33,6 +33,7 @@ ALIASES = (
 )  # fmt: skip
 NAME = 64  # characters of a request's name that count
 NAMED = 1000  # requests whose names are known
+CHARACTER_SECONDS = 0.1  # of speech that a character makes, about
 CODERS = 2  # recordings and answers that are decoded and encoded at a time
 T = TypeVar("T")
 
@@ -97,6 +98,16 @@ class Service:
         if name is not None and name not in (self.name, *ALIASES):
             message = f"the model is not here: this server has {self.name}, which also answers to {', '.join(ALIASES)}"
             raise Problem(404, message, "model", "model_not_found")
+
+    def check_text(self, text: str) -> None:
+        """Of a request's `input`. UnicodeError for half of a surrogate pair, which JSON can hold; Problem 400 for what is too long."""
+        text.encode()
+        if len(text) > (most := self.settings.limits.characters):
+            raise Problem(400, f"input has {len(text):,} characters: send at most {most:,} at a time", "input", "string_above_max_length")
+
+    def seconds_of(self, text: str) -> float:
+        """Of sound that a text counts as, among what all requests hold."""
+        return len(text) * CHARACTER_SECONDS
 
     async def answer(self, request: Request, data: bytes, kind: Kind) -> Result:
         """The answer to a recording, which may be given together with others of its kind."""

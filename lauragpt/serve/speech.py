@@ -32,7 +32,6 @@ from lauragpt.serve.worker import Ticket
 from lauragpt.tasks import TASKS
 
 router = APIRouter()
-SECONDS = 0.1  # of speech that a character makes, about
 EXAMPLE = {"model": "mini", "input": "Good morning, everyone.", "voice": "slt", "response_format": "wav"}
 
 
@@ -82,16 +81,14 @@ async def speech(request: Request, body: SpeechBody) -> Response:
         return await streamed(request, service, body, voice, options, unused)
     kind = Say(service.voices, tuple((options | {"verify": body.verify}).items()))
     with service.ticket(request) as ticket:
-        ticket.reserve(len(body.input) * SECONDS)
+        ticket.reserve(service.seconds_of(body.input))
         answer = asyncio.wrap_future(service.worker.ask(kind, (body.input, voice), ticket))
         result = await attended(request, ticket, answer)
     return await sound_response(service, result, body.response_format, unused, body.speed)
 
 
 def check_body(body: SpeechBody, service: Service) -> None:
-    body.input.encode()  # or UnicodeError: JSON can hold half of a surrogate pair
-    if len(body.input) > (most := service.settings.limits.characters):
-        raise Problem(400, f"input has {len(body.input):,} characters: send at most {most:,} at a time", "input", "string_above_max_length")
+    service.check_text(body.input)
     check_av(body.response_format, body.speed)
     if body.stream_format is not None and body.verify:
         raise Problem(400, "verify compares speech that is whole: leave stream_format out", "verify")
@@ -110,9 +107,9 @@ async def sound_response(
 
 async def streamed(request: Request, service: Service, body: SpeechBody, voice: str | None, options: dict, unused: list[str]) -> Response:
     """The first piece is waited for, so that what is wrong with the request is told by the status."""
-    ticket = service.worker.ticket()
+    ticket = service.ticket(request)
     try:
-        ticket.reserve(len(body.input) * SECONDS)
+        ticket.reserve(service.seconds_of(body.input))
 
         def begin(laura: Laura) -> tuple[Iterator[np.ndarray], tuple]:
             pieces = laura.speak_stream(body.input, voice=service.voices.voice(laura, voice), **options)

@@ -14,12 +14,10 @@ from pydantic import BaseModel, Field
 from lauragpt.engine.api import Laura
 from lauragpt.engine.progress import Progress
 from lauragpt.result import Result
-from lauragpt.serve.problems import Problem
 from lauragpt.serve.service import attended, check_lang, service_of
 from lauragpt.serve.verbs import written
 
 router = APIRouter()
-SECONDS = 0.1  # of sound that a character counts as, as in speech.py
 
 
 class TextBody(BaseModel):
@@ -48,11 +46,9 @@ async def translations(request: Request, body: TextBody) -> Response:
     """A text in another language."""
     service = service_of(request)
     service.check_model(body.model)
-    body.input.encode()  # or UnicodeError: JSON can hold half of a surrogate pair
-    if len(body.input) > (most := service.settings.limits.characters):
-        raise Problem(400, f"input has {len(body.input):,} characters: send at most {most:,} at a time", "input", "string_above_max_length")
+    service.check_text(body.input)
     kind = Translate(check_lang(body.to), check_lang(body.language))
     with service.ticket(request) as ticket:
-        ticket.reserve(len(body.input) * SECONDS)
+        ticket.reserve(service.seconds_of(body.input))
         result = await attended(request, ticket, asyncio.wrap_future(service.worker.ask(kind, body.input, ticket)))
     return written(result, body.response_format)

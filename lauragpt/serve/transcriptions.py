@@ -79,7 +79,7 @@ async def translations(request: Request) -> Response:
 
 async def streamed(request: Request, service: Service, data: bytes, lang: str | None, form: TranscriptionForm) -> StreamingResponse:
     """What cannot be read is told by the status; what fails later, by an event."""
-    ticket = service.worker.ticket()
+    ticket = service.ticket(request)
     try:
         recording = await attended(request, ticket, service.decoded(request, data, ticket))
         transcript = await asyncio.wrap_future(service.worker.call(lambda laura: begin(laura, lang, form.min_confidence), ticket))

@@ -20,7 +20,9 @@ _ABBREVIATED = re.compile(r"[^\W\d]\.|\d\.\d|\+\d|[@#§]|https?:|\b[IVXL]{1,8}\b
 _COUNTED = re.compile(r"[\d$£€¥¢%‰&@#+=<>×÷±°§^~]")
 # Compatibility forms that would change their meaning when Unicode folds them: "1½" into 11/2, "m²" into m2, "™" into letters.
 _FOLDED = (
-    (re.compile("(?<=[0-9])(?=[¼½¾⅐-⅞])"), " "), (re.compile("²"), "^2"), (re.compile("³"), "^3"), (re.compile("[™℠®©]"), " "),
+    (re.compile("(?<=[0-9])(?=[¼½¾⅐-⅞])"), " "),
+    (re.compile("²"), "^2"), (re.compile("³"), "^3"),
+    (re.compile("[™℠®©]"), " "),
 )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from lauragpt.checkpoint import find_checkpoint
+from lauragpt.checkpoint import find_checkpoint, read_config
+from lauragpt.codec import CodecConfig
 from lauragpt.codec.lyra_tflite import read_lyra
 from lauragpt.data.corpora import prepare
 from lauragpt.data.licences import Provenance, described_corpora, record, text_corpora
@@ -157,12 +158,19 @@ def check_order(stage: str, model: LauraModel, recipe: Recipe) -> None:
         raise LauraError("listener: it begins as the encoder, which is untrained: run --stage encoder first, or give init")
     if stage == "listener" and recipe.init and "codec" not in recipe.stages:
         raise LauraError("listener: the codec of init has codebooks for its own: name a stage codec as well, or leave listener out")
-    if stage == "codec" and model.listener is not None and not listener:
+    if stage == "codec" and model.listener is not None and not (listener or _goes_on(model, recipe)):
         raise LauraError("codec: its first codes are chosen by the listener, which is untrained: run --stage listener first")
     if stage == "codec" and model.listener is None and model.config.codec.quantizer.guide and not (encoder or recipe.init):
         raise LauraError("codec: its first codes are guided by the encoder, which is untrained: run --stage encoder first, or give init")
     if stage in ("gpt", "vocoder", "joint") and not bool(model.codec.quantizer.initialised.all()):
         raise LauraError(f"{stage}: the codec, whose tokens it learns, is untrained: run --stage codec first, or give init")
+
+
+def _goes_on(model: LauraModel, recipe: Recipe) -> bool:
+    """Whether the codec, with its listener, is that of `init`."""
+    if not recipe.init or "codec" not in (recipe.init_parts or MODEL_PARTS):
+        return False
+    return CodecConfig.from_dict(read_config(find_checkpoint(recipe.init))["model"]["codec"]) == model.config.codec
 
 
 def ensure_data(recipe: Recipe) -> None:
@@ -230,8 +238,8 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
     if published := getattr(recipe.stages.get("codec"), "init", ""):
         if model.config.codec.architecture != "lyra":
             raise LauraError(f"codec.init: preset {recipe.preset!r} has no codec of Lyra's kind: leave it out")
-        published = read_lyra(published, model.config.codec.lyra)
-        for network, weights in zip((model.codec.encoder, model.codec.decoder), published, strict=True):
+        networks = model.codec.encoder, model.codec.decoder
+        for network, weights in zip(networks, read_lyra(published, model.config.codec.lyra), strict=True):
             network.load_state_dict(weights.state_dict())
     names = list(STAGES)
     for name in names[: names.index(up_to)] if up_to else names:

@@ -70,7 +70,8 @@ def test_a_stream_gives_the_codes_of_the_whole(both, which):
 
 def test_the_listener_is_stored_in_8_bits_and_the_codec_keeps_its_hash(folder):
     with safe_open(folder / "codec.safetensors", "np") as file:
-        kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
+        names = file.keys()
+        kinds = {name: file.get_tensor(name).dtype for name in names}
     assert kinds["codec.listener.encoder.layers.0.fc1.weight"] == np.int8
     assert kinds["codec.listener.encoder.layers.0.fc1.bias"] == kinds["codec.encoder.input.weight"] == np.float16
     promised = json.loads((folder / "config.json").read_text())["codec_hash"]

@@ -10,7 +10,7 @@ import torch
 from lauragpt.codec import Codec, CodecConfig
 from lauragpt.codec.quantizer import QuantizerConfig
 from lauragpt.errors import LauraError
-from lauragpt.features import LISTENER_FEATURES
+from lauragpt.features import LISTENER_FEATURES, numpy_features
 from lauragpt.model.lauragpt import encoder_config
 from lauragpt.model.listener import Listener
 from tests.codec.test_codec import HOP, QUANTIZER, TINY, sound
@@ -128,8 +128,6 @@ def test_levels_that_cannot_be_learnt_are_refused():
 
 def test_codes_are_those_of_the_whole_file_in_numpy_too():
     """The numpy features that ONNX's backend gives the graph are those that the listener hears."""
-    from lauragpt.features import numpy_features
-
     codec, wave = listening(), sound(1, 12 * HOP + 30)
     ours, _ = codec.listener.features(wave, torch.tensor([wave.shape[1]]))
     np.testing.assert_allclose(numpy_features(LISTENER_FEATURES)(wave[0].numpy()), ours[0].numpy(), atol=1e-4)

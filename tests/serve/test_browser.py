@@ -17,8 +17,6 @@ from lauragpt.audio import decode_audio, load_audio
 from lauragpt.serve.keys import read_keys
 from lauragpt.serve.settings import Settings
 
-pytestmark = pytest.mark.slow  # a browser, real requests of every verb
-
 TALK, NIGHT, ORDER = "librispeech-2136", "kathleen", "barista-458e9432"
 
 

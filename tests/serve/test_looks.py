@@ -16,8 +16,6 @@ from lauragpt.evaluate.report.tables import Report, Row
 from lauragpt.evaluate.tally import Score, mean
 from lauragpt.result import Result
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):

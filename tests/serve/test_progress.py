@@ -4,6 +4,7 @@ import json
 import threading
 
 import numpy as np
+import pytest
 from servers import clip, encoded, http
 
 from lauragpt.audio import decode_audio
@@ -31,6 +32,18 @@ def test_the_share_grows_until_the_answer_is_there(address):
     thread.join()
     assert answer.status_code == 200
     assert told[0] is None and told[1:] == sorted(told[1:]) and all(0 <= share <= 1 for share in told[1:])
+
+
+@pytest.mark.parametrize("name, path, request_", [
+    ("a talk", "transcriptions", {"files": {"file": clip("librispeech-2136")}, "data": {"stream": "true"}}),
+    ("a speech", "speech", {"json": {"input": "One.", "stream_format": "audio", "response_format": "wav"}}),
+])  # fmt: skip
+def test_answers_that_are_streamed_are_watched_to_their_end(address, name, path, request_):
+    told = []
+    thread = asked(address, name, told)
+    answer = http.post(f"{address}/v1/audio/{path}", headers={"X-Request-Id": name}, **request_)
+    thread.join()
+    assert answer.status_code == 200 and told[0] is None and told[-1] is not None
 
 
 def test_requests_that_fail_end_their_progress(address):

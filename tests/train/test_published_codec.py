@@ -1,18 +1,20 @@
 """A recipe whose codec begins with Lyra's published weights: they are there, and the encoder stays; their licence is told."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from lauragpt.checkpoint import find_checkpoint
 from lauragpt.codec import CodecConfig
 from lauragpt.codec.discriminator import DiscriminatorConfig
 from lauragpt.codec.lyra import LyraConfig, LyraDecoder, LyraEncoder
 from lauragpt.codec.quantizer import QuantizerConfig
 from lauragpt.errors import LauraError
 from lauragpt.features import LISTENER_FEATURES
-from lauragpt.model.lauragpt import PRESETS, LauraModel
+from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
 from lauragpt.model.whisper import WhisperConfig
 from lauragpt.train.config import load_recipe
 from lauragpt.train.run import assemble, check_order, provenance_of
@@ -93,6 +95,17 @@ def test_the_codec_of_init_keeps_its_listener(published):
     recipe = replace(recipe, init="mini", stages={name: stage for name, stage in recipe.stages.items() if name != "codec"})
     with pytest.raises(LauraError, match="codebooks for its own"):
         check_order("listener", model_of(published[0]), recipe)
+
+
+def test_a_codec_goes_on_with_the_listener_of_init_alone(published, tmp_path):
+    model = model_of(published[0])
+    save_checkpoint(model, tmp_path / "whole")
+    shutil.copy(find_checkpoint("mini") / "tokenizer.json", tmp_path / "whole")
+    recipe = replace(load_recipe(DEBUG, [f"codec.init={published[0]}", f"out={tmp_path}"]), init=str(tmp_path / "whole"))
+    check_order("codec", model, recipe)
+    for other in (replace(recipe, init_parts=("encoder",)), replace(recipe, init="mini")):
+        with pytest.raises(LauraError, match="listener.*untrained"):
+            check_order("codec", model, other)
 
 
 def test_weights_of_other_sizes_are_refused(published, monkeypatch):
