@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lauragpt.ctc import CtcAligner, select_aligners, token_times
 from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.errors import LauraError
+from lauragpt.model.attention import attend_without_plans
 from lauragpt.model.gpt import GPTConfig
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.sequence import PACE
@@ -50,11 +51,13 @@ def open_torch(
 
 
 def pick_device(device: str | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
         raise LauraError("there is no CUDA device on this machine: leave --device out, or choose cpu")
-    return torch.device(device)
+    chosen = torch.device(device or ("cuda" if there else "cpu"))
+    if chosen.type == "cuda":
+        attend_without_plans()
+    return chosen
 
 
 class Cache:

@@ -5,6 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def attend_without_plans() -> None:
+    """On GPUs, for the whole process: no attention by cuDNN. It plans for 20 ms whenever a shape is new, while the GPU waits, and batches
+    of recordings seldom repeat a shape."""
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """q (B, H, S, W), k and v (B, H, T, W); mask: bool, broadcasts to (B, H, S, T), True where a position may look. -> (B, H, S, W)
 

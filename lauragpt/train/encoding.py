@@ -20,7 +20,7 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.loader import FULL_SCALE, to_int16
 from lauragpt.files import replacing
 from lauragpt.model.encoder import EncoderOutput
-from lauragpt.model.lauragpt import LauraModel, alike, to_device
+from lauragpt.model.lauragpt import LauraModel, alike, to_device, waste_on
 from lauragpt.model.listener import Listener
 from lauragpt.train.frozen_frames import FrozenFrames
 from lauragpt.train.spec_augment import augment_features
@@ -66,7 +66,7 @@ def encode_recordings(
     augment, keys = augment and model.encoder.training, frozen.keys(recordings) if frozen else []
     device, parts = next(model.parameters()).device, []
     lengths = model.features.lengths(recordings.lengths)
-    groups = alike(lengths.tolist())
+    groups = alike(lengths.tolist(), waste_on(device))
     order = [i for group in groups for i in group]
     waves = recordings.split(device)
     for group in groups:

@@ -20,6 +20,7 @@ from lauragpt.data.manifest import Example, read_manifest
 from lauragpt.data.synth import synthesize
 from lauragpt.errors import LauraError
 from lauragpt.features import LISTENER_FEATURES
+from lauragpt.model.attention import attend_without_plans
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_new_rows
 from lauragpt.model.whisper import begin_with_whisper
 from lauragpt.text import Tokenizer
@@ -54,6 +55,8 @@ def train(
     until = None if hours is None else clock() + 3600 * hours
     check_parts(plan)
     cuda = torch.cuda.is_available()
+    if cuda:
+        attend_without_plans()
     accelerator = Accelerator(mixed_precision=precision(cuda), cpu=not cuda)  # several processes on CPUs must be told
     say = lambda text: accelerator.is_main_process and print(text, file=sys.stderr)  # noqa: E731
     train_examples, dev_examples = prepare_run(plan, names, accelerator)
@@ -66,6 +69,7 @@ def train(
         if loop.Interruption(accelerator, until, clock).stops():
             say(f"{name}: not begun, since the time is over; `--resume` goes on")
             return
+        torch.backends.cudnn.enabled = hasattr(config, "crop_seconds")  # it plans each new shape of a convolution too: crops repeat theirs
         model = assemble(plan, up_to=name).to(accelerator.device)
         check_order(name, model, plan)
         if corpus is None:

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from lauragpt.checkpoint import FILES, find_checkpoint
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
+from lauragpt.model.attention import attend_without_plans
 from lauragpt.model.conformer import Conformer
 from lauragpt.model.gpt import GPT
-from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, alike, load_checkpoint, save_checkpoint
+from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, alike, load_checkpoint, save_checkpoint, waste_on
 from lauragpt.model.vocoder import Vocoder
 from lauragpt.sequence import layout, text_layout
 
@@ -80,6 +81,22 @@ def test_rows_of_like_length_share_a_batch(lengths):
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     for group in groups:
         assert min(lengths[i] for i in group) >= 0.75 * max(lengths[i] for i in group) - 16
+
+
+def test_a_gpu_gets_fewer_groups_than_a_cpu():
+    lengths = list(range(10, 700, 9))
+    cpu, gpu = (alike(lengths, waste_on(torch.device(kind))) for kind in ("cpu", "cuda"))
+    assert len(gpu) <= len(cpu) / 2 and sorted(i for group in gpu for i in group) == list(range(len(lengths)))
+
+
+def test_attention_without_plans_leaves_cudnn_out():
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        attend_without_plans()
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 @torch.no_grad()
