@@ -11,6 +11,7 @@ from lauragpt.codec import CodecConfig
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel
 from lauragpt.train import loop
 from lauragpt.train.ctc_units import choose_ctc_units
+from lauragpt.train.precision import precision
 from lauragpt.train.stages import STAGES
 
 KEYS = {
@@ -43,7 +44,7 @@ def small(config: LauraConfig) -> LauraConfig:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_stage_trains(preset, corpus, make_stage, tmp_path):
     torch.manual_seed(0)
-    config, accelerator = small(PRESETS[preset]), Accelerator(cpu=True)
+    config, accelerator = small(PRESETS[preset]), Accelerator(mixed_precision=precision(), cpu=True)
     model, corpus = LauraModel(config), copy(corpus)
     corpus.units = choose_ctc_units(tmp_path, "", config.encoder.units, corpus.train, corpus.lines)
     for name in KEYS:
