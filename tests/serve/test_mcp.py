@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import anyio
 import numpy as np
@@ -354,7 +355,8 @@ class Raw:
     def __init__(self, *arguments: object):
         command = [sys.executable, *COMMAND, *map(str, arguments), "--threads", "1"]
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        self.process = subprocess.Popen(command, env=os.environ | ENVIRONMENT, text=True, **pipes)
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it, and so would this one
+        self.process = subprocess.Popen(command, env=os.environ | ENVIRONMENT, text=True, preexec_fn=heed, **pipes)
         about = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
         self.send(id=1, method="initialize", params=about)
         assert self.read()["result"]["serverInfo"]["name"] == "laura"
