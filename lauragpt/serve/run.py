@@ -5,10 +5,12 @@ In: `Settings` and a port. SIGTERM and Ctrl-C end it: no new request is taken, a
 
 import contextlib
 import logging
+import multiprocessing
 import os
+import signal
 import socket
 import sys
-import tempfile
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +28,7 @@ from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.serve import metrics
 from lauragpt.serve.app import make_app
 from lauragpt.serve.connection import Connection
+from lauragpt.serve.private import in_use, private_folder
 from lauragpt.serve.settings import Limits, Settings
 
 DRAIN = 600  # seconds, at most, until what is held is finished
@@ -43,12 +46,11 @@ def serve(settings: Settings, port: int, workers: int = 1) -> None:
         log.warning("every machine that reaches this one may use the server: --api-key-file asks for a key")
     if workers == 1:
         return serve_alone(settings, listener)
-    with contextlib.ExitStack() as stack:
+    with private_folder("voices", "numbers") as folder:
         if settings.voices is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="laura-voices-"))
-            settings = replace(settings, voices=Path(folder))
-        os.environ[metrics.FOLDER] = stack.enter_context(tempfile.TemporaryDirectory(prefix="laura-numbers-"))  # read by the workers
-        app = partial(one_of_several, settings)
+            settings = replace(settings, voices=folder / "voices")
+        os.environ[metrics.FOLDER] = str(folder / "numbers")  # read by the workers
+        app = partial(one_of_several, settings, folder)
         config = config_of(app, settings.limits, factory=True, workers=workers, timeout_worker_healthcheck=60)
         Multiprocess(config, sockets=[listener]).run()
 
@@ -67,13 +69,21 @@ def serve_alone(settings: Settings, listener: socket.socket) -> None:
         raise worker.failure
 
 
-def one_of_several(settings: Settings) -> FastAPI:
+def one_of_several(settings: Settings, folder: Path) -> FastAPI:
     """The application of a worker process, which nothing but the folders of voices and of numbers binds to the others."""
     prepare_log()
+    threading.Thread(target=end_with, args=[multiprocessing.parent_process()], daemon=True).start()
     app = make_app(settings)
+    app.state.service.private.enter_context(in_use(folder))
     worker = app.state.service.worker
     worker.on_failure = lambda: log.error("the model cannot be loaded: %s", worker.failure)
     return app
+
+
+def end_with(parent: multiprocessing.Process) -> None:
+    """Where the process that started this one is killed, this one finishes what it holds and ends as well: else it would keep the port."""
+    parent.join()
+    signal.raise_signal(signal.SIGTERM)
 
 
 def config_of(app: FastAPI | Callable[[], FastAPI], limits: Limits, **more: object) -> uvicorn.Config:
