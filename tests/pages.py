@@ -51,8 +51,9 @@ def needs_training(line: str) -> bool:
 
 
 def serves(line: str) -> bool:
-    """Whether a command starts a server or asks one: tests/serve/test_page.py runs these, and test_deploy.py checks those of containers."""
-    return verb(line) == "serve" or line.startswith(("curl ", "docker ", "openssl "))
+    """Whether a command starts a server or asks one: tests/serve/test_page.py runs these, and test_deploy.py checks those of containers,
+    test_cluster.py those of a cluster."""
+    return verb(line) == "serve" or line.startswith(("curl ", "docker ", "openssl ", "ray ", "serve "))
 
 
 def make_recordings(folder: Path) -> Path:
