@@ -25,6 +25,7 @@ from known_answers import LOST, Case, files, form, mixed, spoken, transcripts
 from speed import SEED, cell, machine
 
 from lauragpt.engine.api import Laura
+from lauragpt.engine.onnx_backend import cores
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.metrics import MissingPackage, need
 
@@ -79,9 +80,9 @@ class Client:
 
 
 @contextlib.contextmanager
-def started(checkpoint: str) -> Iterator[tuple[subprocess.Popen, tuple[str, int], float]]:
+def started(checkpoint: str, *options: str) -> Iterator[tuple[subprocess.Popen, tuple[str, int], float]]:
     """A server that is ready: its process, its address, and how many seconds it took. LauraError where it ends instead."""
-    began, words = time.perf_counter(), [sys.executable, "-m", "lauragpt", "serve", checkpoint, "--port", "0"]
+    began, words = time.perf_counter(), [sys.executable, "-m", "lauragpt", "serve", checkpoint, "--port", "0", *options]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
         line = process.stderr.readline()
@@ -149,28 +150,36 @@ def measure_requests(address: tuple[str, int], process: subprocess.Popen, cases:
     report["memory"]["end"], report["requests"] = resident_mib(process, report), rows
 
 
-def measure_batches(address: tuple[str, int], laura: Laura, plan: Plan) -> dict:
-    """The same recordings one at a time and from many clients, in turn: seconds, their ratio, and jobs a call of the model."""
-    cases = transcripts(laura, plan.seconds, 4 * plan.cases)
-    asked, verdicts, jobs = cases * plan.repeats, Counter(), {}
+def measure_batches(address: tuple[str, int], process: subprocess.Popen, laura: Laura, checkpoint: str, plan: Plan) -> dict:
+    """The same recordings in turn: one at a time, from many clients, and from these with a process of one thread on each core. Seconds,
+    ratios to one at a time, jobs a call of the model, and what a recording costs the server's processor, which also tells what is gained
+    where others use it."""
+    cases, workers = transcripts(laura, plan.seconds, 4 * plan.cases), max(2, cores())
+    asked, verdicts, told = cases * plan.repeats, Counter(), {}
 
-    def ask(clients: int) -> Callable[[list[Case]], None]:
+    def contender(clients: int, address: tuple[str, int], process: subprocess.Popen, workers: int) -> Callable[[list[Case]], None]:
         def run(given: list[Case]) -> None:
-            before = calls(address)
+            before, began = calls(address), processor_seconds(process)
             verdicts.update(case.verdict(body, cases) for case, body, _ in load(address, given, clients))
-            after = calls(address)
-            jobs[clients] = (after[1] - before[1]) / (after[0] - before[0])
+            after, ended = calls(address), processor_seconds(process)
+            told[clients, workers] = {
+                "jobs a call": (after[1] - before[1]) / (after[0] - before[0]),
+                "processor ms a recording": None if began is None else 1000 * (ended - began) / len(given),
+            }
 
         return run
 
-    taken = command.in_turn({"one": ask(1), "many": ask(plan.clients)}, asked, plan.runs)
+    with started(checkpoint, "--workers", str(workers), "--threads", "1") as (several, there, _):
+        who = {(1, 1): (address, process), (plan.clients, 1): (address, process), (plan.clients, workers): (there, several)}
+        contenders = {key: contender(key[0], *server, key[1]) for key, server in who.items()}
+        taken = command.in_turn(contenders, asked, plan.runs)
     rows = []
-    for who, clients in (("one", 1), ("many", plan.clients)):
-        seconds = statistics.median(taken[who])
-        row = {"clients": clients, "recordings": len(asked), "seconds": seconds, "a second": len(asked) / seconds}
-        rows.append(row | {"jobs a call": jobs[clients]})
-    gain = command.spread(taken["one"], taken["many"])
-    return {"rows": rows, "gain": gain, "not equal": verdicts.total() - verdicts["right"]}
+    for key, seconds in taken.items():
+        row = {"clients": key[0], "processes": key[1], "recordings": len(asked), "seconds": statistics.median(seconds)}
+        gain = command.spread(taken[1, 1], seconds)
+        row |= {"a second": len(asked) / row["seconds"], "times one": gain["median"], "from": gain["from"], "to": gain["to"]}
+        rows.append(row | told[key])
+    return {"rows": rows, "not equal": verdicts.total() - verdicts["right"]}
 
 
 def calls(address: tuple[str, int]) -> tuple[float, float]:
@@ -194,6 +203,15 @@ def measure_single(address: tuple[str, int], laura: Laura, plan: Plan) -> list[d
     return [spread_ms(name, seconds) for name, seconds in timed.items()]
 
 
+def processor_seconds(process: subprocess.Popen) -> float | None:
+    """That the server has used so far, on all cores; None where it cannot be known."""
+    with contextlib.suppress(MissingPackage):
+        server = need("psutil").Process(process.pid)
+        times = [each.cpu_times() for each in (server, *server.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
+    return None
+
+
 def spread_ms(name: str, seconds: list[float]) -> dict:
     return {"what": name, "runs": len(seconds), "median ms": 1000 * statistics.median(seconds), "from": 1000 * min(seconds),
             "to": 1000 * max(seconds)}  # fmt: skip
@@ -214,11 +232,7 @@ def markdown(report: dict) -> str:
     lines += [f"- recordings of {report['plan']['seconds']:g} s; the clients are on the same machine and take their share of it"]
     if warm is not None:
         lines += [f"- memory: {warm:.0f} MiB after a fifth of the requests as a warm-up, {end:.0f} MiB at the end, {end / warm - 1:+.1%}"]
-    gain, unequal = report["batches"]["gain"], report["batches"]["not equal"]
-    lines += [
-        f"- together {gain['median']:.2f} times as many a second as one at a time ({gain['from']:.2f} to {gain['to']:.2f}); "
-        f"{unequal} answers were not those of the package"
-    ]
+    lines += [f"- of the transcripts asked for one at a time and together, {report['batches']['not equal']} were not those of the package"]
     lines += [f"- {note}" for note in report["notes"]]
     tables = {"Requests of every verb": report["requests"], "Transcripts, one at a time and together": report["batches"]["rows"],
               "One request": report["single"]}  # fmt: skip
@@ -250,7 +264,7 @@ def benchmark(checkpoint: str, out: Path, quick: bool = False, requests: int | N
         starts.append(took)
         report["single"] = [spread_ms("from the command to /ready", starts), *measure_single(address, laura, plan)]
         measure_requests(address, process, cases, plan, report)
-        report["batches"] = measure_batches(address, laura, plan)
+        report["batches"] = measure_batches(address, process, laura, checkpoint, plan)
     command.write(report, out, "serve", markdown(report))
     return report
 
