@@ -194,7 +194,9 @@ def noise(seed: int, key: int, position: int, size: int) -> np.ndarray:
 
 def find_loop(ids: list[int], loop: Loop) -> tuple[int, int] | None:
     """(period, repeats) of the loop that `ids` end in, or None. The shortest period wins."""
-    for period in range(1, loop.longest + 1):
+    for period in range(1, min(loop.longest, len(ids) - 1) + 1):
+        if ids[-1] != ids[-1 - period]:  # so it is with nearly all, and this is asked for every token
+            continue
         needed = max(loop.repeats, -(-loop.span // period))
         if period * needed > len(ids):
             continue
