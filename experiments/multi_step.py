@@ -63,7 +63,7 @@ class MultiStep(Vocoder):
     def logits(self, embeddings: Tensor, at: int, lengths: Tensor, **conditions) -> Tensor:
         """embeddings (B, T, E)"""
         self.tokens.at = at
-        predicted, codes = self(embeddings, lengths, **conditions).float(), self.codebooks[at]
+        predicted, codes = self.output(self.states(embeddings, lengths, **conditions)).float(), self.codebooks[at]
         with torch.autocast(predicted.device.type, enabled=False):
             distance = predicted.square().sum(-1, keepdim=True) + codes.square().sum(-1) - 2 * predicted @ codes.t()
             return -distance * self.sharpness[at].exp()
@@ -78,8 +78,6 @@ class MultiStepStage(VocoderStage):
             codes = codec.encode(*group.clean)
         at = 1 + group.seed % (K - 1)
         lengths, conditions = -(-samples // codec.config.hop), self.conditions(group)
-        if "prompt" in conditions:
-            conditions["prompt"] = self.model._condition(conditions["prompt"])
         logits = self.model.vocoder.logits(codec.embed(codes[:, :at]), at, lengths, **conditions)
         real = torch.arange(codes.shape[2]) < lengths[:, None]
         return F.cross_entropy(logits[real], codes[:, at][real])
@@ -94,14 +92,14 @@ def spoken(letters: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def one_step(model: LauraModel, codes: Tensor, text: Tensor, prompt: Tensor | None, quantizers: int) -> Tensor:
     """codes (T,) -> embeddings (1, T, E)"""
     T = torch.tensor([len(codes)])
-    heard = (prompt[None], torch.tensor([len(prompt)])) if prompt is not None else None
+    heard = model.condition_of(prompt[None], torch.tensor([len(prompt)])) if prompt is not None else None
     return model.vocode(codes[None], T, spoken(text, codes), heard)
 
 
 @torch.inference_mode()
 def multi_step(model: LauraModel, codes: Tensor, text: Tensor, prompt: Tensor | None, quantizers: int) -> Tensor:
     found, T = codes[None, None], torch.tensor([len(codes)])
-    heard = model._condition((prompt[None], torch.tensor([len(prompt)]))) if prompt is not None else None
+    heard = model.condition_of(prompt[None], torch.tensor([len(prompt)])) if prompt is not None else None
     for at in range(1, quantizers):
         logits = model.vocoder.logits(model.codec.embed(found), at, T, text=spoken(text, codes), prompt=heard)
         found = torch.cat([found, logits.argmax(-1)[:, None]], dim=1)

@@ -152,14 +152,14 @@ MUTATIONS = (
     Mutation(
         "the vocoder ignores its prompt",
         "lauragpt/model/vocoder.py",
-        "embedded, count = self.prompt(prompt[0]), prompt[1]",
-        "embedded, count = 0 * self.prompt(prompt[0]), prompt[1]",
+        "embedded, count = self.prompt(self.standardised(prompt[0])), prompt[1]",
+        "embedded, count = 0 * self.prompt(self.standardised(prompt[0])), prompt[1]",
         ("model/test_vocoder.py",),
     ),
     Mutation(
         "the vocoder ignores the noisy speech",
         "lauragpt/model/vocoder.py",
-        "x = x + F.pad(embedded, (0, 0, 0, T - embedded.shape[1]))",
+        "x = x + self.noisy(self.standardised(noisy[0])) * _inside(noisy[1], T)[..., None]",
         "pass",
         ("model/test_vocoder.py",),
     ),

@@ -148,17 +148,19 @@ class Codec(nn.Module):
     def latents(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         """wave (B, N) -> continuous latents (B, T, D + G), G the quantizer's guide, which comes from the listener or, where there is none,
         from the encoder. `lengths` (B,): each row's own samples."""
-        N = wave.shape[1]
-        hop = self.config.hop
-        frames = None
-        if lengths is not None:
-            lengths = lengths.to(wave.device)
-            wave = wave * (torch.arange(N, device=wave.device) < lengths[:, None])
-            frames = (lengths + hop - 1) // hop
-        latents = self.encoder(F.pad(wave, (0, -N % hop)), frames)
+        wave, lengths = _own_samples(wave, lengths)
+        latents = self._encoded(wave, lengths)
         if self.listener is not None:
             latents = torch.cat([latents, self.listener(wave, lengths)], -1)
         return latents
+
+    def vectors(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """wave (B, N) -> the encoder's own vectors (B, T, D), which the sum of all embeddings stands for."""
+        return self.quantizer.split(self._encoded(*_own_samples(wave, lengths)))[0]
+
+    def _encoded(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
+        hop = self.config.hop
+        return self.encoder(F.pad(wave, (0, -wave.shape[1] % hop)), None if lengths is None else (lengths + hop - 1) // hop)
 
     @torch.no_grad()
     def encode(self, wave: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
@@ -231,3 +233,11 @@ class Codec(nn.Module):
                     value = torch.from_numpy(dequantize(*quantize(value.float().numpy())))
                 digest.update(value.half().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def _own_samples(wave: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The wave (B, N) silent behind each row's own samples (B,), and these on its device."""
+    if lengths is None:
+        return wave, None
+    lengths = lengths.to(wave.device)
+    return wave * (torch.arange(wave.shape[1], device=wave.device) < lengths[:, None]), lengths

@@ -93,7 +93,9 @@ class OnnxBackend:
         self._opened: dict[str, object] = {}
         self.features = numpy_features(FeatureConfig(**model["features"]))
         self.frame = self.features.config.seconds
-        self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
+        self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features, where it reads such, run at the rate of the tokens
+        self.in_codec_space = model["vocoder"].get("condition") == "codec"
+        self.condition_width = model["vocoder"]["embedding"] if self.in_codec_space else self.condition.config.width
         if self.graphs.about["bits"] == 8 and (lacking := lacks_eight_bits(processor())):
             message = f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they run as floats, slower than 32 bits"
             warnings.warn(message, LauraWarning, stacklevel=2)
@@ -154,12 +156,12 @@ class OnnxBackend:
     ) -> list[np.ndarray]:
         waves = []
         for part in parts([len(row) for row in codes], PLACES):
-            conditions = (rows and rows[part] for rows in (text, prompt, noisy))
-            waves += self._sound(*self._predict(codes[part], *conditions))
+            heard = (self._conditions(rows[part] if rows else [None] * len(codes[part])) for rows in (prompt, noisy))
+            waves += self._sound(*self._predict(codes[part], text and text[part], *heard))
         return waves
 
-    def _predict(self, codes: list, text: list | None, prompt: list | None, noisy: list | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """-> embeddings (B, T, E) and their lengths."""
+    def _predict(self, codes: list, text: list | None, prompt: list[np.ndarray], noisy: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """prompts and noisy speech as the vocoder reads them -> embeddings (B, T, E) and their lengths."""
         lengths = np.array([len(row) for row in codes])
         texts = text or [TextCondition([])] * len(codes)
         inputs = {
@@ -169,18 +171,25 @@ class OnnxBackend:
             "text_lengths": np.array([len(each.letters) for each in texts]),
             "paces": np.array([each.pace for each in texts], dtype=np.float32),
         }
-        for name, waves in (("prompt", prompt), ("noisy", noisy)):
-            features = [self._conditions(wave) for wave in waves or [None] * len(codes)]
-            inputs[f"{name}_lengths"] = np.array([len(row) for row in features])
-            inputs[name] = padded(features, int(lengths.max()) if name == "noisy" else None)
+        for name, heard in (("prompt", prompt), ("noisy", noisy)):
+            inputs[f"{name}_lengths"] = np.array([len(row) for row in heard])
+            inputs[name] = padded(heard, int(lengths.max()) if name == "noisy" else None)
         return self.run("predict", inputs)[0], lengths
 
     def vocode_stream(self, codes: Iterable[np.ndarray], text: TextCondition, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
-        return self._sound_stream(predicted(codes, lambda all_: self._predict([all_], [text], [prompt])[0][0], self.look_ahead))
+        heard, none = self._conditions([prompt]), self._conditions([None])
+        return self._sound_stream(predicted(codes, lambda all_: self._predict([all_], [text], heard, none)[0][0], self.look_ahead))
 
-    def _conditions(self, wave: np.ndarray | None) -> np.ndarray:
-        """A wave's features (T, F); none of a row without a wave."""
-        return np.zeros((0, self.condition.config.width), dtype=np.float32) if wave is None or not len(wave) else self.condition(wave)
+    def _conditions(self, waves: list[np.ndarray | None]) -> list[np.ndarray]:
+        """What the vocoder reads of each wave (T, F); nothing of one that is missing or empty."""
+        read = self._vectors if self.in_codec_space else self.condition
+        nothing = np.zeros((0, self.condition_width), dtype=np.float32)
+        return [nothing if wave is None or not len(wave) else read(wave) for wave in waves]
+
+    def _vectors(self, wave: np.ndarray) -> np.ndarray:
+        """The codec encoder's vectors (T, E)."""
+        hops = np.pad(wave.astype(np.float32), (0, -len(wave) % self.hop)).reshape(1, -1, self.hop)
+        return self.run("vectors", {"hops": hops, "lengths": np.array([len(wave)])})[0][0]
 
     def _sound(self, embeddings: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
         (waves,) = self.run("sound", {"embeddings": embeddings, "lengths": lengths})

@@ -6,6 +6,7 @@ own where it has one for several of PyTorch's.
     predict  tokens (B, T) and a condition -> the sum of the codec's embeddings (B, T, E)
     sound    embeddings (B, T, E) -> wave (B, T * hop)
     codes    wave (B, T * hop) -> codes (B, K, T); with a listener, its features (B, T, F) as well
+    vectors  wave (B, T * hop) -> the codec encoder's vectors (B, T, E), where the vocoder reads them
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from lauragpt.engine.onnx_weights import BLOCK, onnx_gates, pack
 from lauragpt.model.gpt import GPT, inverse_frequencies
 from lauragpt.model.lauragpt import LauraModel
 
-NAMES = ("listen", "step", "predict", "sound", "codes")
+NAMES = ("listen", "step", "predict", "sound", "codes", "vectors")
 
 
 class Listen(nn.Module):
@@ -148,7 +149,7 @@ class Predict(nn.Module):
     ) -> Tensor:  # fmt: skip
         """A condition that is not given has the length 0; `noisy` is as long as the tokens."""
         given = {"text": (text, text_lengths, paces), "prompt": (prompt, prompt_lengths), "noisy": (noisy, noisy_lengths)}
-        return self.codec.embed(tokens[:, None]) + self.vocoder(tokens, lengths, **given)
+        return self.vocoder(tokens, self.codec.embed(tokens[:, None]), lengths, **given)
 
 
 class OnnxLSTM(nn.Module):
@@ -199,6 +200,17 @@ class Codes(nn.Module):
         return self.codec.quantizer.encode(latents)
 
 
+class Vectors(nn.Module):
+    def __init__(self, model: LauraModel):
+        super().__init__()
+        self.codec = model.codec
+
+    def forward(self, hops: Tensor, lengths: Tensor) -> Tensor:
+        """hops (B, T, hop), lengths (B,) in samples -> (B, T, E)"""
+        vectors = self.codec.encoder(hops.flatten(1), (lengths + hops.shape[2] - 1) // hops.shape[2])
+        return self.codec.quantizer.split(vectors)[0]
+
+
 def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
     """name -> (module, example inputs, dynamic shapes, names of inputs, names of outputs)."""
     config, rows, D = model.config, {0: "B"}, model.config.gpt.width
@@ -206,9 +218,9 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
     cache, slots = [torch.zeros(B, H, S, W) for _ in range(2 * layers)], [{0: "B", 2: "S"}] * (2 * layers)
     parts = [f"{kind}{i}" for i in range(layers) for kind in ("keys", "values")]
     whole, half = torch.tensor([T, T // 2]), torch.tensor([8, 5])
-    features, condition, hop = config.features.width, config.vocoder.features, config.codec.hop
+    features, condition, hop = config.features.width, config.vocoder.condition_width, config.codec.hop
     heard = [torch.randn(B, T, model.codec.listener.features.config.width)] if model.codec.listener is not None else []
-    return {
+    made = {
         "listen": (
             Listen(model), (torch.randn(B, T, features), whole), ({0: "B", 1: "T"}, rows), ["features", "lengths"], ["frames", "ctc"],
         ),
@@ -232,4 +244,8 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
             Codes(model), (0.1 * torch.randn(B, T, hop), whole * hop - 100, *heard),
             ({0: "B", 1: "T"}, rows, *({0: "B", 1: "T"} for _ in heard)), ["hops", "lengths", "features"][: 2 + len(heard)], ["codes"],
         ),
+        "vectors": (
+            Vectors(model), (0.1 * torch.randn(B, T, hop), whole * hop - 100), ({0: "B", 1: "T"}, rows), ["hops", "lengths"], ["vectors"],
+        ),
     }  # fmt: skip
+    return made if config.vocoder.in_codec_space else {name: graph for name, graph in made.items() if name != "vectors"}

@@ -172,21 +172,22 @@ class TorchBackend:
         prompt: list[np.ndarray | None] | None = None,
         noisy: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
-        embeddings, lengths = self._predict(codes, text, prompt, noisy)
+        embeddings, lengths = self._predict(codes, text, self._condition(prompt), self._condition(noisy))
         return self._cut(self.model.codec.decode_embeddings(embeddings, lengths), lengths)
 
     @torch.inference_mode()
-    def _predict(self, codes: list, text: list | None, prompt: list | None, noisy: list | None = None) -> tuple[Tensor, Tensor]:
-        """-> embeddings (B, T, E) and their lengths."""
+    def _predict(self, codes: list, text: list | None, prompt: tuple | None, noisy: tuple | None = None) -> tuple[Tensor, Tensor]:
+        """prompt and noisy speech as the vocoder reads them -> embeddings (B, T, E) and their lengths."""
         tokens, lengths = self._padded(codes)
         condition = None
         if text:
             paces = torch.tensor([each.pace for each in text], device=self.device)
             condition = (*self._padded([each.letters for each in text]), paces)
-        return self.model.vocode(tokens, lengths, condition, self._optional_waves(prompt), self._optional_waves(noisy)), lengths
+        return self.model.vocode(tokens, lengths, condition, prompt, noisy), lengths
 
     def vocode_stream(self, codes: Iterable[np.ndarray], text: TextCondition, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
-        embeddings = predicted(codes, lambda all_: self._predict([all_], [text], [prompt])[0][0], self.look_ahead)
+        heard = self._condition([prompt])
+        embeddings = predicted(codes, lambda all_: self._predict([all_], [text], heard)[0][0], self.look_ahead)
         return (_numpy(wave) for wave in self.model.codec.decode_stream(embeddings))
 
     @torch.inference_mode()
@@ -215,11 +216,11 @@ class TorchBackend:
         lengths = torch.tensor([len(wave) for wave in waves], device=self.device)
         return pad_sequence(tensors, batch_first=True).to(self.device), lengths
 
-    def _optional_waves(self, waves: list[np.ndarray | None] | None) -> tuple[Tensor, Tensor] | None:
-        """A row without a wave has length 0."""
-        if waves is None or all(wave is None for wave in waves):
-            return None
-        return self._waves([np.zeros(0, dtype=np.float32) if wave is None else wave for wave in waves])
+    @torch.inference_mode()
+    def _condition(self, waves: list[np.ndarray | None] | None) -> tuple[Tensor, Tensor] | None:
+        """What the vocoder reads of the waves. A row without a wave has length 0."""
+        rows = [np.zeros(0, dtype=np.float32) if wave is None else wave for wave in waves or []]
+        return self.model.condition_of(*self._waves(rows)) if any(len(row) for row in rows) else None
 
     def _padded(self, rows: list) -> tuple[Tensor, Tensor]:
         """Uneven rows of ids as (B, T) and lengths (B,)."""

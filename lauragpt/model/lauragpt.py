@@ -130,7 +130,7 @@ class LauraModel(nn.Module):
         config = replace(config, gpt=replace(config.gpt, vocabulary=size))
         self.config, self.vocabulary = config, config.vocabulary
         self.features = make_features(config.features)
-        self.condition = Features(FeatureConfig(skip=4))  # the vocoder's features run at the rate of the tokens
+        self.condition = Features(FeatureConfig(skip=4))  # the vocoder's features, where it reads such, run at the rate of the tokens
         self.encoder = make_encoder(config.encoder)
         self.posterior_embedding = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
         self.gpt = GPT(config.gpt)
@@ -166,20 +166,19 @@ class LauraModel(nn.Module):
         return embedded + 0.1 * sinusoids(embedded.shape[1], embedded.shape[2], embedded.device).to(embedded.dtype)
 
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
-        """codes (B, T); prompt waves, noisy waves as (padded, lengths), the text's letters as (padded, lengths, paces), or None ->
-        embeddings
-        (B, T, E).
+        """codes (B, T); prompt and noisy speech as `condition_of` gives them, the text's letters as (padded, lengths, paces), or None ->
+        embeddings (B, T, E)."""
+        return self.vocoder(codes, self.codec.embed(codes[:, None]), lengths, text, prompt, noisy)
 
-        The first quantizer's embeddings are those of the tokens; the predictor adds the sum of the others.
-        """
-        first = self.codec.embed(codes[:, None])
-        return first + self.vocoder(codes, lengths, text, self._condition(prompt), self._condition(noisy)).to(first.dtype)
-
-    def _condition(self, waves: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-        if waves is None:
-            return None
-        features, lengths = self.condition(*waves)
-        return features, torch.where(waves[1] > 0, lengths, 0)
+    @torch.no_grad()
+    def condition_of(self, waves: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Waves (B, N), (B,), of which one without samples is none -> what the vocoder reads of them (B, P, F), at the rate of the tokens,
+        and how many frames (B,)."""
+        if self.config.vocoder.in_codec_space:
+            with torch.autocast(waves.device.type, enabled=False):
+                return self.codec.vectors(waves, samples), -(-samples // self.config.codec.hop)
+        features, lengths = self.condition(waves, samples)
+        return features, torch.where(samples > 0, lengths, 0)
 
     def loss(self, layouts: Sequence[Layout], frames: Tensor | None) -> Tensor:
         """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `frames` (B, T, D) in order."""

@@ -1,12 +1,18 @@
-"""The one-step vocoder's predictor: audio tokens (B, T) + condition -> what the other quantizers add (B, T, E), in one pass.
+"""The one-step vocoder's predictor: audio tokens (B, T) + condition -> the sum of all quantizers' embeddings (B, T, E), in one pass.
 
 Paper, section 3.4: a transformer is given the first quantizer's tokens and a condition, and estimates the sum of all quantizers'
 embeddings; here it estimates the rest, since the first token's own embedding is given. Conditions: the text and a prompt of the
-speaker (TTS), the noisy speech (SE). Layout: `[letters, prompt features, tokens]`; the noisy features, as many as tokens, are added to the
+speaker (TTS), the noisy speech (SE). Layout: `[letters, prompt, tokens]`; the noisy speech, as many frames as tokens, is added to the
 tokens. A letter's position is about the time of its sound, as for the GPT (sequence.py). A token sees the whole condition, all tokens
 before it and `look_ahead` after it in each layer, so that sound can be sent while it is generated.
 
-B batch, T tokens, C width, E codec embedding.
+Prompt and noisy speech are log-mel features or, with `condition: codec`, the vectors that the codec's own encoder makes of them, so that
+what is given and what is asked for are of one kind. Then a gate for each number of each frame chooses between the noisy speech's vector
+and the token's embedding, and the transformer adds the rest. Gates begin at 1 and the rest at 0: an untrained vocoder gives the noisy
+speech back as it was, and training takes out what is noise. Beginning at the token's embedding, which alone is hardly speech, it would
+first have to learn to pass on what it is given.
+
+B batch, T tokens, C width, E codec embedding, F numbers of a condition's frame.
 """
 
 from dataclasses import dataclass
@@ -15,13 +21,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lauragpt.errors import LauraError
 from lauragpt.model.conformer import Attention, FeedForward, sinusoids, sinusoids_at
+
+CONDITIONS = ("features", "codec")
 
 
 @dataclass(frozen=True)
 class VocoderConfig:
+    """LauraError for a condition that there is not."""
+
     audio_size: int = 1024
     text_size: int = 2048
+    condition: str = "features"  # of prompt and noisy speech: "features", or the "codec" encoder's vectors
     features: int = 560  # stacked log-mel, at the rate of the tokens
     width: int = 256
     layers: int = 4
@@ -29,6 +41,19 @@ class VocoderConfig:
     ffn: int = 1024
     look_ahead: int = 2  # tokens a layer; 4 layers of 2 make the 8 that streaming waits for
     embedding: int = 128
+
+    def __post_init__(self):
+        if self.condition not in CONDITIONS:
+            raise LauraError(f"vocoder.condition is {self.condition!r}: choose {' or '.join(CONDITIONS)}")
+
+    @property
+    def in_codec_space(self) -> bool:
+        return self.condition == "codec"
+
+    @property
+    def condition_width(self) -> int:
+        """Numbers of a frame of prompt or noisy speech."""
+        return self.embedding if self.in_codec_space else self.features
 
 
 class VocoderLayer(nn.Module):
@@ -48,15 +73,57 @@ class Vocoder(nn.Module):
         self.config = config
         self.tokens = nn.Embedding(config.audio_size, config.width)
         self.text = nn.Embedding(config.text_size, config.width)
-        self.prompt = nn.Linear(config.features, config.width)
-        self.noisy = nn.Linear(config.features, config.width)
+        self.prompt = nn.Linear(config.condition_width, config.width)
+        self.noisy = nn.Linear(config.condition_width, config.width)
         self.layers = nn.ModuleList(VocoderLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.output = nn.Linear(config.width, config.embedding)
         for embedding in (self.tokens, self.text):
             nn.init.normal_(embedding.weight, std=0.5)
+        self.gate = nn.Linear(config.width, config.embedding) if config.in_codec_space else None
+        for name in ("mean", "deviation"):  # of the codec's vectors; 0 until they are measured
+            self.register_buffer(name, torch.zeros(config.embedding) if config.in_codec_space else None)
+        for layer in (self.output, self.gate) if config.in_codec_space else ():
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    @torch.no_grad()
+    def measure(self, vectors: Tensor) -> None:
+        """The codec's vectors (n, E) of many recordings: with `condition: codec` all are read, and predicted, standardised."""
+        self.mean.copy_(vectors.mean(0))
+        self.deviation.copy_(vectors.std(0))
+
+    @property
+    def scale(self) -> Tensor:
+        return torch.where(self.deviation > 0, self.deviation, 1.0)
+
+    def standardised(self, vectors: Tensor) -> Tensor:
+        """(..., F) -> (..., F); features stay as they are."""
+        return vectors if self.mean is None else (vectors - self.mean) / self.scale
 
     def forward(
+        self,
+        tokens: Tensor,
+        first: Tensor,
+        lengths: Tensor,
+        text: tuple[Tensor, Tensor, Tensor] | None = None,
+        prompt: tuple[Tensor, Tensor] | None = None,
+        noisy: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """tokens (B, T), their own embeddings (B, T, E), lengths (B,), and the conditions as `states` takes them -> (B, T, E)"""
+        if noisy is not None:  # as long as the tokens
+            T, count = tokens.shape[1], noisy[1]
+            noisy = F.pad(noisy[0][:, :T], (0, 0, 0, T - min(T, noisy[0].shape[1]))), count
+        states = self.states(tokens, lengths, text, prompt, noisy)
+        rest = self.output(states).to(first.dtype)
+        if self.gate is None:
+            return first + rest
+        if noisy is not None:
+            gate = _inside(noisy[1], tokens.shape[1])[..., None] * (1 + self.gate(states).to(first.dtype))
+            first = first + gate * (noisy[0].to(first.dtype) - first)
+        return first + rest * self.scale
+
+    def states(
         self,
         tokens: Tensor,
         lengths: Tensor,
@@ -64,14 +131,12 @@ class Vocoder(nn.Module):
         prompt: tuple[Tensor, Tensor] | None = None,
         noisy: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """tokens (B, T), lengths (B,); letters (B, L), their lengths and paces, in tokens a letter; prompt, noisy features (B, P, F) and
-        lengths. -> (B, T, E)"""
+        """tokens (B, T), lengths (B,); letters (B, L), their lengths and paces, in tokens a letter; prompt (B, P, F) and its lengths; noisy
+        speech (B, T, F) and its lengths. -> (B, T, C)"""
         T, device = tokens.shape[1], tokens.device
         x = self.tokens(tokens)
         if noisy is not None:
-            features, count = noisy
-            embedded = self.noisy(features[:, :T]) * _inside(count, min(T, features.shape[1]))[..., None]
-            x = x + F.pad(embedded, (0, 0, 0, T - embedded.shape[1]))
+            x = x + self.noisy(self.standardised(noisy[0])) * _inside(noisy[1], T)[..., None]
         parts, insides = [], []
         if text is not None:
             letters, count, pace = text
@@ -79,7 +144,7 @@ class Vocoder(nn.Module):
             parts.append(self.text(letters) + sinusoids_at(times, x.shape[2]).to(x.dtype))
             insides.append(_inside(count, letters.shape[1]))
         if prompt is not None:
-            embedded, count = self.prompt(prompt[0]), prompt[1]
+            embedded, count = self.prompt(self.standardised(prompt[0])), prompt[1]
             parts.append(embedded + sinusoids(embedded.shape[1], embedded.shape[2], device).to(embedded.dtype))
             insides.append(_inside(count, embedded.shape[1]))
         P = sum(part.shape[1] for part in parts)
@@ -92,7 +157,7 @@ class Vocoder(nn.Module):
         mask = (mask[None] & inside[:, None]) | torch.eye(P + T, dtype=torch.bool, device=device)
         for layer in self.layers:
             x = layer(x, mask[:, None])
-        return self.output(self.norm(x[:, P:]))
+        return self.norm(x[:, P:])
 
 
 def _inside(lengths: Tensor, size: int) -> Tensor:

@@ -14,6 +14,11 @@ def vocoder() -> Vocoder:
     return Vocoder(SMALL).eval()
 
 
+def bare(tokens: torch.Tensor) -> torch.Tensor:
+    """Embeddings of tokens (B, T) that are all 0, to which the vocoder adds."""
+    return torch.zeros(*tokens.shape, SMALL.embedding)
+
+
 def part(row: int, padded: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     """A row's own condition, without padding; None where it has none."""
     n = int(counts[row])
@@ -27,11 +32,12 @@ def test_a_clip_is_the_same_alone_and_in_a_batch(vocoder):
     text, paces = (torch.randint(20, (4, 7)), torch.tensor([7, 2, 0, 5])), torch.tensor([2.0, 1.5, 1.0, 0.7])
     prompt = torch.randn(4, 9, 10), torch.tensor([0, 9, 4, 1])
     noisy = torch.randn(4, 15, 10), torch.tensor([3, 14, 0, 1])
-    together = vocoder(tokens, lengths, (*text, paces), prompt, noisy)
+    together = vocoder(tokens, bare(tokens), lengths, (*text, paces), prompt, noisy)
     assert together.shape == (4, 15, 6)
     for row, n in enumerate(lengths.tolist()):
         said = (*part(row, *text), paces[row : row + 1]) if text[1][row] else None
-        alone = vocoder(tokens[row : row + 1, :n], lengths[row : row + 1], said, part(row, *prompt), part(row, *noisy))
+        own, length = tokens[row : row + 1, :n], lengths[row : row + 1]
+        alone = vocoder(own, bare(own), length, said, part(row, *prompt), part(row, *noisy))
         torch.testing.assert_close(together[row, :n], alone[0], atol=1e-5, rtol=1e-4)
 
 
@@ -40,11 +46,11 @@ def test_the_look_ahead_is_bounded(vocoder):
     torch.manual_seed(2)
     tokens, lengths = torch.randint(12, (1, 24)), torch.tensor([24])
     text, prompt = (torch.randint(20, (1, 5)), torch.tensor([5]), torch.tensor([1.8])), (torch.randn(1, 4, 10), torch.tensor([4]))
-    before, reach = vocoder(tokens, lengths, text, prompt), SMALL.look_ahead * SMALL.layers
+    before, reach = vocoder(tokens, bare(tokens), lengths, text, prompt), SMALL.look_ahead * SMALL.layers
     for at in range(24):
         changed = tokens.clone()
         changed[0, at] = (changed[0, at] + 1) % 12
-        moved = (vocoder(changed, lengths, text, prompt) - before)[0].abs().amax(-1) > 1e-6
+        moved = (vocoder(changed, bare(changed), lengths, text, prompt) - before)[0].abs().amax(-1) > 1e-6
         first = max(0, at - reach)
         assert not moved[:first].any() and moved[first:].all(), f"token {at}"
 
@@ -53,7 +59,7 @@ def test_the_look_ahead_is_bounded(vocoder):
 def test_every_condition_matters(vocoder):
     torch.manual_seed(3)
     tokens, lengths, six = torch.randint(12, (1, 6)), torch.tensor([6]), torch.tensor([6])
-    bare = vocoder(tokens, lengths)
+    alone = vocoder(tokens, bare(tokens), lengths)
     letters, features, others = torch.randint(20, (1, 6)), torch.randn(1, 6, 10), torch.randn(1, 6, 10)
     conditions = {
         "text": [(letters, six, torch.ones(1)), (letters.flip(1), six, torch.ones(1))],
@@ -61,8 +67,8 @@ def test_every_condition_matters(vocoder):
         "noisy": [(features, six), (others, six)],
     }
     for name, (condition, other) in conditions.items():
-        output = vocoder(tokens, lengths, **{name: condition})
-        for changed in (bare, vocoder(tokens, lengths, **{name: other})):  # without it, and with other content of the same length
+        output, changed_output = (vocoder(tokens, bare(tokens), lengths, **{name: given}) for given in (condition, other))
+        for changed in (alone, changed_output):  # without it, and with other content of the same length
             assert (output - changed).abs().amax(-1).min() > 1e-4, name
 
 
@@ -70,10 +76,10 @@ def test_every_condition_matters(vocoder):
 def test_letters_stand_where_they_are_asked_to_be_heard(vocoder):
     torch.manual_seed(4)
     tokens, letters, six = torch.randint(12, (1, 6)), torch.randint(20, (1, 6)), torch.tensor([6])
-    slow, fast = (vocoder(tokens, six, (letters, six, torch.tensor([pace]))) for pace in (2.0, 1.0))
+    slow, fast = (vocoder(tokens, bare(tokens), six, (letters, six, torch.tensor([pace]))) for pace in (2.0, 1.0))
     assert (slow - fast).abs().max() > 1e-4
     one = torch.tensor([1])  # the first stands at the beginning, however fast the others follow
-    slow, fast = (vocoder(tokens, six, (letters, one, torch.tensor([pace]))) for pace in (2.0, 1.0))
+    slow, fast = (vocoder(tokens, bare(tokens), six, (letters, one, torch.tensor([pace]))) for pace in (2.0, 1.0))
     torch.testing.assert_close(slow, fast)
 
 

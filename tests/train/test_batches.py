@@ -43,7 +43,7 @@ def test_the_guide_of_a_crop_is_that_of_its_place_in_the_recording(make_stage, c
 
 
 def test_noisy_speech_is_now_and_then_anothers_however_few_are_of_like_length(corpus, make_stage):
-    stage = make_stage("vocoder", weights={"se": 1})
+    stage = make_stage("vocoder", weights={"se": 1}, condition_mismatch=0.3)
     batches, clips = stage.batch, [e for e in corpus.train if e.task == "se"][:3]
     waves = {e.audio: np.full(n, n / 1e5, np.float32) for e, n in zip(clips, (9_000, 40_000, 90_000), strict=True)}
     batches.corpus = copy.copy(corpus)

@@ -3,11 +3,16 @@
 The paper's loss is L1 + L2 of the embeddings (section 3.4), which counts all their directions alike. What they become is sound, so the
 codec's spectral loss on a crop of the decoded sound is added.
 
+A vocoder whose condition is in codec space learns the vectors of the clean speech themselves, which the sum of all embeddings stands for:
+what the last quantizer leaves over is nothing that a token or a condition tells of. They are standardised for the loss, as a codec's
+numbers may be of any size.
+
 B batch, N samples, T codec frames, E embedding width.
 """
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,7 +30,7 @@ from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
 class VocoderStageConfig(ModelStageConfig):
     weights: dict[str, float] = field(default_factory=lambda: {"tts": 1.0, "se": 1.0})
     token_errors: float = 0.08  # share of the tokens that are replaced by others, since the GPT errs
-    condition_mismatch: float = 0.3  # chance that noisy speech is another utterance's: the tokens, and so the GPT, say what is spoken
+    condition_mismatch: float = 0.0  # chance that noisy speech is another utterance's. It teaches the vocoder to distrust its condition
     pace_jitter: float = 0.1  # by how much, at most, speech is faster or slower than the pace that is given
     prompt_seconds: float = 3.0  # of the speaker's other utterance
     spectral_frames: int = 50  # codec frames of each batch that are decoded for the spectral loss
@@ -38,9 +43,12 @@ class VocoderStage(ModelStage):
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: VocoderStageConfig, seed: int = 0, rank: int = 0):
         super().__init__(model, config)
-        with torch.no_grad():  # at first, nearly nothing is added to the tokens' own embeddings
-            model.vocoder.output.weight.mul_(0.1)
-            model.vocoder.output.bias.zero_()
+        if not model.config.vocoder.in_codec_space:
+            with torch.no_grad():  # at first, nearly nothing is added to the tokens' own embeddings
+                model.vocoder.output.weight.mul_(0.1)
+                model.vocoder.output.bias.zero_()
+        elif not model.vocoder.deviation.any():
+            measure_vectors(model, corpus, seed)
         model.codec.requires_grad_(False)  # the gradient of the sound goes through it
         self.batch, self.dev_batch = train_and_dev(VocoderBatches, corpus, config, seed, rank, model.config.codec.hop)
         self.spectral_loss = SpectralLoss(config.spectral_windows, SAMPLE_RATE).to(self.device)
@@ -54,29 +62,47 @@ class VocoderStage(ModelStage):
     def loss(self, group: VocoderGroup) -> Tensor:
         codec = self.model.codec.eval()
         clean, samples = group.clean.to(self.device)
+        in_codec_space, vocoder = self.model.config.vocoder.in_codec_space, self.model.vocoder
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            codes = codec.encode(clean, samples)
-            target = codec.embed(codes)
+            codes = codec.encode(clean, samples, n_quantizers=1 if in_codec_space else None)
+            target = codec.vectors(clean, samples) if in_codec_space else codec.embed(codes)
         tokens, lengths = codes[:, 0], -(-samples // codec.config.hop)
         generator = torch.Generator().manual_seed(group.seed)
         wrong = (torch.rand(tokens.shape, generator=generator) < self.config.token_errors).to(self.device)
         others = torch.randint(self.model.config.audio_size, tokens.shape, generator=generator).to(self.device)
         predicted = self.model.vocode(torch.where(wrong, others, tokens), lengths, **self.conditions(group))
-        return vocoder_loss(predicted, target, lengths) + self.sound_loss(predicted, clean, lengths, generator)
+        loss = vocoder_loss(vocoder.standardised(predicted), vocoder.standardised(target), lengths)
+        return loss + self.sound_loss(predicted, clean, lengths, generator)
 
     def conditions(self, group: VocoderGroup) -> dict[str, tuple[Tensor, ...]]:
         """Those of the group that are not empty, as the vocoder takes them."""
         given = {"text": group.text, "prompt": group.prompt, "noisy": group.noisy}
         full = {name: tensors for name, tensors in given.items() if tensors is not None and tensors[0].shape[1]}
-        return {name: tuple(tensor.to(self.device) for tensor in tensors) for name, tensors in full.items()}
+        there = {name: tuple(tensor.to(self.device) for tensor in tensors) for name, tensors in full.items()}
+        return {name: tensors if name == "text" else self.model.condition_of(*tensors) for name, tensors in there.items()}
 
     def sound_loss(self, embeddings: Tensor, clean: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
         """embeddings (B, T, E), clean (B, N), lengths (B,) in frames -> the spectral loss of a random crop, the same for the whole
         batch."""
         hop, size = self.model.config.codec.hop, min(self.config.spectral_frames, embeddings.shape[1])
         start = int(torch.randint(embeddings.shape[1] - size + 1, (1,), generator=generator))
+        lead = min(start, getattr(self.model.codec.decoder, "context", (0, 0))[0])  # a causal decoder also reads what came before
         lengths = (lengths - start).clamp(0, size)
-        decoded = self.model.codec.decode_embeddings(embeddings[:, start : start + size].float(), lengths)
+        part = embeddings[:, start - lead : start + size].float()
+        decoded = self.model.codec.decode_embeddings(part, lengths + lead)[:, lead * hop :]
         real = clean[:, start * hop : (start + size) * hop]
         real = F.pad(real, (0, decoded.shape[1] - real.shape[1]))
         return self.spectral_loss(decoded * (torch.arange(size * hop, device=lengths.device) < lengths[:, None] * hop), real)
+
+
+@torch.no_grad()
+def measure_vectors(model: LauraModel, corpus: Corpus, seed: int = 0, count: int = 200) -> None:
+    """Standardises the codec's vectors over recordings of speech that training draws from."""
+    speech = [example for example in corpus.train if example.task in ("tts", "se")]
+    vectors, device = [], model.gpt.embed_tokens.weight.device
+    model.codec.eval()
+    for i in np.random.default_rng((seed, 3)).integers(len(speech), size=count) if speech else ():
+        wave = torch.from_numpy(corpus.waves(speech[i].audio)).to(device)
+        vectors.append(model.codec.vectors(wave[None])[0])
+    if vectors:
+        model.vocoder.measure(torch.cat(vectors))
