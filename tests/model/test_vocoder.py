@@ -1,8 +1,12 @@
 """The one-step vocoder: batch, look-ahead, condition, and its loss against a hand computation."""
 
+from dataclasses import asdict, replace
+
 import pytest
 import torch
 
+from lauragpt.errors import LauraError
+from lauragpt.model.lauragpt import PRESETS, LauraConfig
 from lauragpt.model.vocoder import Vocoder, VocoderConfig, vocoder_loss
 
 SMALL = VocoderConfig(audio_size=12, text_size=20, features=10, width=32, layers=3, heads=2, ffn=48, look_ahead=2, embedding=6)
@@ -88,3 +92,57 @@ def test_loss_counts_real_tokens_only():
     target = torch.tensor([[[0.0, 4.0], [-50.0, 50.0]], [[0.0, 1.0], [0.0, -1.0]]])
     # Real differences: (1, -2), (0, -1), (3, 0). L1 = 7 / 6, L2 = 15 / 6.
     assert vocoder_loss(predicted, target, torch.tensor([1, 2])).item() == pytest.approx(22 / 6)
+
+
+@pytest.fixture
+def in_codec_space() -> Vocoder:
+    """Whose vectors are of any size and mean."""
+    torch.manual_seed(5)
+    vocoder = Vocoder(replace(SMALL, condition="codec")).eval()
+    vocoder.measure(torch.randn(50, 6) * torch.arange(1, 7) + 10)
+    return vocoder
+
+
+@torch.no_grad()
+def test_in_codec_space_nothing_learnt_gives_back_what_is_given(in_codec_space):
+    tokens, lengths = torch.randint(12, (3, 9)), torch.tensor([9, 9, 4])
+    first, noisy, counts = torch.randn(3, 9, 6), 10 * torch.randn(3, 8, 6), torch.tensor([8, 0, 4])
+    output = in_codec_space(tokens, first, lengths, noisy=(noisy, counts))
+    torch.testing.assert_close(output[0, :8], noisy[0])
+    torch.testing.assert_close(output[0, 8], first[0, 8])  # behind what is given there are the tokens' embeddings
+    torch.testing.assert_close(output[1], first[1])
+    torch.testing.assert_close(output[2, :4], noisy[2, :4])
+    prompt = 10 * torch.randn(3, 5, 6), torch.tensor([5, 0, 2])
+    torch.testing.assert_close(in_codec_space(tokens, first, lengths, prompt=prompt), first)
+
+
+@torch.no_grad()
+def test_in_codec_space_a_clip_is_the_same_alone_and_in_a_batch(in_codec_space):
+    for layer in (in_codec_space.gate, in_codec_space.output):
+        torch.nn.init.normal_(layer.weight, std=0.2)
+    tokens, first, lengths = torch.randint(12, (3, 15)), torch.randn(3, 15, 6), torch.tensor([3, 15, 8])
+    prompt = 10 * torch.randn(3, 9, 6), torch.tensor([0, 9, 4])
+    noisy = 10 * torch.randn(3, 17, 6), torch.tensor([3, 17, 0])
+    together = in_codec_space(tokens, first, lengths, None, prompt, noisy)
+    for row, n in enumerate(lengths.tolist()):
+        own = tokens[row : row + 1, :n], first[row : row + 1, :n], lengths[row : row + 1]
+        alone = in_codec_space(*own, None, part(row, *prompt), part(row, *noisy))
+        torch.testing.assert_close(together[row, :n], alone[0], atol=1e-4, rtol=1e-4)
+
+
+def test_in_codec_space_the_gradient_reaches_the_condition_from_the_start(in_codec_space):
+    tokens, first, lengths = torch.randint(12, (1, 7)), torch.randn(1, 7, 6), torch.tensor([7])
+    noisy = torch.randn(1, 7, 6, requires_grad=True)
+    vocoder_loss(in_codec_space(tokens, first, lengths, noisy=(noisy, lengths)), torch.zeros(1, 7, 6), lengths).backward()
+    assert (noisy.grad.abs().sum(-1) > 0).all()
+    assert all(p.grad.abs().sum() > 0 for layer in (in_codec_space.gate, in_codec_space.output) for p in layer.parameters())
+
+
+def test_vocoders_from_before_there_was_a_choice_load(vocoder):
+    values = asdict(PRESETS["debug"].vocoder)
+    del values["condition"]
+    config = LauraConfig.from_dict(PRESETS["debug"].to_dict() | {"vocoder": values}).vocoder
+    assert config == PRESETS["debug"].vocoder and not config.in_codec_space
+    assert not {"mean", "deviation", "gate.weight", "gate.bias"} & set(vocoder.state_dict())
+    with pytest.raises(LauraError, match="vocoder.condition is 'mel': choose features or codec"):
+        VocoderConfig(condition="mel")

@@ -1,0 +1,90 @@
+"""A vocoder whose condition is in codec space, on ONNX Runtime: PyTorch's sound, alone, in a batch and in a stream."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from lauragpt.codec.lyra import LyraConfig
+from lauragpt.engine.api import Laura
+from lauragpt.engine.backend import TextCondition
+from lauragpt.engine.onnx_export import export_graphs
+from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
+
+SIZES = (40, 3, 25)  # tokens of each row
+
+
+def sound(samples: int) -> np.ndarray:
+    rng, time = np.random.default_rng(samples), np.arange(samples) / 16000
+    return (0.2 * np.sin(900 * time + 40 * np.sin(9 * time)) + 0.05 * rng.normal(size=samples)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def both(debug_checkpoint, tmp_path_factory):
+    """The debug checkpoint with Lyra's networks, small, and a vocoder in their space that has learnt something; by both backends."""
+    folder = tmp_path_factory.mktemp("codec-condition") / "debug"
+    shutil.copytree(debug_checkpoint, folder)
+    torch.manual_seed(0)
+    config = PRESETS["debug"]
+    lyra = replace(config.codec, architecture="lyra", lyra=LyraConfig(channels=8, dim=64, stack=2))
+    codec = replace(lyra, quantizer=replace(config.codec.quantizer, guide=0))
+    model = LauraModel(replace(config, codec=codec, vocoder=replace(config.vocoder, condition="codec")))
+    with torch.no_grad():
+        for name, parameter in model.codec.named_parameters():  # untrained, it would hardly hear more than its biases
+            parameter.mul_(0 if "bias" in name else 1)
+        vectors = model.codec.vectors(torch.from_numpy(sound(20 * 16000))[None])[0]
+        model.codec.quantizer.initialise(vectors)
+        model.vocoder.measure(vectors)
+        for layer in (model.vocoder.gate, model.vocoder.output):
+            torch.nn.init.normal_(layer.weight, std=0.1)
+    save_checkpoint(model, folder)
+    export_graphs(folder, only=("predict", "sound", "vectors"))
+    return [Laura.load(folder, backend=name).runtime.backend for name in ("onnx", "torch")]
+
+
+def tokens(backend) -> list[np.ndarray]:
+    return [np.random.default_rng(n).integers(backend.codebook_size, size=n) for n in SIZES]
+
+
+CONDITIONS = {
+    "noisy": {"noisy": [sound(n * 640 - 100) for n in SIZES]},
+    "noisy, longer or shorter": {"noisy": [sound(45 * 640), sound(3 * 640), sound(20 * 640)]},
+    "text and prompt": {"text": [TextCondition([5, 6, 7], 3.0), TextCondition([8]), TextCondition([9] * 9)],
+                        "prompt": [sound(16_000), None, sound(5_000)]},
+    "none": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_sound_is_that_of_pytorch_alone_and_in_a_batch(both, name):
+    given = CONDITIONS[name]
+    got, wanted = (backend.vocode(tokens(backend), **given) for backend in both)
+    largest = max(np.abs(wave).max() for wave in wanted)
+    for row, (ours, theirs) in enumerate(zip(got, wanted, strict=True)):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, atol=1e-4 * largest)
+        for backend in both:
+            [alone] = backend.vocode(tokens(backend)[row : row + 1], **{kind: rows[row : row + 1] for kind, rows in given.items()})
+            np.testing.assert_allclose(alone, theirs, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_speech_in_pieces_is_the_whole_and_hears_its_prompt(both, which):
+    backend, (codes, *_) = both[which], tokens(both[which])
+    text, prompts = TextCondition([5, 6, 7], 9.0), [sound(16_000), sound(9_000)]
+    wholes = [backend.vocode([codes], text=[text], prompt=[prompt])[0] for prompt in prompts]
+    pieces = list(backend.vocode_stream(np.split(codes, [1, 9, 30]), text, prompts[0]))
+    assert len(pieces) > 1
+    np.testing.assert_allclose(np.concatenate(pieces), wholes[0], atol=1e-4 * np.abs(wholes[0]).max())
+    assert np.abs(wholes[0] - wholes[1]).max() > 1e-2 * np.abs(wholes[0]).max()
+
+
+def test_a_vocoder_of_features_needs_no_graph_of_vectors(debug_checkpoint, both, tmp_path):
+    shutil.copytree(debug_checkpoint, tmp_path / "debug")
+    export_graphs(tmp_path / "debug", only=("vectors",))
+    assert not list((tmp_path / "debug" / "onnx").glob("*.onnx"))
+    inputs = {each.name: each for each in onnx.load(both[0].graphs.folder / "onnx" / "predict.onnx", load_external_data=False).graph.input}
+    assert [inputs[name].type.tensor_type.shape.dim[2].dim_value for name in ("prompt", "noisy")] == [128, 128]

@@ -1,0 +1,92 @@
+"""The vocoder's stage with a condition in codec space: it begins at the noisy speech, measures, and learns from what it is given."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from lauragpt.model.lauragpt import PRESETS, LauraModel
+from lauragpt.train import loop
+
+
+@pytest.fixture
+def model(corpus):
+    torch.manual_seed(0)
+    config = PRESETS["debug"]
+    model = LauraModel(replace(config, vocoder=replace(config.vocoder, condition="codec")))
+    with torch.no_grad():  # untrained, its encoder would hardly hear more than its biases
+        for name, parameter in model.codec.encoder.named_parameters():
+            parameter.mul_(0 if "bias" in name else 1)
+        waves = [torch.from_numpy(corpus.waves(e.audio))[None] for e in corpus.train if e.task == "se"]
+        model.codec.quantizer.initialise(torch.cat([model.codec.latents(wave)[0] for wave in waves]))
+    return model
+
+
+def test_vectors_are_measured_once_over_speech_of_training(make_stage, model, corpus):
+    stage = make_stage("vocoder", model, weights={"se": 1})
+    with torch.no_grad():
+        vectors = torch.cat([model.codec.vectors(torch.from_numpy(corpus.waves(e.audio))[None])[0] for e in corpus.train if e.task == "se"])
+    standardised = stage.model.vocoder.standardised(vectors)
+    assert standardised.mean(0).abs().max() < 0.5 and (standardised.std(0) - 1).abs().max() < 0.5
+    with torch.no_grad():
+        model.vocoder.mean.add_(1.0)
+    measured = model.vocoder.mean.clone()
+    assert torch.equal(make_stage("vocoder", model, weights={"se": 1}, seed=1).model.vocoder.mean, measured)
+
+
+def test_it_begins_with_what_it_is_given(make_stage, model):
+    stage = make_stage("vocoder", model, weights={"se": 1})
+    group = stage.batch(0).groups[0]
+    vectors, lengths = stage.conditions(group)["noisy"]
+    given = model.codec.vectors(*group.noisy)
+    codes = torch.randint(model.config.audio_size, vectors.shape[:2])
+    predicted = model.vocode(codes, lengths, noisy=(vectors, lengths))
+    for row, n in enumerate(lengths.tolist()):
+        torch.testing.assert_close(predicted[row, :n], given[row, :n], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("task, condition", [("se", "noisy"), ("tts", "prompt")])
+def test_after_some_steps_another_condition_and_other_tokens_give_other_vectors(make_stage, model, tmp_path, task, condition):
+    """No entry is shut: the rest, which is 0 at first, opens with the first step."""
+    stage = make_stage("vocoder", model, weights={task: 1}, steps=12, batch_seconds=3, lr=3e-3, dev_batches=1)
+    batch = stage.batch(0)
+    group = batch.groups[0]
+    if task == "se":  # louder noise than there may be
+        noise = 0.5 * torch.randn(group.clean.waves.shape, generator=torch.Generator().manual_seed(0))
+        group = replace(group, noisy=group.clean._replace(waves=group.clean.waves + noise))
+    stage.batch = lambda step: replace(batch, groups=[group])
+    before = stage.loss(group).item()
+    assert loop.run(stage, tmp_path, Accelerator(cpu=True))
+    loss = stage.loss(group)
+    loss.backward()
+    vocoder, codec = model.vocoder, model.codec
+    entries = {"noisy": [vocoder.noisy, vocoder.gate], "prompt": [vocoder.prompt]}[condition]
+    assert loss.item() < before and all(p.grad.abs().sum() > 0 for entry in entries for p in entry.parameters())
+    assert all(parameter.grad is None for parameter in codec.parameters())
+    given = stage.conditions(group)
+    vectors, lengths = given[condition]
+    codes, counts = codec.encode(*group.clean, n_quantizers=1)[:, 0], -(-group.clean.samples // codec.config.hop)
+    with torch.no_grad():
+        said = model.vocode(codes, counts, **given)
+        other = model.vocode(codes, counts, **given | {condition: (-vectors, lengths)})
+        elsewhere = model.vocode((codes + 7) % model.config.audio_size, counts, **given)
+    for changed in (other, elsewhere):
+        assert ((said - changed) / vocoder.scale).abs().mean() > 1e-3
+
+
+def test_the_loss_is_of_standardised_vectors_of_the_clean_speech(make_stage, model):
+    stage = make_stage("vocoder", model, weights={"se": 1}, token_errors=0.0)
+    stage.sound_loss = lambda *given: torch.zeros(())
+    group = stage.batch(0).groups[0]
+    clean, noisy = (model.codec.vectors(*waves) for waves in (group.clean, group.noisy))
+    counts = -(-group.clean.samples // model.config.codec.hop)
+    real = torch.arange(clean.shape[1]) < counts[:, None]
+    difference = ((noisy - clean) / model.vocoder.deviation)[real]
+    assert stage.loss(group).item() == pytest.approx((difference.abs().mean() + difference.square().mean()).item(), rel=1e-4)
+
+
+def test_a_vocoder_that_goes_on_is_not_begun_anew(make_stage, model):
+    torch.nn.init.normal_(model.vocoder.output.weight)
+    weight = model.vocoder.output.weight.clone()
+    assert torch.equal(make_stage("vocoder", model, weights={"se": 1}).model.vocoder.output.weight, weight)
