@@ -10,10 +10,10 @@ import { openMicrophone } from "./microphone.js";
 import { silence } from "./player.js";
 import { decode } from "./sound.js";
 import { pageLanguage, speakLanguage, t } from "./texts.js";
-import { commandsOf, LANGUAGES, requestOf, VERBS } from "./verbs.js";
+import { commandsOf, LANGUAGES, requestOf, SPEEDS, VERBS } from "./verbs.js";
 import { isUploaded, loadVoices, voicePicker } from "./voices.js";
 
-const STATE = { verb: "transcribe", kind: "audio", text: "", working: false, options: { language: "", to: "de", voice: "", seed: 0, verify: false, steps: "enhance | transcribe" } };
+const STATE = { verb: "transcribe", kind: "audio", text: "", working: false, options: { language: "", to: "de", voice: "", speed: 1, seed: 0, verify: false, steps: "enhance | transcribe" } };
 const state = restored();
 let files = [];
 let running = null; // the AbortController of what is being asked
@@ -66,6 +66,8 @@ const FIELDS = {
   language: kind => languages(kind === "text" ? "textLanguage" : "language", "language", true),
   to: () => languages("to", "to", false),
   seed: () => [el("label", {}, t("seed"), el("input", { type: "number", min: 0, step: 1, value: state.options.seed, oninput: event => set({ seed: Math.max(0, Math.floor(event.target.valueAsNumber) || 0) }) }))],
+  speed: () => [el("label", {}, t("speed"), el("input", { type: "number", min: SPEEDS[0], max: SPEEDS[1], step: 0.05, value: state.options.speed,
+    oninput: event => set({ speed: Math.min(SPEEDS[1], Math.max(SPEEDS[0], event.target.valueAsNumber || 1)) }), onchange: event => (event.target.value = state.options.speed) }))],
   verify: () => [el("label.check", {}, el("input", { type: "checkbox", checked: state.options.verify, onchange: event => set({ verify: event.target.checked }) }), t("verify"))],
   voice: () => voicePicker(state.options.voice, voice => set({ voice })),
 };

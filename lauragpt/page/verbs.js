@@ -3,6 +3,7 @@
 // A request is {path, form} or {path, json}, and `answer`: "events", "json" or "sound". `form` is a list of [name, value].
 
 export const LANGUAGES = ["en", "de"];
+export const SPEEDS = [0.25, 4]; // slowest and fastest, as the server takes them
 // verb -> [kinds it takes, kind it gives], as engine/chain.py has them
 export const STEPS = {
   enhance: ["audio", "audio"], transcribe: ["audio", "text"], translate: ["audio text", "text"], caption: ["audio", "text"],
@@ -27,7 +28,7 @@ export const VERBS = {
     laura: (o, text) => `translate ${text === null ? "FILE" : `--text ${shell(text)}`} --to ${o.to}${flag("--lang", o.language)} --format json`,
   },
   speak: {
-    takes: ["text"], options: ["voice", "language", "seed"], path: "speech", answer: "sound",
+    takes: ["text"], options: ["voice", "language", "speed", "seed"], path: "speech", answer: "sound",
     python: (o, q) => `laura.speak(${q.text}${o.voice ? `, voice="${o.voice}"` : ""}${q.lang(o.language)}, seed=${o.seed})`,
     laura: (o, text) => `speak ${shell(text)}${flag("--voice", o.voice)}${flag("--lang", o.language)} --seed ${o.seed} -o speech.wav`,
   },
@@ -72,7 +73,8 @@ export function requestOf(verb, options, file, text, streamed = true) {
   if (text !== null) {
     const json = { input: text, ...(options.language ? { language: options.language } : {}) };
     if (verb === "translate") return { path: "/v1/text/translations", json: { ...json, to: options.to, response_format: "verbose_json" }, answer: "json" };
-    return { path: "/v1/audio/speech", json: { ...json, ...(options.voice ? { voice: options.voice } : {}), seed: options.seed, response_format: "wav" }, answer: "sound" };
+    const more = { ...(options.voice ? { voice: options.voice } : {}), ...(options.speed === 1 ? {} : { speed: options.speed }) };
+    return { path: "/v1/audio/speech", json: { ...json, ...more, seed: options.seed, response_format: "wav" }, answer: "sound" };
   }
   const answer = verb === "chain" ? (endsInSound(options.steps) ? "sound" : "json") : about.answer === "events" && !streamed ? "json" : about.answer;
   return { path: `/v1/audio/${about.path}`, form: [["file", file], ...about.form(options), ...(answer === "events" ? about.more : [])], answer };
@@ -86,7 +88,7 @@ export function commandsOf(verb, options, name, text, { origin, model, key, uplo
     ? ` --json ${shell(JSON.stringify(request.json))}`
     : request.form.map(([field, value]) => ` -F ${shell(field === "file" ? `file=@${/[;,"\\]/.test(value) ? JSON.stringify(value) : value}` : `${field}=${value}`)}`).join("");
   const commands = { curl: `curl -s ${origin}${request.path}${secret}${body}${request.answer === "sound" ? " -o answer.wav" : ""}` };
-  if (uploaded) return commands; // a voice that this server alone has
+  if (uploaded || (verb === "speak" && options.speed !== 1)) return commands; // a voice that this server alone has; a pace that it gives
   const quoted = { file: JSON.stringify(name), text: text === null ? null : JSON.stringify(text), lang: lang => (lang ? `, lang="${lang}"` : "") };
   const sound = request.answer === "sound";
   commands.python = [

@@ -128,6 +128,21 @@ def test_speak(visit, address):
     assert visit.receipt()["seed"] == 3 and visit.violations() == []
 
 
+def test_speak_at_another_speed(visit, address):
+    visit.verb("Speak")
+    visit.page.locator("#text").fill("One, two.")
+    speed = visit.page.get_by_label("Speed")
+    speed.fill("9")
+    speed.blur()
+    expect(speed).to_have_value("4")  # the fastest
+    speed.fill("1.25")
+    visit.run()
+    body = {"input": "One, two.", "speed": 1.25, "seed": 0, "response_format": "wav"}
+    assert visit.saved("Save the sound") == http.post(f"{address}/v1/audio/speech", json=body).content
+    assert visit.receipt()["speed"] == 1.25 and "laura speak" not in visit.page.locator("#shown").text_content()
+    assert visit.violations() == []
+
+
 def test_enhance_is_compared_with_its_input(visit, address):
     visit.give(NIGHT)
     visit.verb("Enhance")
