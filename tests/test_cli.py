@@ -210,6 +210,8 @@ def test_speak_translate_text_and_chain(run, good, tmp_path):
     assert json.loads(done.stdout)["receipt"]["chain"] == "enhance | emotion"
     assert done.stderr == f"laura: {good}: enhance: 1.0 s of sound\n"
     transcript = run("transcribe", good).stdout.strip() or "nothing"
+    assert run("chain", "translate:de | speak", "--text", "hello", "-o", tmp_path / "typed.wav").exit_code in (0, 1)
+    assert run("chain", "translate:de").exit_code == 2
     done = run("chain", "transcribe | translate:de", good)
     assert done.stderr == f"laura: {good}: transcribe: {transcript}\n" and done.stdout.count("\n") == 1
 

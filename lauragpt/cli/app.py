@@ -255,7 +255,8 @@ def understand(
 @opt.with_settings
 def chain(
     steps: opt.Steps,
-    files: opt.Files,
+    files: opt.ChainFiles = None,
+    text: opt.ChainTexts = None,
     out: opt.ChainOut = None,
     seed: opt.Seed = 0,
     temperature: opt.Temperature = 0.3,
@@ -272,12 +273,16 @@ def chain(
     laura chain "enhance | transcribe | translate:de | speak" in.wav -o out.wav
 
     laura chain "enhance | transcribe" noisy.wav
+
+    laura chain "translate:de | speak" --text "Good morning." -o morning.wav
     """
+    if bool(files) == bool(text):
+        _usage('give either recordings or --text, as in: laura chain "translate:de | speak" --text "Good morning." -o morning.wav')
     from lauragpt.cli.request import check_language
     from lauragpt.engine.chain import VERBS, parse_chain
 
     try:
-        parsed = parse_chain(steps)
+        parsed = parse_chain(steps, "text" if text else "audio")
         for step in parsed:
             if step.lang is not None:
                 check_language(step.lang, str(settings["model"]))
@@ -287,7 +292,8 @@ def chain(
     if sound and out is None:
         _usage('this chain ends in sound: say where to write it, as in: laura chain "enhance" in.wav -o out.wav')
     options = {"steps": steps, "seed": seed, "temperature": temperature, "top_k": top_k}
-    _request("chain", files, out, format, sound_output=sound, force=force, options=options, strict=strict, **settings)
+    given = {"text_input": bool(text), "sound_output": sound}
+    _request("chain", text or files, out, format, force=force, options=options, strict=strict, **given, **settings)
 
 
 @app.command(cls=Command)

@@ -112,6 +112,11 @@ SomeTexts = Annotated[
     list[str] | None,
     typer.Option(help="Translate this text instead of a recording; - reads stdin. May be given again.", show_default=False),
 ]
+ChainFiles = Annotated[list[Path] | None, typer.Argument(help="Recordings that the first step takes.", show_default=False)]
+ChainTexts = Annotated[
+    list[str] | None,
+    typer.Option("--text", help="Begin with this text instead of a recording; - reads stdin. May be given again.", show_default=False),
+]
 Texts = Annotated[list[str], typer.Argument(help="What to say; - reads stdin.", show_default=False)]
 VoiceName = Annotated[
     str | None,

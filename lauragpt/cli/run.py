@@ -180,9 +180,10 @@ class Writer:
 
     def _tell_steps(self, item: Input, result: Result) -> None:
         """The answers of a chain's steps before the last."""
+        name = item.name or _quoted(item.value)
         for step in result.receipt.get("steps", []):
             text = step.get("text")
-            say(f"{item.name}: {step['step']}: " + (f"{step['seconds_given']:.1f} s of sound" if text is None else text or "nothing"))
+            say(f"{name}: {step['step']}: " + (f"{step['seconds_given']:.1f} s of sound" if text is None else text or "nothing"))
 
     def _tell(self, item: Input, result: Result) -> None:
         """What a person should know who sees the answer alone."""

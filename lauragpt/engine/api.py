@@ -269,6 +269,14 @@ class Laura:
 
     @overload
     def chain(
+        self, steps: str, *, text: str, seed: int = ..., temperature: float = ..., top_k: int = ..., progress: Progress | None = ...
+    ) -> Result: ...
+    @overload
+    def chain(
+        self, steps: str, *, text: list[str], seed: int = ..., temperature: float = ..., top_k: int = ..., progress: Progress | None = ...
+    ) -> list[Result]: ...
+    @overload
+    def chain(
         self, steps: str, audio: Audios, seed: int = ..., temperature: float = ..., top_k: int = ..., sample_rate: int | None = ...,
         progress: Progress | None = ...,
     ) -> list[Result]: ...
@@ -277,13 +285,25 @@ class Laura:
         self, steps: str, audio: Audio, seed: int = ..., temperature: float = ..., top_k: int = ..., sample_rate: int | None = ...,
         progress: Progress | None = ...,
     ) -> Result: ...
-    def chain(self, steps, audio, seed=0, temperature=0.3, top_k=25, sample_rate=None, progress=None):
-        """Verbs one after the other, as "enhance | transcribe | translate:de | speak"; `speak` goes on in the input's voice. The receipt
-        holds those of the steps before the last (`steps`)."""
-        parsed = chains.parse_chain(steps)
+    def chain(self, steps, audio=None, seed=0, temperature=0.3, top_k=25, sample_rate=None, progress=None, text=None):
+        """Verbs one after the other, as "enhance | transcribe | translate:de | speak"; `speak` goes on in the input's voice. A chain may
+        also begin with a text, as "translate:de | speak". The receipt holds those of the steps before the last (`steps`)."""
+        if (audio is None) == (text is None):
+            raise LauraError("chain takes either audio or text: give one of them")
+        kind = "text" if audio is None else "audio"
+        parsed = chains.parse_chain(steps, kind)
         for step in parsed:
             self.runtime.check_lang(step.lang)
-        return self._answer(audio, sample_rate, lambda waves: chains.run_chain(self, parsed, waves, seed, temperature, top_k, progress))
+
+        def run(inputs: list[np.ndarray] | list[str]) -> list[Result]:
+            return chains.run_chain(self, parsed, inputs, kind, seed, temperature, top_k, progress)
+
+        if audio is not None:
+            return self._answer(audio, sample_rate, run)
+        results = run(texts := check_texts(text))
+        for result, written in zip(results, texts):
+            result.receipt["input"] = written
+        return results if is_many(text) else results[0]
 
     def encode(self, audio: Audio, quantizers: int | None = None, sample_rate: int | None = None) -> Codes:
         """A recording as the codec's codes, by its first `quantizers` or by all."""

@@ -2,7 +2,7 @@
 
 In: the line a person types. Out: checked `Step`s, each fed with the results of the one before it, and the results of running them.
 Speech to speech translation keeps the speaker as the paper does: `speak` goes on in the voice of the input recording, whose text
-and audio tokens are the prompt.
+and audio tokens are the prompt. A chain may also begin with a text, which is spoken in the voice of its language.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ import numpy as np
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.engine import synthesise
 from lauragpt.engine.progress import Progress, share_of
+from lauragpt.engine.sentences import split_sentences
 from lauragpt.engine.translate import translate_texts
+from lauragpt.engine.voices import Voice
 from lauragpt.errors import LauraError
 from lauragpt.result import Result
 from lauragpt.tasks import check_lang
@@ -65,26 +67,26 @@ def parse_chain(line: str, kind: str = "audio") -> list[Step]:
 def run_chain(
     laura: "Laura",
     steps: list[Step],
-    waves: list[np.ndarray],
+    inputs: list[np.ndarray] | list[str],
+    kind: str,
     seed: int,
     temperature: float,
     top_k: int,
     progress: Progress | None = None,
 ) -> list[Result]:
-    """Every step over all inputs at once. The result is the last step's; its receipt holds the receipts of the steps before it."""
+    """Every step over all inputs, waves (N,) or texts as `kind` says, at once. The result is the last step's; its receipt holds the
+    receipts of the steps before it."""
     options = {"seed": seed, "temperature": temperature, "top_k": top_k}
-    results: list[Result] = []
-    receipts: list[list[dict]] = [[] for _ in waves]
-    transcripts: list[str | None] = [None] * len(waves)
-    seconds = sum(map(len, waves)) / SAMPLE_RATE
+    waves, texts = (inputs, None) if kind == "audio" else (None, inputs)
+    total = sum(map(len, waves)) / SAMPLE_RATE if waves is not None else float(sum(len(split_sentences(text)) for text in texts))
+    receipts: list[list[dict]] = [[] for _ in inputs]
+    transcripts: list[str | None] = [None] * len(inputs)
+    sounds, langs, results = waves, [None] * len(inputs), []
     for number, step in enumerate(steps):
-        share = share_of(progress, number / len(steps), (number + 1) / len(steps), seconds)
-        sounds = [result.audio for result in results] if results and results[0].audio is not None else waves
-        texts = [result.text or "" for result in results] if results and results[0].audio is None else None
-        langs = [result.lang for result in results]
+        share = share_of(progress, number / len(steps), (number + 1) / len(steps), total)
         if step.verb == "speak":
             target = next((s.lang for s in reversed(steps[: number + 1]) if s.lang), None)
-            results = _speak(laura, waves, texts or [], transcripts, [target or lang or "en" for lang in langs], share, **options)
+            results = _speak(laura, waves, texts or [], transcripts, [target or lang for lang in langs], share, **options)
         elif step.verb == "translate" and texts is not None:
             results = translate_texts(laura.runtime, texts, step.lang, langs, share)
         elif step.verb == "translate":
@@ -93,10 +95,16 @@ def run_chain(
             results = getattr(laura, step.verb)(sounds, lang=step.lang, progress=share)
         else:
             results = getattr(laura, step.verb)(sounds, progress=share)
+        if VERBS[step.verb][1] == "audio":
+            sounds, texts = [result.audio for result in results], None
+        else:
+            sounds, texts = None, [result.text or "" for result in results]
+        langs = [result.lang for result in results]
         if step.verb == "transcribe":
             transcripts = [result.text for result in results]
         for history, result in zip(receipts, results):
-            history.append({"step": str(step), "text": result.text} | result.receipt)
+            answer = {"text": result.text} if result.text is not None else {}  # else what was said, if it was speech
+            history.append({"step": str(step)} | result.receipt | answer)
     for history, result in zip(receipts, results):
         result.receipt = {**history[-1], **options, "chain": " | ".join(map(str, steps)), "steps": history[:-1]}
     return results
@@ -104,20 +112,23 @@ def run_chain(
 
 def _speak(
     laura: "Laura",
-    waves: list[np.ndarray],
+    waves: list[np.ndarray] | None,
     texts: list[str],
     transcripts: list[str | None],
-    langs: list[str],
+    langs: list[str | None],
     progress: Progress | None,
     **options: float,
 ) -> list[Result]:
-    """`speak` in the voice and the language of each input; an empty recording where there is nothing to say."""
-    results: list[Result] = [synthesise.no_speech(laura.runtime, lang) for lang in langs]
-    spoken = [i for i, (text, lang) in enumerate(zip(texts, langs)) if synthesise.sentences_of(text, lang)]
+    """`speak` in the voice and the language of each recording, None: as the GPT tells; an empty recording where there is nothing to
+    say."""
+    results: list[Result] = [synthesise.no_speech(laura.runtime, lang or "en") for lang in langs]
+    sentences = {i: float(len(synthesise.sentences_of(text, lang or "en"))) for i, (text, lang) in enumerate(zip(texts, langs))}
+    spoken = [i for i, count in sentences.items() if count]
     if not spoken:
         return results
-    voices = dict(zip(spoken, laura.voices_of([waves[i] for i in spoken], [transcripts[i] for i in spoken])))
-    sentences = {i: float(len(synthesise.sentences_of(texts[i], langs[i]))) for i in spoken}
+    voices: dict[int, Voice | None] = dict.fromkeys(spoken)
+    if waves is not None:
+        voices = dict(zip(spoken, laura.voices_of([waves[i] for i in spoken], [transcripts[i] for i in spoken])))
     done, total = 0.0, sum(sentences.values())
     for lang in dict.fromkeys(langs[i] for i in spoken):  # one call for each language
         group = [i for i in spoken if langs[i] == lang]

@@ -69,7 +69,8 @@ def _again(laura: "Laura", row: dict, receipt: dict) -> Result:
     try:
         laura = laura.with_cascade(_was_cascade(receipt))
         if "chain" in receipt:
-            return laura.chain(receipt["chain"], _existing(file), **options)
+            given = {"text": receipt["input"]} if "input" in receipt else {"audio": _existing(file)}
+            return laura.chain(receipt["chain"], **given, **options)
         if task == "tts":
             return laura.speak(receipt["text"], lang=lang, voice=receipt["voice"], voice_text=receipt["voice_text"], **options)
         if task == "mt":

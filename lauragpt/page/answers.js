@@ -49,8 +49,8 @@ export function answerView(verb, { name, wave, text, options }) {
 
 async function showSound(element, verb, { title, wave, text, sound, receipt, options }) {
   const made = await decode(sound);
+  if (text) element.append(el("p.text", { lang: verb === "chain" ? "" : options.language || "" }, text));
   if (verb === "chain") element.append(steps(receipt));
-  if (text) element.append(el("p.text", { lang: options.language || "" }, text));
   if (!made) return element.append(el("button", { type: "button", onclick: () => save(`${title}.wav`, sound) }, t("saveSound")));
   const file = { speak: "speech.wav", enhance: `${title}-clean.wav`, chain: `${title}-answer.wav` }[verb];
   const track = { name: t(verb === "enhance" ? "enhanced" : "answer"), wave: made, file, blob: sound };
@@ -84,7 +84,7 @@ function written(verb, row, receipt, text) {
     const target = el("div", {}, el("h3", {}, t("translation")), el("p.big", { lang: codeOf(row.language ?? row.lang) }, row.text || t("empty")));
     return [source === null ? target : el("div.pair", {}, el("div", {}, el("h3", {}, t("source")), el("p.text", { lang: receipt.heard ?? receipt.source_lang ?? "" }, source)), target), tools(row)];
   }
-  const before = verb === "chain" ? [steps(receipt)] : [];
+  const before = verb === "chain" ? [text !== null && el("p.text", {}, text), steps(receipt)].filter(Boolean) : [];
   if (row.scores) return [...before, bars(row.scores)];
   if (row.intent) return [...before, intentCard(row)];
   const share = confidenceOf(row);

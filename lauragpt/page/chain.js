@@ -4,13 +4,13 @@ import { el } from "./dom.js";
 import { t } from "./texts.js";
 import { LANGUAGES, STEPS } from "./verbs.js";
 
-// `steps`: "enhance | translate:de". `changed(steps)` hears of each change.
-export function chainBuilder(steps, changed) {
+// `steps`: "enhance | translate:de". `input`: the kind that the first step takes. `changed(steps)` hears of each change.
+export function chainBuilder(steps, input, changed) {
   let chain = steps.split("|").map(step => step.trim()).filter(Boolean).map(step => step.split(":"));
   const list = el("ol.chain");
   const add = el("select", { "aria-label": t("addStep") });
   const view = el("div.stack", {}, list, add);
-  const kind = () => (chain.length ? STEPS[chain.at(-1)[0]][1] : "audio");
+  const kind = () => (chain.length ? STEPS[chain.at(-1)[0]][1] : input);
 
   function show() {
     list.replaceChildren(...chain.map(([verb, language], number) => {

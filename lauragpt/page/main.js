@@ -13,7 +13,7 @@ import { pageLanguage, speakLanguage, t } from "./texts.js";
 import { commandsOf, LANGUAGES, requestOf, SPEEDS, VERBS } from "./verbs.js";
 import { isUploaded, loadVoices, voicePicker } from "./voices.js";
 
-const STATE = { verb: "transcribe", kind: "audio", text: "", working: false, options: { language: "", to: "de", voice: "", speed: 1, seed: 0, verify: false, steps: "enhance | transcribe" } };
+const STATE = { verb: "transcribe", kind: "audio", text: "", working: false, options: { language: "", to: "de", voice: "", speed: 1, seed: 0, verify: false, steps: { audio: "enhance | transcribe", text: "translate:de | speak" } } };
 const state = restored();
 let files = [];
 let running = null; // the AbortController of what is being asked
@@ -26,6 +26,7 @@ function restored() {
 }
 const remember = () => sessionStorage.setItem("state", JSON.stringify(state));
 
+const optionsOf = kind => ({ ...state.options, steps: state.options.steps[kind] });
 const kindNow = () => (VERBS[state.verb].takes.includes(state.kind) ? state.kind : VERBS[state.verb].takes[0]);
 
 // --- what is asked ---------------------------------------------------------------------------------------------------------
@@ -51,7 +52,8 @@ function showFields() {
   $("drop").hidden = kind !== "audio" && !microphone;
   $("text-field").hidden = kind !== "text";
   $("chain-field").hidden = state.verb !== "chain";
-  if (state.verb === "chain") $("chain-field").replaceChildren(chainBuilder(state.options.steps, steps => set({ steps })));
+  const changed = steps => set({ steps: { ...state.options.steps, [kind]: steps } }); // a chain for each kind of input
+  if (state.verb === "chain") $("chain-field").replaceChildren(chainBuilder(state.options.steps[kind], kind, changed));
   $("options").replaceChildren(...options.flatMap(option => FIELDS[option](kind)));
   showFiles();
 }
@@ -136,7 +138,7 @@ async function run() {
   const text = kind === "text" ? $("text").value.trim() : null;
   if (kind === "audio" && !files.length) return complain(t("chooseFirst"));
   if (kind === "text" && !text) return complain(t("typeFirst"));
-  if (state.verb === "chain" && !state.options.steps) return complain(t("stepsFirst"));
+  if (state.verb === "chain" && !optionsOf(kind).steps) return complain(t("stepsFirst"));
   silence();
   complain("");
   begin();
@@ -183,15 +185,15 @@ function progress({ phase, share, seconds }) {
   $("progress-text").textContent = t(texts[phase], { share: percent, seconds: seconds?.toFixed(1) });
 }
 
-function commands(name, text) {
-  const about = { origin: location.origin, model, key: hasKey(), uploaded: state.verb === "speak" && isUploaded(state.options.voice) };
-  return commandsOf(state.verb, state.options, name, text, about);
+function commands(name, text, options) {
+  const about = { origin: location.origin, model, key: hasKey(), uploaded: state.verb === "speak" && isUploaded(options.voice) };
+  return commandsOf(state.verb, options, name, text, about);
 }
 
 async function runOne(file, text) {
   const { verb } = state;
-  const options = { ...state.options };
-  const asked = commands(file?.name ?? null, text);
+  const options = optionsOf(text === null ? "audio" : "text");
+  const asked = commands(file?.name ?? null, text, options);
   const wave = file && (await decode(file));
   const view = answerView(verb, { name: file?.name, wave, text, options });
   $("shown").replaceChildren(view.element);
@@ -211,8 +213,8 @@ async function runOne(file, text) {
 
 async function runTable() {
   const { verb } = state;
-  const options = { ...state.options };
-  const asked = Object.fromEntries(files.map(file => [file.name, commands(file.name, null)]));
+  const options = optionsOf("audio");
+  const asked = Object.fromEntries(files.map(file => [file.name, commands(file.name, null, options)]));
   const opened = async (file, result) => {
     silence();
     const view = answerView(verb, { name: file.name, wave: await decode(file), text: null, options });

@@ -51,10 +51,10 @@ export const VERBS = {
     laura: o => `understand FILE${flag("--lang", o.language)} --format json`,
   },
   chain: {
-    takes: ["audio"], options: ["seed"], path: "chains",
+    takes: ["audio", "text"], options: ["seed"], path: "chains",
     form: o => [["steps", o.steps], ["seed", o.seed], ...(endsInSound(o.steps) ? row("wav") : row("verbose_json"))],
-    python: (o, q) => `laura.chain("${o.steps}", ${q.file}, seed=${o.seed})`,
-    laura: o => `chain ${shell(o.steps)} FILE --seed ${o.seed} -o ${endsInSound(o.steps) ? "answer.wav" : "answer.json"}`,
+    python: (o, q) => `laura.chain("${o.steps}", ${q.text === null ? q.file : `text=${q.text}`}, seed=${o.seed})`,
+    laura: (o, text) => `chain ${shell(o.steps)} ${text === null ? "FILE" : `--text ${shell(text)}`} --seed ${o.seed} -o ${endsInSound(o.steps) ? "answer.wav" : "answer.json"}`,
   },
   live: { takes: ["microphone"], options: ["language"] },
 };
@@ -70,6 +70,10 @@ export function endsInSound(steps) {
 // What the server is sent. `file` is a File; `text` is null where a recording is asked about.
 export function requestOf(verb, options, file, text, streamed = true) {
   const about = VERBS[verb];
+  if (text !== null && verb === "chain") {
+    const answer = endsInSound(options.steps) ? "sound" : "json";
+    return { path: "/v1/text/chains", json: { input: text, steps: options.steps, seed: options.seed, ...(answer === "json" ? { response_format: "verbose_json" } : {}) }, answer };
+  }
   if (text !== null) {
     const json = { input: text, ...(options.language ? { language: options.language } : {}) };
     if (verb === "translate") return { path: "/v1/text/translations", json: { ...json, to: options.to, response_format: "verbose_json" }, answer: "json" };

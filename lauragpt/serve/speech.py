@@ -99,7 +99,7 @@ async def sound_response(
 ) -> Response:  # fmt: skip
     """The sound of an answer, encoded by another thread. Problem 400 where there is nothing to hear."""
     if not len(result.audio):
-        raise Problem(400, "nothing is said in the recording, so there is no sound to send")
+        raise Problem(400, "nothing is said, so there is no sound to send")
     data = await asyncio.get_running_loop().run_in_executor(service.coders, encode, result.audio, format, service.about, speed)
     receipt = result.receipt | ({"speed": speed} if speed != 1 else {})
     return Response(data, headers=headers_of(receipt, unused) | service.generated, media_type=media_type(format))

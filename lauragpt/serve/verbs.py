@@ -41,7 +41,7 @@ class EnhancementForm(BaseModel):
     verify: bool = Field(False, description="The input is kept where other words are recognised afterwards.")
 
 
-class ChainForm(BaseModel):
+class ChainOptions(BaseModel):
     model: str | None = None
     steps: str = Field(description="Verbs joined by |, as in enhance | transcribe | translate:de | speak.", max_length=500)
     response_format: Literal["json", "text", "verbose_json", "wav", "flac", "opus", "mp3", "aac", "pcm"] | None = Field(
@@ -50,6 +50,9 @@ class ChainForm(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
     temperature: float = Field(0.3, ge=0, le=10)
     top_k: int = Field(25, ge=0)
+
+    def options(self) -> dict:
+        return {name: getattr(self, name) for name in ("steps", "seed", "temperature", "top_k")}
 
 
 def written(result: Result, format: str) -> Response:
@@ -102,18 +105,24 @@ async def enhancements(request: Request) -> Response:
     return await sound_response(service, result, form.response_format)
 
 
-@router.post("/v1/audio/chains", openapi_extra=form_docs(ChainForm, {"steps": "enhance | transcribe"}))
+@router.post("/v1/audio/chains", openapi_extra=form_docs(ChainOptions, {"steps": "enhance | transcribe"}))
 async def chains(request: Request) -> Response:
     """Verbs one after the other; `speak` goes on in the voice of the recording."""
     service = service_of(request)
-    form, data = await read_form(request, ChainForm)
+    form, data = await read_form(request, ChainOptions)
     service.check_model(form.model)
-    sound = VERBS[parse_chain(form.steps)[-1].verb][1] == "audio"
+    format = chain_format(form, "audio")
+    result = await service.answer(request, data, Ask.of("chain", **form.options()))
+    return await sound_response(service, result, format) if format in FORMATS else written(result, format)
+
+
+def chain_format(form: ChainOptions, kind: str) -> str:
+    """What the answer of a chain is sent as. LauraError for steps that cannot be, Problem 400 for a format that it does not have.
+    `kind`: of its input."""
+    sound = VERBS[parse_chain(form.steps, kind)[-1].verb][1] == "audio"
     format = form.response_format or ("wav" if sound else "json")
     if (format in FORMATS) != sound:
         allowed = ", ".join(FORMATS if sound else TEXTS)
         raise Problem(400, f"this chain ends in {'sound' if sound else 'text'}: choose one of {allowed}", "response_format")
     check_av(format)
-    ask = Ask.of("chain", steps=form.steps, seed=form.seed, temperature=form.temperature, top_k=form.top_k)
-    result = await service.answer(request, data, ask)
-    return await sound_response(service, result, format) if sound else written(result, format)
+    return format

@@ -80,6 +80,21 @@ def test_a_chain_is_the_same_alone_and_in_a_batch_and_as_its_steps(laura):
     assert laura.chain("transcribe | translate:de", WAVES[0]).text == by_hand.text
 
 
+def test_a_chain_begins_with_a_text(laura):
+    texts = ["hello", "a dog barks"]
+    translated = [laura.translate(text=text, to="de").text for text in texts]
+    assert [result.text for result in laura.chain("translate:de", text=texts)] == translated
+    spoken = laura.chain("speak:en", text="hello", seed=2)
+    assert np.array_equal(spoken.audio, laura.speak("hello", lang="en", seed=2).audio)
+    result = laura.chain("speak:en | emotion", text="hello")
+    assert result.receipt["input"] == result.receipt["steps"][0]["text"] == "hello"
+    assert replay(laura, json.loads(result.to_json())) == []
+    with pytest.raises(LauraError, match="takes audio, but gets text"):
+        laura.chain("transcribe", text="hello")
+    with pytest.raises(LauraError, match="either audio or text"):
+        laura.chain("speak")
+
+
 def test_a_chain_speaks_each_input_in_its_own_language(laura, monkeypatch):
     """The debug checkpoint's own choice of language is random, so the transcripts' languages are set."""
     transcribe, german = laura.transcribe, len(WAVES[3])

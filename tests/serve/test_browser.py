@@ -199,6 +199,25 @@ def test_a_chain_is_built_step_by_step(visit, address):
     assert visit.receipt()["chain"] == "enhance | transcribe | translate:de" and visit.violations() == []
 
 
+def test_a_chain_begins_with_a_text(visit, address):
+    visit.verb("Chain")
+    visit.verb("Text")
+    assert visit.page.locator(".chain li").all_inner_texts()[1].startswith("Speak")
+    visit.page.get_by_role("button", name="Remove the step Speak").click()
+    fitting = visit.page.get_by_label("Add a step…").locator("option").all_text_contents()
+    assert fitting == ["Add a step…", "Translate", "Speak"]  # what a text can go to
+    visit.page.locator("#text").fill("A man is riding a bicycle.")
+    visit.run()
+    body = {"input": "A man is riding a bicycle.", "steps": "translate:de"}
+    known = http.post(f"{address}/v1/text/chains", json=body).json()["text"]
+    assert visit.page.locator("#shown .big").text_content() == known and "A man is riding" in visit.answer()
+    visit.page.get_by_label("Add a step…").select_option("speak")
+    visit.run()
+    spoken = http.post(f"{address}/v1/text/chains", json=body | {"steps": "translate:de | speak"})
+    assert visit.saved("Save the sound") == spoken.content and visit.receipt()["text"] == known
+    assert known in visit.page.locator("#shown .steps").text_content() and visit.violations() == []
+
+
 def test_the_microphone_is_recorded(visit):
     visit.page.get_by_role("button", name="Record", exact=True).click()
     expect(visit.page.locator("#recorded")).to_contain_text("0:02")

@@ -1,10 +1,13 @@
-"""/v1/text/translations: the answers are those of the package."""
+"""/v1/text/translations, /v1/text/chains: the answers are those of the package."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from servers import http
+
+from lauragpt.audio import decode_audio
 
 TEXT = "A man is riding a bicycle through the snow."
 
@@ -20,6 +23,21 @@ def test_a_text(address, laura):
     row = ask(address, input=TEXT, to="de", response_format="verbose_json").json()
     assert row["text"] == laura.translate(text=TEXT, to="de").text and row["segments"] and row["receipt"]["text"] == TEXT
     assert ask(address, input=TEXT, to="de", response_format="text").text == f"{known.text}\n"
+
+
+def test_chains(address, laura):
+    def chain(steps, **body):
+        return http.post(f"{address}/v1/text/chains", json={"input": TEXT, "steps": steps} | body)
+
+    known = laura.chain("translate:de | speak", text=TEXT, seed=2)
+    spoken = chain("translate:de | speak", seed=2)
+    assert np.abs(decode_audio(spoken.content) - known.audio.clip(-1, 1)).max() < 2 / 32768
+    receipt = json.loads(spoken.headers["x-laura-receipt"])
+    assert receipt == known.receipt and receipt["input"] == TEXT
+    assert receipt["steps"][0]["text"] == receipt["text"] == laura.translate(text=TEXT, to="de").text
+    assert chain("translate:de").json() == {"text": receipt["text"]}
+    for body in ({"steps": "enhance"}, {"steps": "speak", "response_format": "json"}, {"steps": "speak", "input": "?!"}, {"input": None}):
+        assert chain(**{"steps": "speak"} | body).status_code == 400, body
 
 
 def test_many_at_once_are_what_each_is_alone(address, laura):
