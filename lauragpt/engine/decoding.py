@@ -64,6 +64,7 @@ class Decoded:
     log_probs: list[float] = field(default_factory=list)  # of each id under the model, <eos> included when it came
     finish: str = "length"  # eos | length | guard
     guards: list[str] = field(default_factory=list)
+    sequences: list[dict] = field(default_factory=list)  # what the GPT read and wrote, counted (runtime.py)
 
 
 # Worst first: an answer of several parts has the finish of its worst one.
@@ -74,8 +75,10 @@ def joined(parts: list[Decoded]) -> Decoded:
     """Several parts of an answer as one."""
     finishes = {part.finish for part in parts}
     finish = next((finish for finish in FINISHES if finish in finishes), "empty")
-    ids, log_probs, guards = ([each for part in parts for each in getattr(part, name)] for name in ("ids", "log_probs", "guards"))
-    return Decoded(ids, log_probs, finish, guards)
+    ids, log_probs, guards, sequences = (
+        [each for part in parts for each in getattr(part, name)] for name in ("ids", "log_probs", "guards", "sequences")
+    )
+    return Decoded(ids, log_probs, finish, guards, sequences)
 
 
 def decode(

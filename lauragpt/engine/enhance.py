@@ -92,7 +92,8 @@ def _clean_batch(
     session, langs = runtime.begin(encoded, [[runtime.vocabulary.task("se")]] * len(batch), [lang] * len(batch))
     counts = [-(-len(wave) // HOP) for wave in waves]
     rows = [Row(maximum=count, minimum=count, key=each.chunk.number) for count, each in zip(counts, batch)]
-    decoded = decode(session, rows, runtime.audio_mask, runtime.vocabulary.eos, options)
+    read = session.lengths.tolist()
+    decoded = runtime.counted("se", langs, read, decode(session, rows, runtime.audio_mask, runtime.vocabulary.eos, options))
     sounds = runtime.backend.vocode([runtime.codes(each.ids) for each in decoded], noisy=waves)
     results = [CleanChunk(each.chunk, chosen, tokens) for each, chosen, tokens in zip(batch, langs, decoded)]
     sounds = [sound[: len(wave)] for sound, wave in zip(sounds, waves)]

@@ -133,12 +133,17 @@ def _recognise_batch(runtime: Runtime, task: str, chunks: list[Chunk], lang: str
     aligners = ctc_aligners(runtime, encoded) if lettered else None
     prompts = [[runtime.vocabulary.task(task)]] * len(chunks)
     session, langs = runtime.begin(encoded, prompts, [lang] * len(chunks), aligners if runtime.info.time_aligned else None)
+    read = session.lengths.tolist()
     if table.labels:
         candidates = [[*runtime.tokenizer.encode(label), runtime.vocabulary.eos] for label in table.labels]
-        return [_labelled(table.labels, *each) for each in zip(chunks, langs, _softmax(score(session, candidates)))]
+        labelled = [_labelled(table.labels, *each) for each in zip(chunks, langs, _softmax(score(session, candidates)))]
+        runtime.counted(task, langs, read, [result.decoded for result in labelled])
+        for result in labelled:
+            result.decoded.sequences[0]["output"] = len(runtime.tokenizer.encode(result.text))
+        return labelled
     rows = [Row(maximum=max_tokens or table.most_tokens(chunk.seconds)) for chunk in chunks]
     drafts = [aligner.draft for aligner in aligners] if aligners else None  # greedy decoding checks one in a few steps
-    decoded = runtime.write(task, session, rows, drafts, beams=1 if max_tokens else None)
+    decoded = runtime.counted(task, langs, read, runtime.write(task, session, rows, drafts, beams=1 if max_tokens else None))
     texts = [runtime.tokenizer.decode(each.ids).strip() for each in decoded]
     results = [ChunkResult(*each) for each in zip(chunks, langs, texts, decoded)]
     if not (table.transcript and lettered):

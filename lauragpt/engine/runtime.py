@@ -83,6 +83,18 @@ class Runtime:
             return decode(session, rows, self.text_mask, self.vocabulary.eos, drafts=drafts)
         return search(session, rows, self.text_mask, self.vocabulary.eos, Beams(beams, bonus))
 
+    def counted(
+        self, task: str, langs: list[str], read: list[int], decoded: list[Decoded], prompts: list[int] | None = None
+    ) -> list[Decoded]:
+        """The same, each with its sequence in numbers: task, language, how many `frames` or `letters` (text tokens) it read, audio tokens
+        of a voice (`prompt`), tokens it wrote (`output`, without <eos>). read: positions before the output; prompts: audio tokens among
+        them."""
+        given = "frames" if TASKS[task].input == "audio" else "letters"
+        for lang, positions, each, prompt in zip(langs, read, decoded, prompts or [0] * len(decoded)):
+            before = {given: positions - prompt - 2} | ({"prompt": prompt} if prompt else {})  # all but <task> <lang>
+            each.sequences = [{"task": task, "lang": lang, **before, "output": len(each.ids)}]
+        return decoded
+
     def at_once(self, size: int) -> int:
         """The size of a batch, in samples or tokens, where each row becomes as many as there are beams."""
         return min(size, 2 * size // self.beams)
@@ -100,6 +112,7 @@ class Runtime:
             "guards": all_of_it.guards,
             "seed": seed,
             "beams": self.beams,
+            "sequences": all_of_it.sequences,
             **more,
             "model": self.info.name,
             "weights": self.info.weights,

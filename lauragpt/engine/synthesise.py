@@ -177,7 +177,9 @@ def languages(runtime: Runtime, texts: list[str], langs: list[str | None]) -> li
 
 def _speak_batch(runtime: Runtime, utterances: list[Utterance], options: Options) -> list[Speech]:
     session, rows, conditions = _open(runtime, utterances)
+    read, langs = session.lengths.tolist(), [utterance.lang for utterance in utterances]
     decoded = decode(session, rows, runtime.audio_mask, runtime.vocabulary.eos, options)
+    runtime.counted("tts", langs, read, decoded, [len(prompt_codes(utterance)) for utterance in utterances])
     prompts = [utterance.voice.wave if utterance.voice else None for utterance in utterances]
     waves = runtime.backend.vocode([runtime.codes(each.ids) for each in decoded], text=conditions, prompt=prompts)
     return [Speech(*each) for each in zip(utterances, decoded, waves)]
@@ -191,16 +193,21 @@ def _open(runtime: Runtime, utterances: list[Utterance]) -> tuple[Session, list[
         voice = utterance.voice
         # A voice whose words are not known is a condition of the vocoder alone: tokens without their text would stand for the text to come.
         prompt_text = voice.spoken + " " if voice and voice.spoken else ""
-        prompt_codes = voice.codes.tolist() if voice and voice.spoken else []
+        codes = prompt_codes(utterance)
         letters = runtime.tokenizer.encode(prompt_text + utterance.text, TASKS["tts"].letters)
         prompt_letters = len(runtime.tokenizer.encode(prompt_text, TASKS["tts"].letters))
-        audio = [code + vocabulary.text_size for code in prompt_codes]
+        audio = [code + vocabulary.text_size for code in codes]
         ids.append([*letters, vocabulary.task("tts"), vocabulary.lang(utterance.lang), *audio])
-        pace = len(prompt_codes) / prompt_letters if prompt_letters and prompt_codes else PACE  # a voice goes on as fast as it began
+        pace = len(codes) / prompt_letters if prompt_letters and codes else PACE  # a voice goes on as fast as it began
         conditions.append(TextCondition(letters[prompt_letters:], pace))
         fewest, most = bounds(utterance.text, utterance.lang)
         rows.append(Row(maximum=most, minimum=max(fewest, 1), key=utterance.number))
     return runtime.backend.open(None, ids, [each.pace for each in conditions]), rows, conditions
+
+
+def prompt_codes(utterance: Utterance) -> list[int]:
+    """What the GPT goes on from: the audio tokens of the voice, if its words are known."""
+    return utterance.voice.codes.tolist() if utterance.voice and utterance.voice.spoken else []
 
 
 def _stream(runtime: Runtime, utterances: list[Utterance], options: Options) -> Iterator[np.ndarray]:

@@ -102,9 +102,10 @@ def translate_sentences(runtime: Runtime, texts: list[str], to: str, progress: P
     written: list[Decoded] = [Decoded(finish="empty") for _ in sentences]
     meter = Meter(progress, len(sentences))
     for group in batches([len(ids) for _, ids in sentences], runtime.at_once(BATCH_TOKENS)):
-        session, _ = runtime.begin(None, [[*sentences[index][1], runtime.vocabulary.task("mt")] for index in group], [to] * len(group))
+        session, langs = runtime.begin(None, [[*sentences[index][1], runtime.vocabulary.task("mt")] for index in group], [to] * len(group))
         rows = [Row(maximum=TOKENS_PER_TOKEN * len(sentences[index][1]) + EXTRA_TOKENS) for index in group]
-        for index, decoded in zip(group, runtime.write("mt", session, rows)):
+        read = session.lengths.tolist()
+        for index, decoded in zip(group, runtime.counted("mt", langs, read, runtime.write("mt", session, rows))):
             written[index] = decoded
         meter.add(len(group))
     return [[decoded for (owner, _), decoded in zip(sentences, written) if owner == item] for item in range(len(texts))]
@@ -190,7 +191,7 @@ def _translated(runtime: Runtime, transcript: ChunkResult, sentences: list[Decod
     return replace(
         transcript,
         text=text_of(runtime, sentences, to),
-        decoded=Decoded(translation.ids, translation.log_probs, both.finish, both.guards),
+        decoded=Decoded(translation.ids, translation.log_probs, both.finish, both.guards, both.sequences),
         confidence=(transcript.confidence or 0.0) * (confidence_of(translation.log_probs) or 0.0),
     )
 

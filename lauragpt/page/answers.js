@@ -2,6 +2,7 @@
 
 import { el, save, stem, tell } from "./dom.js";
 import { soundView } from "./player.js";
+import { sequenceView } from "./sequence.js";
 import { decode } from "./sound.js";
 import { t } from "./texts.js";
 import { transcriptView } from "./transcript.js";
@@ -118,8 +119,10 @@ function underTheHood(receipt, commands) {
     const copy = el("button", { type: "button", "aria-label": t("copyCommand", { name: t(`command.${name}`) }), onclick: () => navigator.clipboard.writeText(text).then(() => tell(t("copied"))) }, t("copy"));
     return el("div.stack", {}, el("div.row", {}, el("h3.grow", {}, t(`command.${name}`)), copy), el("pre", { tabIndex: 0, "aria-label": t(`command.${name}`), role: "group" }, text));
   });
+  const sequence = sequenceView(receipt);
   return [
+    sequence && el("details", {}, el("summary", {}, t("sequence")), sequence),
     ...(code.length ? [el("details", {}, el("summary", {}, t("sameRequest")), el("div.stack", {}, ...code))] : []),
     el("details", {}, el("summary", {}, t("receipt")), el("pre", { tabIndex: 0, role: "group", "aria-label": t("receipt") }, JSON.stringify(receipt, null, 1))),
-  ];
+  ].filter(Boolean);
 }

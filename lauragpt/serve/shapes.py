@@ -17,7 +17,8 @@ LANGUAGES = {"en": "english", "de": "german", "zh": "chinese"}
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 RECEIPT = "X-Laura-Receipt"
 RECEIPT_BYTES = 4096  # of the header: what is longer, many clients do not read
-LONG = ("text", "voice_text", "input", "steps", "transcript", "verify")  # parts of a receipt, in the order in which they are left out
+# Parts of a receipt, in the order in which they are left out.
+LONG = ("text", "voice_text", "input", "steps", "transcript", "verify", "sequences")
 
 
 def text_response(result: Result, format: str, granularities: list[str], tokenizer: Tokenizer, ignored: list[str]) -> Response:

@@ -309,6 +309,27 @@ def test_the_receipt_reproduces_what_was_said(laura):
     assert receipt["model"] and receipt["codec_hash"] and receipt["version"]
 
 
+def test_the_receipt_counts_what_the_gpt_read_and_wrote(laura):
+    [frames], count = laura.runtime.backend.encode([WAVES[0]]).lengths.tolist(), laura.runtime.tokenizer.encode
+    for verb, task in (("transcribe", "asr"), ("caption", "aac"), ("emotion", "ser")):
+        result = getattr(laura, verb)(WAVES[0])
+        [row] = result.receipt["sequences"]
+        assert (row["task"], row["lang"], row["frames"]) == (task, result.lang, frames)
+        assert verb != "emotion" or row["output"] == len(count(result.text))  # random letters are not always what they were written as
+    clean = laura.enhance(WAVES[0])
+    [row] = clean.receipt["sequences"]
+    assert (row["task"], row["frames"], row["output"]) == ("se", frames, -(-len(WAVES[0]) // 640))
+    rows = laura.translate(text="A dog barks. It rains.", to="de", lang="en").receipt["sequences"]
+    assert [row["letters"] for row in rows] == [len(count("A dog barks.")), len(count("It rains."))]
+    assert {(row["task"], row["lang"]) for row in rows} == {("mt", "de")}
+    voice = laura.find_voice(WAVES[0], "a tone", "en")
+    spoken = laura.speak("Hello.", voice=voice, lang="en")
+    letters = len(count("a tone hello", True))
+    [row] = spoken.receipt["sequences"]
+    assert row["letters"] in (letters, letters + 1) and row["prompt"] == len(voice.codes)  # with or without the full stop
+    assert row["output"] * 640 == len(spoken.audio) and laura.transcribe(WAVES[2]).receipt["sequences"] == []  # silence is not read
+
+
 def test_speech_is_bounded_by_its_text(laura):
     for text in TEXTS:
         seconds = len(laura.speak(text, lang="en", temperature=2.0, top_k=0).audio) / 16000

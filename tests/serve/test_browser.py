@@ -50,6 +50,22 @@ def test_transcribe(visit, address):
     assert visit.violations() == []
 
 
+def test_the_sequence_is_drawn_to_scale(visit):
+    visit.verb("Chain")
+    visit.give(TALK)
+    visit.run()
+    visit.page.get_by_text("What the GPT read and wrote").click()
+    receipt = visit.receipt()
+    rows = [row for step in [*receipt["steps"], receipt] for row in step["sequences"]]
+    assert {row["task"] for row in rows} == {"se", "asr"} and rows[-1]["frames"] > 20
+    strips = visit.page.locator("#shown .strip")
+    for row, strip in zip(rows, strips.all(), strict=True):
+        assert f"{row['frames']} frames" in strip.get_attribute("aria-label") and f"<{row['task']}>" in strip.get_attribute("aria-label")
+        read, wrote = (strip.locator(f".{part}").bounding_box()["width"] for part in ("frames", "output"))
+        assert wrote / read == pytest.approx(row["output"] / row["frames"], rel=0.05)
+    assert visit.violations() == []
+
+
 def test_words_play_and_light_up(visit, address):
     visit.give(TALK)
     visit.run()
