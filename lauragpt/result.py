@@ -24,7 +24,8 @@ class Word:
 
 @dataclass
 class Segment:
-    """A stretch of the input and the answer to it. `words`: of a transcript, with the times that the CTC head gives them.
+    """A stretch of the input and the answer to it. `words`: of a transcript, with the times that the CTC head gives them. `codes`: of
+    speech, its audio tokens, 25 a second, with the `probabilities` that the GPT gave them.
 
     Confidences, 0 to 1, are the GPT's own probabilities: of a word how likely all of its letters are, of a transcript the mean over its
     words, which is the share of them that it expects to be right; of a caption, an emotion or an order how likely all of it is; of what
@@ -35,6 +36,8 @@ class Segment:
     text: str
     confidence: float | None = None
     words: list[Word] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)  # as the codec counts them, from 0
+    probabilities: list[float] = field(default_factory=list)  # of each code
 
 
 @dataclass
@@ -111,9 +114,8 @@ class AudioResult(Result):
 
 
 def _plain(segment: Segment) -> dict:
-    """As data; `words` only where there are some."""
-    values = asdict(segment)
-    return values if values["words"] else {key: value for key, value in values.items() if key != "words"}
+    """As data; lists only where they hold something."""
+    return {key: value for key, value in asdict(segment).items() if value != []}
 
 
 def confidence_of(log_probs: list[float]) -> float | None:

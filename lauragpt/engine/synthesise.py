@@ -5,6 +5,7 @@ makes sound of them under the text and the voice. Out: a `Result` a text, with a
 still being written.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -244,7 +245,12 @@ def _result(runtime: Runtime, speeches: list[Speech], options: Options) -> Audio
             parts.append(np.zeros(PAUSE, dtype=np.float32))
             at += PAUSE
         end = at + len(speech.wave)
-        segments.append(Segment(at / SAMPLE_RATE, end / SAMPLE_RATE, speech.utterance.text, confidence_of(speech.decoded.log_probs)))
+        decoded = speech.decoded
+        confidence, codes = confidence_of(decoded.log_probs), runtime.codes(decoded.ids).tolist()
+        probabilities = [math.exp(log_prob) for log_prob in decoded.log_probs[: len(codes)]]  # without that of <eos>
+        segments.append(
+            Segment(at / SAMPLE_RATE, end / SAMPLE_RATE, speech.utterance.text, confidence, codes=codes, probabilities=probabilities)
+        )
         parts.append(speech.wave)
         at = end
     voice = speeches[0].utterance.voice

@@ -8,6 +8,7 @@ import { t } from "./texts.js";
 import { transcriptView } from "./transcript.js";
 import { codeOf } from "./verbs.js";
 
+const TOKENS = 25; // a second
 const percent = share => `${Math.round(100 * share)} %`;
 const meanOf = values => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
 
@@ -41,14 +42,14 @@ export function answerView(verb, { name, wave, text, options }) {
     async finish({ row, sound, receipt }, commands) {
       element.append(...warnings(receipt));
       if (transcript) transcript.finish({ ...row, type: undefined, language: row.language ?? language, receipt });
-      else if (sound) await showSound(element, verb, { title, wave, text, sound, receipt, options });
+      else if (sound) await showSound(element, verb, { title, wave, text, row, sound, receipt, options });
       else element.append(...written(verb, row, receipt, text));
       element.append(...underTheHood(receipt, commands));
     },
   };
 }
 
-async function showSound(element, verb, { title, wave, text, sound, receipt, options }) {
+async function showSound(element, verb, { title, wave, text, row, sound, receipt, options }) {
   const made = await decode(sound);
   if (text) element.append(el("p.text", { lang: verb === "chain" ? "" : options.language || "" }, text));
   if (verb === "chain") element.append(steps(receipt));
@@ -56,10 +57,16 @@ async function showSound(element, verb, { title, wave, text, sound, receipt, opt
   const file = { speak: "speech.wav", enhance: `${title}-clean.wav`, chain: `${title}-answer.wav` }[verb];
   const track = { name: t(verb === "enhance" ? "enhanced" : "answer"), wave: made, file, blob: sound };
   const compared = wave && (verb === "enhance" || (verb === "chain" && !options.steps.includes("speak")));
-  const view = soundView(compared ? [{ name: t("input"), wave }, track] : [track]);
+  const view = soundView(compared ? [{ name: t("input"), wave }, track] : [track], undefined, tokensOf(row));
   element.append(view);
   if (compared) view.swap();
   activate(element);
+}
+
+// The audio tokens of speech, [{at, width, share}] in shares of all of it and with their probability; none where the answer does not hold them.
+function tokensOf(row) {
+  const all = row?.segments?.at(-1)?.end;
+  return (row?.segments ?? []).flatMap(({ start, probabilities = [] }) => probabilities.map((share, n) => ({ at: (start + n / TOKENS) / all, width: 1 / TOKENS / all, share })));
 }
 
 // Keys within an answer: space plays, X changes between input and answer.

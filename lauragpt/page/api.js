@@ -78,9 +78,10 @@ export function ask(request, { signal, told, heard }) {
         if (xhr.status !== 200) throw failure(xhr.status, typeof body === "string" ? body : await body.text());
         const receipt = JSON.parse(xhr.getResponseHeader("X-Laura-Receipt") ?? "{}");
         if (request.answer === "sound") return resolve({ sound: body, receipt });
-        if (request.answer === "json") {
-          const row = JSON.parse(body);
-          return resolve({ row, receipt: row.receipt ?? receipt });
+        if (request.answer === "json" || request.answer === "speech") {
+          const { audio, ...row } = JSON.parse(body);
+          const sound = request.answer === "speech" && new Blob([Uint8Array.from(atob(audio), letter => letter.charCodeAt(0))], { type: "audio/wav" });
+          return resolve({ row, sound, receipt: row.receipt ?? receipt });
         }
         const last = events(body);
         if (last?.error) throw new Failure(last.error.message, 500);

@@ -31,6 +31,18 @@ export function drawWave(canvas, wave) {
   }
 }
 
+// Audio tokens [{at, width, share}] as bars: the taller and the greener, the surer the model was.
+export function drawTokens(canvas, tokens) {
+  const context = fit(canvas);
+  const { width, height } = canvas;
+  const colours = ["--off", "--partly", "--ok"].map(name => getComputedStyle(canvas).getPropertyValue(name));
+  for (const token of tokens) {
+    context.fillStyle = colours[token.share < 1 / 3 ? 0 : token.share < 2 / 3 ? 1 : 2];
+    const [left, tall] = [Math.round(token.at * width), Math.max(2, token.share * height)];
+    context.fillRect(left, height - tall, Math.max(1, Math.round((token.at + token.width) * width) - left - (token.width * width > 3 ? 1 : 0)), tall);
+  }
+}
+
 export function drawSpectrogram(canvas, wave) {
   const columns = spectra(wave, fit(canvas).canvas.width);
   const loudest = columns.reduce((most, column) => Math.max(most, ...column), -Infinity);

@@ -1,7 +1,7 @@
 // One or more waves of the same length as something to play and to look at: buttons, waveform, spectrogram, a cursor that moves.
 
 import { clock, el, save } from "./dom.js";
-import { drawDifference, drawSpectrogram, drawWave } from "./picture.js";
+import { drawDifference, drawSpectrogram, drawTokens, drawWave } from "./picture.js";
 import { matched, RATE, wav } from "./sound.js";
 import { t } from "./texts.js";
 
@@ -78,9 +78,11 @@ export function silence() {
   playing?.pause();
 }
 
+const tokenFacts = tokens => ({ count: tokens.length, share: Math.round((100 * tokens.reduce((sum, token) => sum + token.share, 0)) / tokens.length) });
+
 // The element for waves [{name, wave, file}], of which `file` names the one that may be saved. `followed(seconds)` hears of the cursor,
-// null where nothing was played.
-export function soundView(tracks, followed = () => {}) {
+// null where nothing was played. `tokens`: audio tokens [{at, width, share}] to be drawn under the waveform.
+export function soundView(tracks, followed = () => {}, tokens = []) {
   const compared = tracks.length > 1;
   const player = new Player(tracks.map(track => track.wave), compared ? matched(tracks[0].wave, tracks[1].wave) : [1]);
   const play = el("button", { type: "button" }, t("play"));
@@ -90,18 +92,20 @@ export function soundView(tracks, followed = () => {}) {
   const canvases = [el("canvas"), el("canvas.spectrogram")];
   canvases[0].setAttribute("aria-hidden", "true");
   canvases[1].setAttribute("aria-hidden", "true");
-  const screen = el("div.screen", {}, ...canvases, cursor);
+  const strip = tokens.length ? el("canvas.tokens", { role: "img", "aria-label": t("tokens", tokenFacts(tokens)) }) : null;
+  const screen = el("div.screen", {}, canvases[0], strip, canvases[1], cursor);
   const choices = compared ? tracks.map((track, n) => el("button", { type: "button", onclick: () => choose(n) }, track.name)) : [];
   const difference = compared && el("button", { type: "button", onclick: () => { differs = !differs; draw(); } }, t("difference"));
   const saved = tracks.filter(track => track.file).map(track => el("button", { type: "button", onclick: () => save(track.file, track.blob ?? wav(track.wave, RATE)) }, t("saveSound")));
   const view = el("div.sound", { role: "group", "aria-label": t("sound") },
     el("div.row", {}, play, ...choices, difference, time, el("span.grow"), ...saved), screen, seek,
-    compared && el("p.soft.small", {}, t("compare")));
+    compared && el("p.soft.small", {}, t("compare")), strip && el("p.soft.small", {}, t("tokens", tokenFacts(tokens))));
   let differs = false;
 
   function draw() {
     if (!view.isConnected) return;
     drawWave(canvases[0], tracks[player.chosen].wave);
+    if (strip) drawTokens(strip, tokens);
     if (differs) drawDifference(canvases[1], tracks[0].wave, tracks[1].wave);
     else drawSpectrogram(canvases[1], tracks[player.chosen].wave);
     choices.forEach((choice, n) => choice.setAttribute("aria-pressed", n === player.chosen));

@@ -1,6 +1,7 @@
 // The verbs: what each takes and is asked with, as a request to the server and as a command to copy.
 //
-// A request is {path, form} or {path, json}, and `answer`: "events", "json" or "sound". `form` is a list of [name, value].
+// A request is {path, form} or {path, json}, and `answer`: "events", "json", "sound", or "speech", which is JSON with sound in it. `form` is a
+// list of [name, value].
 
 export const LANGUAGES = ["en", "de"];
 export const SPEEDS = [0.25, 4]; // slowest and fastest, as the server takes them
@@ -67,7 +68,7 @@ export function endsInSound(steps) {
   return STEPS[last]?.[1] === "audio";
 }
 
-// What the server is sent. `file` is a File; `text` is null where a recording is asked about.
+// What the server is sent. `file` is a File; `text` is null where a recording is asked about. `streamed`: with all that the page can show.
 export function requestOf(verb, options, file, text, streamed = true) {
   const about = VERBS[verb];
   if (text !== null && verb === "chain") {
@@ -78,7 +79,7 @@ export function requestOf(verb, options, file, text, streamed = true) {
     const json = { input: text, ...(options.language ? { language: options.language } : {}) };
     if (verb === "translate") return { path: "/v1/text/translations", json: { ...json, to: options.to, response_format: "verbose_json" }, answer: "json" };
     const more = { ...(options.voice ? { voice: options.voice } : {}), ...(options.speed === 1 ? {} : { speed: options.speed }) };
-    return { path: "/v1/audio/speech", json: { ...json, ...more, seed: options.seed, response_format: "wav" }, answer: "sound" };
+    return { path: "/v1/audio/speech", json: { ...json, ...more, seed: options.seed, response_format: streamed ? "verbose_json" : "wav" }, answer: streamed ? "speech" : "sound" };
   }
   const answer = verb === "chain" ? (endsInSound(options.steps) ? "sound" : "json") : about.answer === "events" && !streamed ? "json" : about.answer;
   return { path: `/v1/audio/${about.path}`, form: [["file", file], ...about.form(options), ...(answer === "events" ? about.more : [])], answer };

@@ -188,8 +188,9 @@ def told(lines: list[str], data: dict | None = None, is_error: bool = False) -> 
 
 
 def _plain(result: Result, name: str | None, word_times: bool) -> dict:
-    """The answer as data. An hour has ten thousand words, so their times are there only where they are asked for."""
+    """The answer as data. An hour has ten thousand words, so their times are there only where they are asked for; audio tokens say nothing
+    to an assistant."""
     row = json.loads(result.to_json(file=name))
-    if not word_times:
-        row["segments"] = [{key: value for key, value in segment.items() if key != "words"} for segment in row["segments"]]
+    left_out = {"codes", "probabilities"} | (set() if word_times else {"words"})
+    row["segments"] = [{key: value for key, value in segment.items() if key not in left_out} for segment in row["segments"]]
     return row

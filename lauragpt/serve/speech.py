@@ -1,10 +1,12 @@
 """/v1/audio/speech, as OpenAI's: a text -> speech, whole or while it is made.
 
 In: JSON. Out: a file of sound; with `stream_format` audio the same in pieces; with sse events `speech.audio.delta` and `speech.audio.done`.
+`verbose_json` is what `laura speak --format json` writes, the sound in it as a WAV file in base64.
 """
 
 import asyncio
 import base64
+import json
 import warnings
 from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import aclosing
@@ -13,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from lauragpt.audio import SAMPLE_RATE
@@ -45,7 +47,7 @@ class SpeechBody(BaseModel):
     input: str = Field(description="The text.")
     model: str | None = None
     voice: str | VoiceId | None = Field(None, description="One of /v1/voices. OpenAI's names stand for the language's default.")
-    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm", "verbose_json"] = "mp3"
     speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="At the same pitch; the model itself speaks at one pace.")
     stream_format: Literal["audio", "sse"] | None = Field(None, description="Sound leaves while it is made; default: when it is whole.")
     instructions: str | None = Field(None, description="Ignored, as X-Laura-Ignored says.")
@@ -90,6 +92,8 @@ async def speech(request: Request, body: SpeechBody) -> Response:
 def check_body(body: SpeechBody, service: Service) -> None:
     service.check_text(body.input)
     check_av(body.response_format, body.speed)
+    if body.stream_format is not None and body.response_format == "verbose_json":
+        raise Problem(400, "verbose_json is sent when the speech is whole: leave stream_format out", "response_format")
     if body.stream_format is not None and body.verify:
         raise Problem(400, "verify compares speech that is whole: leave stream_format out", "verify")
 
@@ -100,9 +104,15 @@ async def sound_response(
     """The sound of an answer, encoded by another thread. Problem 400 where there is nothing to hear."""
     if not len(result.audio):
         raise Problem(400, "nothing is said, so there is no sound to send")
-    data = await asyncio.get_running_loop().run_in_executor(service.coders, encode, result.audio, format, service.about, speed)
+    container = "wav" if format == "verbose_json" else format
+    data = await asyncio.get_running_loop().run_in_executor(service.coders, encode, result.audio, container, service.about, speed)
     receipt = result.receipt | ({"speed": speed} if speed != 1 else {})
-    return Response(data, headers=headers_of(receipt, unused) | service.generated, media_type=media_type(format))
+    headers = headers_of(receipt, unused) | service.generated
+    if format != "verbose_json":
+        return Response(data, headers=headers, media_type=media_type(format))
+    row = json.loads(result.to_json()) | {"audio": base64.b64encode(data).decode(), "receipt": receipt}
+    del row["file"]
+    return JSONResponse(row, headers=headers)
 
 
 async def streamed(request: Request, service: Service, body: SpeechBody, voice: str | None, options: dict, unused: list[str]) -> Response:

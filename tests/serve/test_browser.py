@@ -144,6 +144,25 @@ def test_speak(visit, address):
     assert visit.receipt()["seed"] == 3 and visit.violations() == []
 
 
+def test_audio_tokens_are_drawn_under_the_waveform(visit, address):
+    visit.verb("Speak")
+    visit.page.locator("#text").fill("One, two.")
+    visit.run()
+    body = {"input": "One, two.", "seed": 0, "response_format": "verbose_json"}
+    [segment] = http.post(f"{address}/v1/audio/speech", json=body).json()["segments"]
+    shares, strip = segment["probabilities"], visit.page.locator(".screen .tokens")
+    assert f"{len(shares)} audio tokens" in strip.get_attribute("aria-label")
+    assert f"{round(100 * np.mean(shares))} %" in strip.get_attribute("aria-label")
+    tall = strip.evaluate("""({width, height}, count) => {
+      const {data} = document.querySelector('.tokens').getContext('2d').getImageData(0, 0, width, height);
+      const drawn = (x, y) => data[4 * (y * width + x) + 3] > 0;
+      const rows = Array.from({length: height}, (_, y) => y);
+      return Array.from({length: count}, (_, n) => rows.filter(y => drawn(Math.floor((n + .4) * width / count), y)).length / height);
+    }""", len(shares))  # fmt: skip
+    assert tall == pytest.approx([max(0.03, share) for share in shares], abs=0.06)
+    assert visit.violations() == []
+
+
 def test_speak_at_another_speed(visit, address):
     visit.verb("Speak")
     visit.page.locator("#text").fill("One, two.")

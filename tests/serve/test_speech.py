@@ -37,6 +37,19 @@ def test_wav(client, known):
     assert receipt == known.receipt
 
 
+def test_verbose_json_holds_the_sound_and_its_tokens(address, known):
+    body = {"voice": "slt", "input": TEXT, "response_format": "verbose_json"}
+    answer = http.post(f"{address}/v1/audio/speech", json=body)
+    row = answer.json()
+    sound = http.post(f"{address}/v1/audio/speech", json=body | {"response_format": "wav"}).content
+    assert base64.b64decode(row["audio"]) == sound and row["receipt"] == known.receipt and answer.headers["x-laura-generated"] == "true"
+    [segment], [of] = row["segments"], known.segments
+    assert segment["codes"] == of.codes and segment["probabilities"] == pytest.approx(of.probabilities, abs=1e-6)
+    assert len(of.codes) == len(of.probabilities) == round(of.end * 25) and all(0 < share <= 1 for share in of.probabilities)
+    wrong = http.post(f"{address}/v1/audio/speech", json=body | {"stream_format": "audio"})
+    assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "response_format"
+
+
 def test_every_format(client, known, tmp_path):
     for format in ("mp3", "opus", "flac"):
         client.audio.speech.create(model="mini", voice="slt", input=TEXT, response_format=format).write_to_file(tmp_path / format)
