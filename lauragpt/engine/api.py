@@ -20,7 +20,7 @@ import numpy as np
 from lauragpt.audio import Audio, Recording, read_audio, read_recording
 from lauragpt.checkpoint import find_checkpoint, read_config, read_info
 from lauragpt.engine import chain as chains
-from lauragpt.engine import codec_io, enhance, recognise, stream, synthesise, translate
+from lauragpt.engine import codec_io, enhance, recognise, regenerate, stream, synthesise, translate
 from lauragpt.engine.backend import Backend, open_backend
 from lauragpt.engine.chunking import is_silent
 from lauragpt.engine.codec_io import Codes
@@ -230,6 +230,28 @@ class Laura:
         for result, written in zip(results, texts):
             result.receipt |= {"text": written, "voice_text": voice_text}
         return results if is_many(text) else results[0]
+
+    def regenerate(
+        self, speech: AudioResult, start: float, end: float, seed: int = 1, voice: Audio | Voice | None = None,
+        temperature: float = 0.3, top_k: int = 25,
+    ) -> AudioResult:  # fmt: skip
+        """What `speak` made, with the audio tokens from `start` to `end` (seconds) drawn anew by another seed; all other tokens stay, and
+        so does the length. `voice`: the one it was made with; None: the one that its receipt names. The receipt lists what was made anew
+        (`regenerated`). LauraError where there is nothing to make anew, or the voice is not known."""
+        if not (0 <= start < end and np.isfinite(end)):
+            raise LauraError(f"from {start} to {end} s is no span: give a start of 0 or more and an end behind it")
+        if any(len(segment.codes) != len(segment.probabilities) for segment in speech.segments):
+            raise LauraError("the speech has not one probability for each audio token: give what speak returned")
+        past = speech.receipt
+        voice = past.get("voice") if voice is None else voice
+        self.runtime.check_lang(speech.lang)
+        found = self.find_voice(voice, past.get("voice_text"), speech.lang) if voice is not None else None
+        options = Options(temperature=temperature, top_k=top_k, seed=seed)
+        result = regenerate.regenerate(self.runtime, speech, start, end, found, options)
+        made = {"start": start, "end": end, "seed": seed, "temperature": temperature, "top_k": top_k}
+        kept = {name: past[name] for name in ("text", "voice", "voice_text", "seed", "temperature", "top_k") if name in past}
+        result.receipt |= kept | {"regenerated": [*past.get("regenerated", []), made]}
+        return result
 
     def speak_stream(
         self,

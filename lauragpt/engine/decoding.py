@@ -51,11 +51,12 @@ class Options:
 @dataclass(frozen=True)
 class Row:
     """Bounds of a row, in tokens without <eos>, and the key of its noise (the number of the chunk in its recording, of the sentence in its
-    text)."""
+    text). `begun`: tokens of the output that it was opened with, so that those to come draw what their places draw."""
 
     maximum: int
     minimum: int = 0
     key: int = 0
+    begun: int = 0
 
 
 @dataclass
@@ -230,7 +231,7 @@ class Choice:
         if options.temperature == 0:
             best = log_probs.argmax(axis=1)
         else:
-            best = [self._draw(each, row.key, position) for each, row, position in zip(log_probs, rows, positions)]
+            best = [self._draw(each, row.key, row.begun + position) for each, row, position in zip(log_probs, rows, positions)]
         return self.columns[best].tolist(), log_probs[np.arange(len(rows)), best].tolist()
 
     def _draw(self, log_probs: np.ndarray, key: int, position: int) -> int:

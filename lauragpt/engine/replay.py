@@ -72,7 +72,10 @@ def _again(laura: "Laura", row: dict, receipt: dict) -> Result:
             given = {"text": receipt["input"]} if "input" in receipt else {"audio": _existing(file)}
             return laura.chain(receipt["chain"], **given, **options)
         if task == "tts":
-            return laura.speak(receipt["text"], lang=lang, voice=receipt["voice"], voice_text=receipt["voice_text"], **options)
+            spoken = laura.speak(receipt["text"], lang=lang, voice=receipt["voice"], voice_text=receipt["voice_text"], **options)
+            for span in receipt.get("regenerated", []):
+                spoken = laura.regenerate(spoken, **span)
+            return spoken
         if task == "mt":
             return laura.translate(text=receipt["text"], to=lang, lang=receipt.get("source_lang"))
         if task == "se":

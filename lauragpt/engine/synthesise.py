@@ -77,7 +77,7 @@ def speak(
         batch = [utterances[index] for index in group]
         speeches |= dict(zip(batch, _speak_batch(runtime, batch, options)))
         meter.add(len(batch))
-    return [_result(runtime, [speeches[each] for each in utterances if each.item == item], options) for item in range(len(texts))]
+    return [result_of(runtime, [speeches[each] for each in utterances if each.item == item], options) for item in range(len(texts))]
 
 
 def speak_verified(
@@ -188,22 +188,24 @@ def _speak_batch(runtime: Runtime, utterances: list[Utterance], options: Options
 
 def _open(runtime: Runtime, utterances: list[Utterance]) -> tuple[Session, list[Row], list[TextCondition]]:
     """A session behind the prompts, the bounds of each row, and the texts as the vocoder reads them."""
-    vocabulary = runtime.vocabulary
-    ids, conditions, rows = [], [], []
-    for utterance in utterances:
-        voice = utterance.voice
-        # A voice whose words are not known is a condition of the vocoder alone: tokens without their text would stand for the text to come.
-        prompt_text = voice.spoken + " " if voice and voice.spoken else ""
-        codes = prompt_codes(utterance)
-        letters = runtime.tokenizer.encode(prompt_text + utterance.text, TASKS["tts"].letters)
-        prompt_letters = len(runtime.tokenizer.encode(prompt_text, TASKS["tts"].letters))
-        audio = [code + vocabulary.text_size for code in codes]
-        ids.append([*letters, vocabulary.task("tts"), vocabulary.lang(utterance.lang), *audio])
-        pace = len(codes) / prompt_letters if prompt_letters and codes else PACE  # a voice goes on as fast as it began
-        conditions.append(TextCondition(letters[prompt_letters:], pace))
-        fewest, most = bounds(utterance.text, utterance.lang)
-        rows.append(Row(maximum=most, minimum=max(fewest, 1), key=utterance.number))
-    return runtime.backend.open(None, ids, [each.pace for each in conditions]), rows, conditions
+    ids, conditions = zip(*(prompt_of(runtime, utterance) for utterance in utterances))
+    limits = [bounds(utterance.text, utterance.lang) for utterance in utterances]
+    rows = [Row(maximum=most, minimum=max(fewest, 1), key=each.number) for (fewest, most), each in zip(limits, utterances)]
+    return runtime.backend.open(None, list(ids), [each.pace for each in conditions]), rows, list(conditions)
+
+
+def prompt_of(runtime: Runtime, utterance: Utterance) -> tuple[list[int], TextCondition]:
+    """What the GPT reads before it speaks, and the text as the vocoder reads it."""
+    vocabulary, voice = runtime.vocabulary, utterance.voice
+    # A voice whose words are not known is a condition of the vocoder alone: tokens without their text would stand for the text to come.
+    prompt_text = voice.spoken + " " if voice and voice.spoken else ""
+    codes = prompt_codes(utterance)
+    letters = runtime.tokenizer.encode(prompt_text + utterance.text, TASKS["tts"].letters)
+    prompt_letters = len(runtime.tokenizer.encode(prompt_text, TASKS["tts"].letters))
+    audio = [code + vocabulary.text_size for code in codes]
+    pace = len(codes) / prompt_letters if prompt_letters and codes else PACE  # a voice goes on as fast as it began
+    ids = [*letters, vocabulary.task("tts"), vocabulary.lang(utterance.lang), *audio]
+    return ids, TextCondition(letters[prompt_letters:], pace)
 
 
 def prompt_codes(utterance: Utterance) -> list[int]:
@@ -237,7 +239,7 @@ def _codes(runtime: Runtime, decoded: Decoded, writing: Iterator) -> Iterator[np
     yield runtime.codes(decoded.ids[sent:])
 
 
-def _result(runtime: Runtime, speeches: list[Speech], options: Options) -> AudioResult:
+def result_of(runtime: Runtime, speeches: list[Speech], options: Options) -> AudioResult:
     parts: list[np.ndarray] = []
     segments, at = [], 0
     for speech in speeches:

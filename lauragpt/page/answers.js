@@ -3,7 +3,8 @@
 import { el, save, stem, tell } from "./dom.js";
 import { soundView } from "./player.js";
 import { sequenceView } from "./sequence.js";
-import { decode } from "./sound.js";
+import { decode, RATE } from "./sound.js";
+import { spanPicker } from "./span.js";
 import { t } from "./texts.js";
 import { transcriptView } from "./transcript.js";
 import { codeOf } from "./verbs.js";
@@ -21,8 +22,9 @@ export function confidenceOf(row) {
 }
 
 // An answer from its question to its end. `wave`: of the recording, null for a text or what the browser cannot decode.
+// `again(row, [start, end])` is asked for where a part of speech is to be made anew, and `span` was.
 // Returns {element, heard(event), finish({row, sound, receipt}, commands)}.
-export function answerView(verb, { name, wave, text, options }) {
+export function answerView(verb, { name, wave, text, options, again, span }) {
   const element = el("div.stack");
   const title = stem(name ?? "speech");
   const isTranscript = verb === "transcribe" || verb === "live";
@@ -42,14 +44,14 @@ export function answerView(verb, { name, wave, text, options }) {
     async finish({ row, sound, receipt }, commands) {
       element.append(...warnings(receipt));
       if (transcript) transcript.finish({ ...row, type: undefined, language: row.language ?? language, receipt });
-      else if (sound) await showSound(element, verb, { title, wave, text, row, sound, receipt, options });
+      else if (sound) await showSound(element, verb, { title, wave, text, row, sound, receipt, options, again, span });
       else element.append(...written(verb, row, receipt, text));
       element.append(...underTheHood(receipt, commands));
     },
   };
 }
 
-async function showSound(element, verb, { title, wave, text, row, sound, receipt, options }) {
+async function showSound(element, verb, { title, wave, text, row, sound, receipt, options, again, span }) {
   const made = await decode(sound);
   if (text) element.append(el("p.text", { lang: verb === "chain" ? "" : options.language || "" }, text));
   if (verb === "chain") element.append(steps(receipt));
@@ -60,6 +62,7 @@ async function showSound(element, verb, { title, wave, text, row, sound, receipt
   const view = soundView(compared ? [{ name: t("input"), wave }, track] : [track], undefined, tokensOf(row));
   element.append(view);
   if (compared) view.swap();
+  if (row?.segments) element.append(spanPicker(view, made.length / RATE, span, (...ends) => again(row, ends)));
   activate(element);
 }
 

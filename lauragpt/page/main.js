@@ -10,7 +10,7 @@ import { openMicrophone } from "./microphone.js";
 import { silence } from "./player.js";
 import { decode } from "./sound.js";
 import { pageLanguage, speakLanguage, t } from "./texts.js";
-import { commandsOf, LANGUAGES, requestOf, SPEEDS, VERBS } from "./verbs.js";
+import { commandsOf, LANGUAGES, regenerationOf, requestOf, SPEEDS, VERBS } from "./verbs.js";
 import { isUploaded, loadVoices, voicePicker } from "./voices.js";
 
 const STATE = { verb: "transcribe", kind: "audio", text: "", working: false, options: { language: "", to: "de", voice: "", speed: 1, seed: 0, verify: false, steps: { audio: "enhance | transcribe", text: "translate:de | speak" } } };
@@ -139,13 +139,22 @@ async function run() {
   if (kind === "audio" && !files.length) return complain(t("chooseFirst"));
   if (kind === "text" && !text) return complain(t("typeFirst"));
   if (state.verb === "chain" && !optionsOf(kind).steps) return complain(t("stepsFirst"));
+  await answering(async () => {
+    clear();
+    if (kind === "microphone") await runLive();
+    else if (kind === "audio" && files.length > 1) await runTable();
+    else await runOne(kind === "audio" ? files[0] : null, text);
+  });
+}
+
+// One piece of work at a time, from what is told of it to what went wrong.
+async function answering(work) {
+  if (running) return;
   silence();
   complain("");
   begin();
   try {
-    if (kind === "microphone") await runLive();
-    else if (kind === "audio" && files.length > 1) await runTable();
-    else await runOne(kind === "audio" ? files[0] : null, text);
+    await work();
     tell(t("answered"));
   } catch (error) {
     complain(error);
@@ -153,12 +162,15 @@ async function run() {
   end();
 }
 
+function clear() {
+  $("nothing").hidden = $("table").hidden = true;
+  $("shown").replaceChildren();
+}
+
 function begin() {
   running = new AbortController();
   Object.assign(state, { working: true });
   remember();
-  $("nothing").hidden = $("table").hidden = true;
-  $("shown").replaceChildren();
   $("run").disabled = true;
   $("cancel").disabled = $("progress-field").hidden = false;
   $("cancel").textContent = t(state.verb === "live" ? "stop" : "cancel");
@@ -195,7 +207,8 @@ async function runOne(file, text) {
   const options = optionsOf(text === null ? "audio" : "text");
   const asked = commands(file?.name ?? null, text, options);
   const wave = file && (await decode(file));
-  const view = answerView(verb, { name: file?.name, wave, text, options });
+  const again = (row, span) => regenerate(row, span, text, options);
+  const view = answerView(verb, { name: file?.name, wave, text, options, again });
   $("shown").replaceChildren(view.element);
   const heard = event => {
     if (event.end === undefined) return;
@@ -209,6 +222,17 @@ async function runOne(file, text) {
     if (!view.element.querySelector(".words button")) view.element.remove(); // what was read so far stays
     throw error;
   }
+}
+
+// A part of speech made anew: what stands there stays until its successor is there.
+async function regenerate(row, span, text, options) {
+  await answering(async () => {
+    const own = span.map(at => at * options.speed); // seconds at the model's own pace
+    const result = await ask(regenerationOf(options, row, ...own), { signal: running.signal, told: progress });
+    const view = answerView("speak", { text, options, span, again: (next, ends) => regenerate(next, ends, text, options) });
+    $("shown").replaceChildren(view.element);
+    await view.finish(result, {});
+  });
 }
 
 async function runTable() {

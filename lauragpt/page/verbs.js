@@ -85,6 +85,13 @@ export function requestOf(verb, options, file, text, streamed = true) {
   return { path: `/v1/audio/${about.path}`, form: [["file", file], ...about.form(options), ...(answer === "events" ? about.more : [])], answer };
 }
 
+// A part of spoken text made anew. `row`: the answer; `start` and `end`: seconds at its own pace.
+export function regenerationOf(options, row, start, end) {
+  const seed = options.seed + 1 + (row.receipt.regenerated ?? []).length;
+  const more = { ...(options.voice ? { voice: options.voice } : {}), ...(options.speed === 1 ? {} : { speed: options.speed }) };
+  return { path: "/v1/audio/regenerations", json: { speech: row, start, end, seed, ...more, response_format: "verbose_json" }, answer: "speech" };
+}
+
 // The same request for others: {curl, python, laura}; those that cannot ask it are left out.
 export function commandsOf(verb, options, name, text, { origin, model, key, uploaded }) {
   const request = requestOf(verb, options, name, text, false);

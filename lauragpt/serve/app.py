@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from lauragpt import __version__
 from lauragpt.errors import LauraError
-from lauragpt.serve import live, metrics, page, problems, progress, speech, texts, transcriptions, verbs, voices
+from lauragpt.serve import live, metrics, page, problems, progress, regenerations, speech, texts, transcriptions, verbs, voices
 from lauragpt.serve.guard import Guard, Log
 from lauragpt.serve.problems import Problem
 from lauragpt.serve.service import Service, service_of
@@ -38,7 +38,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.service = service
     for error in (HTTPException, RequestValidationError, LauraError, UnicodeError, MemoryError):
         app.add_exception_handler(error, told)
-    for part in (page, transcriptions, speech, verbs, texts, voices, live, progress):
+    for part in (page, transcriptions, speech, regenerations, verbs, texts, voices, live, progress):
         app.include_router(part.router)
     paths = {"/health": health, "/ready": ready, "/metrics": numbers, "/v1/models": models, "/v1/models/{name}": model}
     for path, answer in paths.items():

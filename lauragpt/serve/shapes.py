@@ -18,7 +18,7 @@ FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 RECEIPT = "X-Laura-Receipt"
 RECEIPT_BYTES = 4096  # of the header: what is longer, many clients do not read
 # Parts of a receipt, in the order in which they are left out.
-LONG = ("text", "voice_text", "input", "steps", "transcript", "verify", "sequences")
+LONG = ("text", "voice_text", "input", "steps", "transcript", "verify", "sequences", "regenerated")
 
 
 def text_response(result: Result, format: str, granularities: list[str], tokenizer: Tokenizer, ignored: list[str]) -> Response:

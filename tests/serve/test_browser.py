@@ -163,6 +163,29 @@ def test_audio_tokens_are_drawn_under_the_waveform(visit, address):
     assert visit.violations() == []
 
 
+def test_a_part_of_speech_is_made_anew(visit, address):
+    visit.verb("Speak")
+    visit.page.locator("#text").fill("One, two.")
+    visit.run()
+    expect(visit.page.get_by_role("button", name="Say this part anew")).to_be_disabled()
+    box = visit.page.locator(".screen").bounding_box()
+    visit.page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 20)
+    visit.page.mouse.down()
+    visit.page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 20, steps=4)
+    visit.page.mouse.up()
+    start, end = (float(visit.page.get_by_label(name, exact=True).input_value()) for name in ("From (s)", "To (s)"))
+    speech = http.post(f"{address}/v1/audio/speech", json={"input": "One, two.", "response_format": "verbose_json"}).json()
+    assert (start, end) == pytest.approx((speech["seconds"] / 4, 3 * speech["seconds"] / 4), abs=0.03)
+    assert visit.page.locator(".screen .span").is_visible() and visit.page.locator(".sound .time").inner_text().startswith("0:00.0")
+    visit.page.get_by_role("button", name="Say this part anew").click()
+    expect(visit.page.locator("#shown")).to_contain_text('"regenerated"')
+    visit.wait()
+    body = {"speech": speech, "start": start, "end": end, "seed": 1, "response_format": "wav"}
+    assert visit.saved("Save the sound") == http.post(f"{address}/v1/audio/regenerations", json=body).content
+    assert [(made["seed"], made["start"]) for made in visit.receipt()["regenerated"]] == [(1, start)]
+    assert visit.page.get_by_label("From (s)").input_value() == f"{start:.2f}" and visit.violations() == []
+
+
 def test_speak_at_another_speed(visit, address):
     visit.verb("Speak")
     visit.page.locator("#text").fill("One, two.")

@@ -50,6 +50,24 @@ def test_verbose_json_holds_the_sound_and_its_tokens(address, known):
     assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "response_format"
 
 
+def test_a_span_is_made_anew(address, laura, known):
+    speech = http.post(f"{address}/v1/audio/speech", json={"voice": "slt", "input": TEXT, "response_format": "verbose_json"}).json()
+    body = {"speech": speech, "start": 0.4, "end": 0.8, "seed": 9, "voice": "slt"}
+    row = http.post(f"{address}/v1/audio/regenerations", json=body).json()
+    anew = laura.regenerate(known, 0.4, 0.8, seed=9)
+    [segment], [of], [before] = row["segments"], anew.segments, known.segments
+    assert segment["codes"] == of.codes and of.codes[:10] + of.codes[20:] == before.codes[:10] + before.codes[20:]
+    assert row["receipt"] == anew.receipt and row["receipt"]["regenerated"][0]["seed"] == 9
+    sound = http.post(f"{address}/v1/audio/regenerations", json=body | {"response_format": "wav"}).content
+    assert len(decode_audio(sound)) == len(known.audio) and base64.b64decode(row["audio"]) == sound
+    wrong = [{"start": 0.8, "end": 0.4}, {"start": 99, "end": 100}, {"speech": speech | {"lang": "xx"}}, {"speech": {}}]
+    for name, value in (("codes", [5000] * len(of.codes)), ("codes", []), ("text", ""), ("probabilities", [])):
+        wrong.append({"speech": speech | {"segments": [segment | {name: value}]}})
+    for change in wrong:
+        answer = http.post(f"{address}/v1/audio/regenerations", json=body | change)
+        assert answer.status_code == 400 and "\n" not in answer.json()["error"]["message"], change
+
+
 def test_every_format(client, known, tmp_path):
     for format in ("mp3", "opus", "flac"):
         client.audio.speech.create(model="mini", voice="slt", input=TEXT, response_format=format).write_to_file(tmp_path / format)
