@@ -265,6 +265,19 @@ def test_a_server_is_asked_by_many_clients(tmp_path):
     assert "MiB at the end" in (tmp_path / "serve.md").read_text(encoding="utf-8") and "first byte of streamed speech" in done.stdout
 
 
+@pytest.mark.slow
+def test_the_page_is_measured_in_a_browser(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "page.py"), "--quick", "--out", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = {row["what"]: row for row in json.loads((tmp_path / "page.json").read_text(encoding="utf-8"))["rows"]}
+    assert all(positive(row["median"]) and row["from"] <= row["median"] <= row["to"] for row in rows.values())
+    assert rows["first words, s"]["to"] <= rows["all words, s"]["to"] and rows["first words by all words"]["to"] <= 1
+    loaded = rows["with all it loads, kB"]
+    assert loaded["from"] == loaded["to"] < loaded["goal"] == 300 and loaded["to"] <= rows["all files of the page, kB"]["to"] < 300
+    assert "first paint, ms" in (tmp_path / "page.md").read_text(encoding="utf-8") and "first paint, ms" in done.stdout
+
+
 @pytest.fixture
 def serve(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
