@@ -6,6 +6,7 @@ from importlib import resources
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from servers import http
 
 from lauragpt.serve.app import make_app
@@ -49,6 +50,13 @@ def test_all_of_it_is_small_and_nothing_comes_from_elsewhere():
     for name, text in texts.items():
         addresses = set(re.findall(r"https?://[^\s\"'`)]*", text)) - {"http://www.w3.org/2000/svg", "https://"}
         assert not addresses and "url(" not in text and "@import" not in text, (name, addresses)
+
+
+def test_the_film_of_it_is_small_and_moves():
+    path = FOLDER.parent.parent / "docs" / "images" / "page.gif"
+    with Image.open(path) as film:
+        assert path.stat().st_size < 2_000_000 and film.n_frames > 10 and film.width >= 640
+    assert "docs/images/page.gif" in (FOLDER.parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_modules_import_what_is_there():
