@@ -1,4 +1,4 @@
-"""A server with the checkpoint that ships; and the model by itself, to compare its answers with."""
+"""A server with the checkpoint that ships; the model by itself, to compare its answers with; and a tab of a browser at its page."""
 
 import pytest
 
@@ -30,3 +30,23 @@ def client(address):
 @pytest.fixture(scope="session")
 def laura():
     return Laura.load()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from browsing import browsing
+
+    with browsing(tmp_path_factory.mktemp("browser"), "kathleen") as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser, address):
+    """The page in a tab, which in the end has neither complained nor asked for anything from elsewhere."""
+    from browsing import Visit
+
+    visit = Visit(browser, address)
+    yield visit
+    outside = [url for url in visit.asked if not url.startswith((address, "blob:"))]
+    visit.close()
+    assert visit.complaints == [] and outside == []

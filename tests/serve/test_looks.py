@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from browsing import LONG, Visit, browsing, path_of, violations
+from browsing import LONG, Visit, path_of, violations
 from playwright.sync_api import expect
 
 from lauragpt.audio import load_audio
@@ -15,20 +15,6 @@ from lauragpt.evaluate.report import page as report_page
 from lauragpt.evaluate.report.tables import Report, Row
 from lauragpt.evaluate.tally import Score, mean
 from lauragpt.result import Result
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("looks"), "kathleen") as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser, address):
-    visit = Visit(browser, address)
-    yield visit
-    visit.close()
-    assert visit.complaints == []
 
 
 @pytest.mark.parametrize("width", [360, 1280, 2560, 3840])
