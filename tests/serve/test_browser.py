@@ -195,12 +195,12 @@ def test_a_chain_begins_with_a_text(visit, address):
 
 def test_the_microphone_is_recorded(visit):
     visit.page.get_by_role("button", name="Record", exact=True).click()
-    expect(visit.page.locator("#recorded")).to_contain_text("0:02")
+    expect(visit.page.locator("#recorded")).to_contain_text("0:04")  # all of the clip that it hears over and over, wherever that began
     assert float(visit.page.locator("#level").evaluate("meter => meter.value")) >= 0
     visit.page.get_by_role("button", name="Stop").click()
     expect(visit.page.locator("#files li")).to_contain_text("recording.wav")
     visit.run()
-    assert visit.error() is None and len(visit.words()) > 5 and visit.receipt()["seconds_given"] > 1.9
+    assert visit.error() is None and len(visit.words()) > 5 and visit.receipt()["seconds_given"] > 3.9
 
 
 def test_live_captions(visit):
