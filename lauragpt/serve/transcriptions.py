@@ -123,6 +123,7 @@ async def events(
 def summed(receipts: list[dict]) -> dict:
     """The receipts of a recording's chunks as one."""
     seconds = {name: round(sum(receipt[name] for receipt in receipts), 3) for name in ("seconds_given", "seconds_read")}
-    chunks, guards = sum(receipt["chunks"] for receipt in receipts), [guard for receipt in receipts for guard in receipt["guards"]]
+    chunks = sum(receipt["chunks"] for receipt in receipts)
+    lists = {name: [each for receipt in receipts for each in receipt[name]] for name in ("guards", "sequences")}
     finish = min((receipt["finish"] for receipt in receipts), key=FINISHES.index)
-    return receipts[-1] | seconds | {"chunks": chunks, "guards": guards, "finish": finish}
+    return receipts[-1] | seconds | lists | {"chunks": chunks, "finish": finish}
