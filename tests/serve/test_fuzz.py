@@ -12,11 +12,18 @@ from sounds import by_av, encoded
 
 from lauragpt.audio import decode_audio
 from lauragpt.errors import LauraError
+from lauragpt.serve import progress
 from lauragpt.serve.app import make_app
 from lauragpt.serve.settings import Limits, Settings
 
 WAVE = decode_audio(clip("digits-4"))
 SOFT = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate]}
+
+
+@pytest.fixture(autouse=True)
+def no_request_comes(monkeypatch):
+    """Nobody waits for the requests whose names are made up here."""
+    monkeypatch.setattr(progress, "ARRIVAL", 0.3)
 
 
 WRITTEN = (

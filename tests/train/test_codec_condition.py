@@ -8,6 +8,7 @@ from accelerate import Accelerator
 
 from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.train import loop
+from lauragpt.train.precision import precision
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_after_some_steps_another_condition_and_other_tokens_give_other_vectors(
         group = replace(group, noisy=group.clean._replace(waves=group.clean.waves + noise))
     stage.batch = lambda step: replace(batch, groups=[group])
     before = stage.loss(group).item()
-    assert loop.run(stage, tmp_path, Accelerator(cpu=True))
+    assert loop.run(stage, tmp_path, Accelerator(mixed_precision=precision(), cpu=True))
     loss = stage.loss(group)
     loss.backward()
     vocoder, codec = model.vocoder, model.codec
