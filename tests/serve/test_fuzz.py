@@ -10,7 +10,7 @@ from schemathesis.checks import not_a_server_error
 from servers import clip, http, serving
 from sounds import by_av, encoded
 
-from lauragpt.audio import decode_audio
+from lauragpt.audio import check_length, decode_audio
 from lauragpt.errors import LauraError
 from lauragpt.serve import progress
 from lauragpt.serve.app import make_app
@@ -62,7 +62,7 @@ def damaged(draw) -> bytes:
 def check_upload(address: str, data: bytes, counts: dict[bool, int]) -> None:
     """400 where the package refuses the file, else an answer. `counts`: how many were refused, and how many not."""
     try:
-        decode_audio(data)
+        check_length(decode_audio(data), "the file")
         status = 200
     except LauraError:
         status = 400
