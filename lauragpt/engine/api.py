@@ -242,15 +242,13 @@ class Laura:
             raise LauraError(f"from {start} to {end} s is no span: give a start of 0 or more and an end behind it")
         if any(len(segment.codes) != len(segment.probabilities) for segment in speech.segments):
             raise LauraError("the speech has not one probability for each audio token: give what speak returned")
-        past = speech.receipt
-        voice = past.get("voice") if voice is None else voice
+        past, voice = speech.receipt, speech.receipt.get("voice") if voice is None else voice
         self.runtime.check_lang(speech.lang)
         found = self.find_voice(voice, past.get("voice_text"), speech.lang) if voice is not None else None
-        options = Options(temperature=temperature, top_k=top_k, seed=seed)
-        result = regenerate.regenerate(self.runtime, speech, start, end, found, options)
-        made = {"start": start, "end": end, "seed": seed, "temperature": temperature, "top_k": top_k}
+        drawn = {"seed": seed, "temperature": temperature, "top_k": top_k}
+        result = regenerate.regenerate(self.runtime, speech, start, end, found, Options(**drawn))
         kept = {name: past[name] for name in ("text", "voice", "voice_text", "seed", "temperature", "top_k") if name in past}
-        result.receipt |= kept | {"regenerated": [*past.get("regenerated", []), made]}
+        result.receipt |= kept | {"regenerated": [*past.get("regenerated", []), {"start": start, "end": end} | drawn]}
         return result
 
     def speak_stream(

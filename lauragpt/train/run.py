@@ -69,7 +69,8 @@ def train(
         if loop.Interruption(accelerator, until, clock).stops():
             say(f"{name}: not begun, since the time is over; `--resume` goes on")
             return
-        torch.backends.cudnn.enabled = hasattr(config, "crop_seconds")  # it plans each new shape of a convolution too: crops repeat theirs
+        if cuda:
+            torch.backends.cudnn.enabled = hasattr(config, "crop_seconds")  # it plans each new shape of a convolution: crops repeat theirs
         model = assemble(plan, up_to=name).to(accelerator.device)
         check_order(name, model, plan)
         if corpus is None:
