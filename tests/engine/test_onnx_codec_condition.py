@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from gliding import gliding
 
 from lauragpt.codec.lyra import LyraConfig
 from lauragpt.engine.api import Laura
@@ -15,11 +16,6 @@ from lauragpt.engine.onnx_export import export_graphs
 from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
 
 SIZES = (40, 3, 25)  # tokens of each row
-
-
-def sound(samples: int) -> np.ndarray:
-    rng, time = np.random.default_rng(samples), np.arange(samples) / 16000
-    return (0.2 * np.sin(900 * time + 40 * np.sin(9 * time)) + 0.05 * rng.normal(size=samples)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +31,7 @@ def both(debug_checkpoint, tmp_path_factory):
     with torch.no_grad():
         for name, parameter in model.codec.named_parameters():  # untrained, it would hardly hear more than its biases
             parameter.mul_(0 if "bias" in name else 1)
-        vectors = model.codec.vectors(torch.from_numpy(sound(20 * 16000))[None])[0]
+        vectors = model.codec.vectors(torch.from_numpy(gliding(20 * 16000))[None])[0]
         model.codec.quantizer.initialise(vectors)
         model.vocoder.measure(vectors)
         for layer in (model.vocoder.gate, model.vocoder.output):
@@ -50,10 +46,10 @@ def tokens(backend) -> list[np.ndarray]:
 
 
 CONDITIONS = {
-    "noisy": {"noisy": [sound(n * 640 - 100) for n in SIZES]},
-    "noisy, longer or shorter": {"noisy": [sound(45 * 640), sound(3 * 640), sound(20 * 640)]},
+    "noisy": {"noisy": [gliding(n * 640 - 100) for n in SIZES]},
+    "noisy, longer or shorter": {"noisy": [gliding(45 * 640), gliding(3 * 640), gliding(20 * 640)]},
     "text and prompt": {"text": [TextCondition([5, 6, 7], 3.0), TextCondition([8]), TextCondition([9] * 9)],
-                        "prompt": [sound(16_000), None, sound(5_000)]},
+                        "prompt": [gliding(16_000), None, gliding(5_000)]},
     "none": {},
 }  # fmt: skip
 
@@ -74,7 +70,7 @@ def test_sound_is_that_of_pytorch_alone_and_in_a_batch(both, name):
 @pytest.mark.parametrize("which", [0, 1])
 def test_speech_in_pieces_is_the_whole_and_hears_its_prompt(both, which):
     backend, (codes, *_) = both[which], tokens(both[which])
-    text, prompts = TextCondition([5, 6, 7], 9.0), [sound(16_000), sound(9_000)]
+    text, prompts = TextCondition([5, 6, 7], 9.0), [gliding(16_000), gliding(9_000)]
     wholes = [backend.vocode([codes], text=[text], prompt=[prompt])[0] for prompt in prompts]
     pieces = list(backend.vocode_stream(np.split(codes, [1, 9, 30]), text, prompts[0]))
     assert len(pieces) > 1

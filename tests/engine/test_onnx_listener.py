@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from gliding import gliding
 from safetensors import safe_open
 
 from lauragpt.codec.lyra import LyraConfig
@@ -15,11 +16,6 @@ from lauragpt.engine.onnx_export import export_graphs
 from lauragpt.model.lauragpt import PRESETS, LauraModel, load_checkpoint, save_checkpoint
 
 LISTENER = {"kind": "whisper", "width": 32, "layers": 1, "heads": 2, "ffn": 64, "output": 5, "heard": ()}
-
-
-def sound(samples: int) -> np.ndarray:
-    rng, time = np.random.default_rng(samples), np.arange(samples) / 16000
-    return (0.2 * np.sin(900 * time + 40 * np.sin(9 * time)) + 0.05 * rng.normal(size=samples)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +29,7 @@ def folder(debug_checkpoint, tmp_path_factory):
     lyra = LyraConfig(channels=8, dim=64, stack=2)
     codec = replace(config.codec, architecture="lyra", quantizer=quantizer, lyra=lyra, listener=LISTENER, block=30, margin=15)
     model = LauraModel(replace(config, codec=codec))
-    wave = torch.from_numpy(sound(20 * 16000))[None]
+    wave = torch.from_numpy(gliding(20 * 16000))[None]
     with torch.no_grad():
         model.codec.listener.encoder.output.weight *= 30  # untrained, it hears hardly any difference
         model.codec.listener.round_as_stored()
@@ -50,7 +46,7 @@ def both(folder):
 
 @pytest.mark.parametrize("samples", [100, 640, 16_000, 70_001])
 def test_codes_are_those_of_pytorch_at_any_length(both, samples):
-    waves = [sound(samples), sound(samples // 3 + 1)]
+    waves = [gliding(samples), gliding(samples // 3 + 1)]
     got, wanted = (backend.codec_encode(waves) for backend in both)
     for ours, theirs in zip(got, wanted, strict=True):
         assert ours.shape == theirs.shape and (ours[0] == theirs[0]).mean() > 0.97  # a number that lies between two levels may be rounded
@@ -61,7 +57,7 @@ def test_codes_are_those_of_pytorch_at_any_length(both, samples):
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_stream_gives_the_codes_of_the_whole(both, which):
-    backend, wave = both[which], sound(80_000)
+    backend, wave = both[which], gliding(80_000)
     whole = backend.codec_encode([wave])[0]
     for sizes in ([9000, 100, 41_000], [80_000], [1] * 5 + [40_000]):
         pieces = np.split(wave, np.cumsum(sizes))
