@@ -10,15 +10,20 @@ from servers import clip, encoded, http
 from lauragpt.audio import decode_audio
 
 
-def shares(address, name):
-    """What is told of a request until it ends."""
-    with http.stream("GET", f"{address}/v1/progress/{name}") as answer:
-        return [json.loads(line.removeprefix("data: "))["done"] for line in answer.iter_lines() if line]
-
-
 def asked(address, name, told):
-    thread = threading.Thread(target=lambda: told.extend(shares(address, name)))
+    """A thread that writes down what is told of a request until it ends; it is watching when this returns."""
+    watching = threading.Event()
+
+    def watch():
+        with http.stream("GET", f"{address}/v1/progress/{name}") as answer:
+            for line in answer.iter_lines():
+                if line:
+                    told.append(json.loads(line.removeprefix("data: "))["done"])
+                    watching.set()
+
+    thread = threading.Thread(target=watch)
     thread.start()
+    assert watching.wait(60)
     return thread
 
 
