@@ -109,36 +109,76 @@ def select_aligners(aligners: Sequence[CtcAligner] | None, rows: Sequence[int]) 
 
 
 IMPOSSIBLE = -1e30
-LEAD, LAG = 0.04, 0.06  # seconds by which a word sounds before its first letter's frame and after its last one's
+LEAD, TAIL = 0.04, 0.06  # seconds by which a word sounds before its first letter's frame and after its last one's
+LAG = 4  # frames that `follow` hears of what comes
 
 
 def align(log_probs: np.ndarray, units: list[int], blank: int = CtcUnits.blank) -> np.ndarray | None:
     """log_probs (T, U), units (n,) -> the first and the last frame of each unit (n, 2), by the likeliest path; None where T frames are
     too few."""
     n, T = len(units), len(log_probs)
-    states = np.full(2 * n + 1, blank)
-    states[1::2] = units
     if not n or n + sum(a == b for a, b in pairwise(units)) > T:
         return None
-    skips = np.zeros(len(states), dtype=bool)  # a unit may follow the one before without a blank, unless they are the same
-    skips[3::2] = states[3::2] != states[1:-2:2]
-    score = np.full(len(states), IMPOSSIBLE)
-    score[:2] = log_probs[0, states[:2]]
-    steps = np.zeros((T, len(states)), dtype=np.int8)  # by how many states the path moved
-    for t in range(1, T):
-        moves = np.full((3, len(states)), IMPOSSIBLE)
-        moves[0], moves[1, 1:] = score, score[:-1]
-        moves[2, 2:] = np.where(skips[2:], score[:-2], IMPOSSIBLE)
-        steps[t] = moves.argmax(axis=0)
-        score = moves.max(axis=0) + log_probs[t, states]
-    state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
+    path = CtcPath(units, blank)
+    for frame in log_probs:
+        path.go_on(frame)
     spans = np.full((n, 2), -1)
+    state = path.size - 1 if path.score[-1] >= path.score[-2] else path.size - 2
     for t in range(T - 1, -1, -1):
         if state % 2:
             unit = state // 2
             spans[unit] = t, max(t, spans[unit, 1])
-        state -= int(steps[t, state])
+        state -= int(path.moves[t][state])
     return spans
+
+
+def follow(log_probs: np.ndarray, units: Sequence[int], blank: int, lag: int = LAG) -> np.ndarray:
+    """log_probs (T, U), units (n,) -> which unit is being said at each frame (T,) int64, -1 before the first: by the likeliest path up to
+    `lag` frames later, so that frames to come after these change nothing. It never goes back."""
+    said = np.full(len(log_probs), -1)
+    if not len(units) or not len(log_probs):
+        return said
+    path, reached = CtcPath(units, blank), 0
+    for t in range(len(log_probs) + lag):
+        if t < len(log_probs):
+            path.go_on(log_probs[t])
+        if t < lag:
+            continue
+        state = int(path.score.argmax())
+        for earlier in range(len(path.moves) - 1, t - lag, -1):
+            state -= int(path.moves[earlier][state])
+        reached = max(reached, state)
+        said[t - lag] = (reached - 1) // 2
+    return said
+
+
+class CtcPath:
+    """The likeliest path through a text's units with blanks between them, frame by frame (Viterbi)."""
+
+    def __init__(self, units: Sequence[int], blank: int):
+        self.states = np.full(2 * len(units) + 1, blank)
+        self.states[1::2] = units
+        self.skips = np.zeros(self.size, dtype=bool)  # a unit may follow the one before without a blank, unless they are the same
+        self.skips[3::2] = self.states[3::2] != self.states[1:-2:2]
+        self.score: np.ndarray = np.zeros(0)  # of the best path to each state
+        self.moves: list[np.ndarray] = []  # of each frame, by how many states the best path to each moved
+
+    @property
+    def size(self) -> int:
+        return len(self.states)
+
+    def go_on(self, log_probs: np.ndarray) -> None:
+        """By a frame (U,)."""
+        heard = log_probs[self.states]
+        if not self.moves:
+            self.score = np.where(np.arange(self.size) < 2, heard, IMPOSSIBLE)
+            self.moves.append(np.zeros(self.size, dtype=np.int64))
+            return
+        moves = np.full((3, self.size), IMPOSSIBLE)
+        moves[0], moves[1, 1:] = self.score, self.score[:-1]
+        moves[2, 2:] = np.where(self.skips[2:], self.score[:-2], IMPOSSIBLE)
+        self.moves.append(moves.argmax(axis=0))
+        self.score = moves.max(axis=0) + heard
 
 
 def word_times(
@@ -167,6 +207,6 @@ def word_times(
     for index, (start, end) in enumerate(zip(starts, ends)):
         before = ends[index - 1] if index else 0.0
         after = starts[index + 1] if index + 1 < len(words) else seconds
-        start, end = start - min(LEAD, max(0.0, start - before) / 2), end + min(LAG, max(0.0, after - end) / 2)
+        start, end = start - min(LEAD, max(0.0, start - before) / 2), end + min(TAIL, max(0.0, after - end) / 2)
         times.append((max(0.0, start), min(seconds, end)))
     return times

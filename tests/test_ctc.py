@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lauragpt.ctc import CtcAligner
+from lauragpt.ctc import LAG, CtcAligner, align, follow
 from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.sequence import PACE, layout, times_of
 from lauragpt.text import CtcUnits, Tokenizer
@@ -67,3 +67,38 @@ def test_training_reads_each_letter_when_it_is_said():
     with torch.no_grad():
         plain, moved = (model.loss([each], frames) for each in (row, align_letters))
     assert torch.equal(plain[:2], moved[:2]) and not torch.allclose(plain[2:], moved[2:])  # <lang> and the first letter are said before
+
+
+def spelled(units: list[int], frames: list[int], length: int, sure: float = 6.0, size: int = 9, seed: int = 0) -> np.ndarray:
+    """Log-probabilities (length, size) that say units at their frames, and blank, the last of them, elsewhere; with some noise."""
+    logits = np.random.default_rng(seed).normal(size=(length, size))
+    best = np.full(length, size - 1)
+    best[frames] = units
+    logits[np.arange(length), best] += sure
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+def test_each_frame_follows_the_text():
+    log_probs = spelled([3, 5, 5, 1], [2, 5, 8, 12], 16)
+    wanted = [-1, -1, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+    assert follow(log_probs, [3, 5, 5, 1], 8).tolist() == wanted
+    spans = align(log_probs, [3, 5, 5, 1], 8)
+    assert [wanted.index(unit) for unit in range(4)] == spans[:, 0].tolist()
+
+
+def test_what_was_told_of_a_frame_never_changes():
+    rng = np.random.default_rng(1)
+    units = rng.integers(8, size=30).tolist()
+    log_probs = spelled(units, sorted(rng.choice(90, 30, replace=False).tolist()), 90, sure=2.0)
+    whole = follow(log_probs, units, 8)
+    assert (np.diff(whole) >= 0).all() and whole[-1] > 20
+    for length in range(1, 90):
+        known = follow(log_probs[:length], units, 8)[: max(0, length - LAG)]
+        assert known.tolist() == whole[: len(known)].tolist()
+
+
+def test_a_text_may_be_longer_than_what_is_said_or_empty():
+    log_probs = spelled([3, 5], [1, 3], 5)
+    assert follow(log_probs, [3, 5, 1, 1, 1, 1, 1], 8).tolist() == [-1, 0, 0, 1, 1]
+    assert follow(log_probs, [], 8).tolist() == [-1] * 5
+    assert follow(log_probs[:0], [3], 8).tolist() == []

@@ -17,6 +17,7 @@ class Stage(str, Enum):
     codec = "codec"
     encoder = "encoder"
     listener = "listener"
+    speller = "speller"
     gpt = "gpt"
     vocoder = "vocoder"
     joint = "joint"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lauragpt.ctc import CtcAligner, select_aligners, token_times
+from lauragpt.ctc import LAG, CtcAligner, follow, select_aligners, token_times
 from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.engine.onnx_weights import Graphs
 from lauragpt.errors import LauraError, LauraWarning
@@ -114,6 +114,8 @@ class OnnxBackend:
         self.listener_features = numpy_features(LISTENER_FEATURES) if model["codec"].get("listener") else None
         self.block, self.margin = model["codec"].get("block", 0), model["codec"].get("margin", 0)
         self.look_ahead = model["vocoder"]["layers"] * model["vocoder"]["look_ahead"]
+        if self.in_codec_space:
+            self.look_ahead += model["vocoder"]["speller"]["layers"] * (model["vocoder"]["speller"]["kernel"] // 2) + LAG
         self._codebooks: np.ndarray | None = None  # (K, V, E), read when first used
 
     def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -169,12 +171,24 @@ class OnnxBackend:
             "lengths": lengths,
             "text": padded([np.array(each.letters, dtype=np.int64) for each in texts]),
             "text_lengths": np.array([len(each.letters) for each in texts]),
-            "paces": np.array([each.pace for each in texts], dtype=np.float32),
         }
+        if self.in_codec_space:
+            inputs["said"] = self._said(inputs["tokens"], lengths, texts)
+        else:
+            inputs["paces"] = np.array([each.pace for each in texts], dtype=np.float32)
         for name, heard in (("prompt", prompt), ("noisy", noisy)):
             inputs[f"{name}_lengths"] = np.array([len(row) for row in heard])
             inputs[name] = padded(heard, int(lengths.max()) if name == "noisy" else None)
         return self.run("predict", inputs)[0], lengths
+
+    def _said(self, tokens: np.ndarray, lengths: np.ndarray, texts: list[TextCondition]) -> np.ndarray:
+        """Which of a text's letters each token says (B, T), -1 for none."""
+        said = np.full(tokens.shape, -1)
+        if any(each.letters for each in texts):
+            (spelled,) = self.run("spell", {"tokens": tokens, "lengths": lengths})
+            for row, log_probs, length, each in zip(said, spelled, lengths, texts):
+                row[:length] = follow(log_probs[:length], each.letters, log_probs.shape[1] - 1)
+        return said
 
     def vocode_stream(self, codes: Iterable[np.ndarray], text: TextCondition, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
         heard, none = self._conditions([prompt]), self._conditions([None])

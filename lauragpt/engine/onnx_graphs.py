@@ -3,6 +3,7 @@ own where it has one for several of PyTorch's.
 
     listen   features (B, T, F) -> frames for the GPT (B, T, D), CTC log-probabilities (B, T, U)
     step     embeddings (B, n, D) behind a cache -> logits (B, m, V) at m of the n places, and their keys and values
+    spell    tokens (B, T) -> log-probabilities of letters (B, T, N + 1), where the vocoder is told which letter a token says
     predict  tokens (B, T) and a condition -> the sum of the codec's embeddings (B, T, E)
     sound    embeddings (B, T, E) -> wave (B, T * hop)
     codes    wave (B, T * hop) -> codes (B, K, T); with a listener, its features (B, T, F) as well
@@ -19,7 +20,8 @@ from lauragpt.engine.onnx_weights import BLOCK, onnx_gates, pack
 from lauragpt.model.gpt import GPT, inverse_frequencies
 from lauragpt.model.lauragpt import LauraModel
 
-NAMES = ("listen", "step", "predict", "sound", "codes", "vectors")
+NAMES = ("listen", "step", "spell", "predict", "sound", "codes", "vectors")
+IN_CODEC_SPACE = ("spell", "vectors")  # what only a vocoder whose condition is in codec space needs
 
 
 class Listen(nn.Module):
@@ -144,11 +146,12 @@ class Predict(nn.Module):
         self.vocoder, self.codec = model.vocoder, model.codec
 
     def forward(
-        self, tokens: Tensor, lengths: Tensor, text: Tensor, text_lengths: Tensor, paces: Tensor, prompt: Tensor, prompt_lengths: Tensor,
+        self, tokens: Tensor, lengths: Tensor, text: Tensor, text_lengths: Tensor, places: Tensor, prompt: Tensor, prompt_lengths: Tensor,
         noisy: Tensor, noisy_lengths: Tensor,
     ) -> Tensor:  # fmt: skip
-        """A condition that is not given has the length 0; `noisy` is as long as the tokens."""
-        given = {"text": (text, text_lengths, paces), "prompt": (prompt, prompt_lengths), "noisy": (noisy, noisy_lengths)}
+        """A condition that is not given has the length 0; `noisy` is as long as the tokens. places: the letters' paces (B,) or, in codec
+        space, which of them each token says (B, T)."""
+        given = {"text": (text, text_lengths, places), "prompt": (prompt, prompt_lengths), "noisy": (noisy, noisy_lengths)}
         return self.vocoder(tokens, self.codec.embed(tokens[:, None]), lengths, **given)
 
 
@@ -219,6 +222,8 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
     parts = [f"{kind}{i}" for i in range(layers) for kind in ("keys", "values")]
     whole, half = torch.tensor([T, T // 2]), torch.tensor([8, 5])
     features, condition, hop = config.features.width, config.vocoder.condition_width, config.codec.hop
+    in_codec_space = config.vocoder.in_codec_space
+    places = (torch.randint(-1, 4, (B, T)), {0: "B", 1: "T"}, "said") if in_codec_space else (torch.rand(B) + 1, rows, "paces")
     heard = [torch.randn(B, T, model.codec.listener.features.config.width)] if model.codec.listener is not None else []
     made = {
         "listen": (
@@ -232,10 +237,10 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
         ),
         "predict": (
             Predict(model),  # no tensor twice: torch.export would take both for one
-            (torch.zeros(B, T, dtype=torch.long), whole, torch.zeros(B, 8, dtype=torch.long), half, torch.rand(B) + 1,
+            (torch.zeros(B, T, dtype=torch.long), whole, torch.zeros(B, 8, dtype=torch.long), half, places[0],
              torch.randn(B, 9, condition), half + 1, torch.randn(B, T, condition), whole.clone()),
-            ({0: "B", 1: "T"}, rows, {0: "B", 1: "L"}, rows, rows, {0: "B", 1: "P"}, rows, {0: "B", 1: "T"}, rows),
-            ["tokens", "lengths", "text", "text_lengths", "paces", "prompt", "prompt_lengths", "noisy", "noisy_lengths"], ["embeddings"],
+            ({0: "B", 1: "T"}, rows, {0: "B", 1: "L"}, rows, places[1], {0: "B", 1: "P"}, rows, {0: "B", 1: "T"}, rows),
+            ["tokens", "lengths", "text", "text_lengths", places[2], "prompt", "prompt_lengths", "noisy", "noisy_lengths"], ["embeddings"],
         ),
         "sound": (
             Sound(model), (torch.randn(B, T, config.codec.dim), whole), ({0: "B", 1: "T"}, rows), ["embeddings", "lengths"], ["wave"],
@@ -247,5 +252,8 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
         "vectors": (
             Vectors(model), (0.1 * torch.randn(B, T, hop), whole * hop - 100), ({0: "B", 1: "T"}, rows), ["hops", "lengths"], ["vectors"],
         ),
+        "spell": (
+            model.speller, (torch.zeros(B, T, dtype=torch.long), whole), ({0: "B", 1: "T"}, rows), ["tokens", "lengths"], ["letters"],
+        ),
     }  # fmt: skip
-    return made if config.vocoder.in_codec_space else {name: graph for name, graph in made.items() if name != "vectors"}
+    return {name: graph for name, graph in made.items() if in_codec_space or name not in IN_CODEC_SPACE}

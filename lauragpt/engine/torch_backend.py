@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lauragpt.ctc import CtcAligner, select_aligners, token_times
+from lauragpt.ctc import LAG, CtcAligner, select_aligners, token_times
 from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.errors import LauraError
 from lauragpt.model.attention import attend_without_plans
@@ -142,7 +142,7 @@ class TorchBackend:
         self.codec_hash = model.codec.hash
         self.codec_levels = model.config.codec.quantizer.n_quantizers
         self.codebook_size = model.config.codec.quantizer.codebook_size
-        self.look_ahead = model.config.vocoder.layers * model.config.vocoder.look_ahead
+        self.look_ahead = model.vocoder.look_ahead + (model.speller.look_ahead + LAG if model.speller is not None else 0)
 
     @torch.inference_mode()
     def encode(self, waves: list[np.ndarray]) -> EncoderOutput:
@@ -181,8 +181,10 @@ class TorchBackend:
         tokens, lengths = self._padded(codes)
         condition = None
         if text:
-            paces = torch.tensor([each.pace for each in text], device=self.device)
-            condition = (*self._padded([each.letters for each in text]), paces)
+            letters = [each.letters for each in text]
+            in_codec_space = self.model.speller is not None
+            paces = None if in_codec_space else torch.tensor([each.pace for each in text], device=self.device)
+            condition = (*self._padded(letters), self.model.said(tokens, lengths, letters) if in_codec_space else paces)
         return self.model.vocode(tokens, lengths, condition, prompt, noisy), lengths
 
     def vocode_stream(self, codes: Iterable[np.ndarray], text: TextCondition, prompt: np.ndarray | None) -> Iterator[np.ndarray]:

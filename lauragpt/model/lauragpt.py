@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lauragpt.checkpoint import FORMAT, file_of, read_config, weight_files
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
 from lauragpt.codec.codec import in_eight_bits
+from lauragpt.ctc import follow
 from lauragpt.errors import LauraError
 from lauragpt.features import LISTENER_FEATURES, WHISPER_FEATURES, FeatureConfig
 from lauragpt.model.conformer import Conformer, ConformerConfig, sinusoids
@@ -26,6 +27,7 @@ from lauragpt.model.encoder import Encoder, EncoderOutput
 from lauragpt.model.gpt import GPT, GPTConfig
 from lauragpt.model.listener import Listener
 from lauragpt.model.log_mel import Features, make_features
+from lauragpt.model.speller import Speller
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.model.whisper import Whisper, WhisperConfig
 from lauragpt.sequence import Layout, Vocabulary, times_of
@@ -135,6 +137,8 @@ class LauraModel(nn.Module):
         self.posterior_embedding = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
         self.gpt = GPT(config.gpt)
         self.vocoder = Vocoder(config.vocoder)
+        tells = config.vocoder.in_codec_space
+        self.speller = Speller(config.vocoder.speller, config.audio_size, config.text_size) if tells else None
         listener = config.codec.listener
         self.codec = Codec.from_config(config.codec, Listener(LISTENER_FEATURES, encoder_config(listener)) if listener else None)
         # Frames start as small as the token embeddings beside which the GPT reads them. The intermediate layer's are larger: they must
@@ -166,9 +170,18 @@ class LauraModel(nn.Module):
         return embedded + 0.1 * sinusoids(embedded.shape[1], embedded.shape[2], embedded.device).to(embedded.dtype)
 
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
-        """codes (B, T); prompt and noisy speech as `condition_of` gives them, the text's letters as (padded, lengths, paces), or None ->
+        """codes (B, T); prompt and noisy speech as `condition_of` gives them, the text's letters as the vocoder takes them, or None ->
         embeddings (B, T, E)."""
         return self.vocoder(codes, self.codec.embed(codes[:, None]), lengths, text, prompt, noisy)
+
+    @torch.no_grad()
+    def said(self, codes: Tensor, lengths: Tensor, letters: Sequence[Sequence[int]]) -> Tensor:
+        """Which of a row's letters each of its codes (B, T), of which `lengths` (B,) are real, says: (B, T), -1 for none."""
+        spelled, counts = self.speller(codes, lengths).cpu().numpy(), lengths.tolist()
+        said = torch.full(codes.shape, -1)
+        for row, (log_probs, count, text) in enumerate(zip(spelled, counts, letters, strict=True)):
+            said[row, :count] = torch.from_numpy(follow(log_probs[:count], text, self.speller.blank))
+        return said.to(codes.device)
 
     @torch.no_grad()
     def condition_of(self, waves: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,12 +10,13 @@ Prompt and noisy speech are log-mel features or, with `condition: codec`, the ve
 what is given and what is asked for are of one kind. Then a gate for each number of each frame chooses between the noisy speech's vector
 and the token's embedding, and the transformer adds the rest. Gates begin at 1 and the rest at 0: an untrained vocoder gives the noisy
 speech back as it was, and training takes out what is noise. Beginning at the token's embedding, which alone is hardly speech, it would
-first have to learn to pass on what it is given.
+first have to learn to pass on what it is given. Its letters stand at no pace of their own: each token reads the one that is being said,
+with its neighbours (speller.py tells which), added to what the token is.
 
 B batch, T tokens, C width, E codec embedding, F numbers of a condition's frame.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from lauragpt.errors import LauraError
 from lauragpt.model.conformer import Attention, FeedForward, sinusoids, sinusoids_at
+from lauragpt.model.speller import SpellerConfig
 
 CONDITIONS = ("features", "codec")
 
@@ -41,8 +43,11 @@ class VocoderConfig:
     ffn: int = 1024
     look_ahead: int = 2  # tokens a layer; 4 layers of 2 make the 8 that streaming waits for
     embedding: int = 128
+    speller: SpellerConfig = field(default_factory=SpellerConfig)  # with `condition: codec`
 
     def __post_init__(self):
+        if isinstance(self.speller, dict):  # as a checkpoint's config.json has it
+            object.__setattr__(self, "speller", SpellerConfig(**self.speller))
         if self.condition not in CONDITIONS:
             raise LauraError(f"vocoder.condition is {self.condition!r}: choose {' or '.join(CONDITIONS)}")
 
@@ -67,6 +72,24 @@ class VocoderLayer(nn.Module):
         return x + self.feed_forward(x)
 
 
+class Letters(nn.Module):
+    """A text as tokens read it: of each letter an embedding that knows its neighbours."""
+
+    def __init__(self, width: int, layers: int = 2, kernel: int = 5):
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv1d(width, width, kernel, padding=kernel // 2) for _ in range(layers))
+
+    def forward(self, letters: Tensor, lengths: Tensor, said: Tensor) -> Tensor:
+        """Embedded letters (B, L, C), lengths (B,), and which of them each token says (B, T), -1 for none -> (B, T, C)"""
+        x = F.pad(letters, (0, 0, 0, 1))  # a text may be empty
+        real = _inside(lengths, x.shape[1])[..., None].to(x.dtype)
+        x = x * real
+        for convolution in self.convolutions:
+            x = x + F.gelu(convolution(x.transpose(1, 2)).transpose(1, 2)) * real
+        heard = x.gather(1, said.clamp(min=0)[..., None].expand(-1, -1, x.shape[2]))
+        return heard * (said >= 0)[..., None]
+
+
 class Vocoder(nn.Module):
     def __init__(self, config: VocoderConfig):
         super().__init__()
@@ -81,6 +104,7 @@ class Vocoder(nn.Module):
         for embedding in (self.tokens, self.text):
             nn.init.normal_(embedding.weight, std=0.5)
         self.gate = nn.Linear(config.width, config.embedding) if config.in_codec_space else None
+        self.letters = Letters(config.width) if config.in_codec_space else None
         for name in ("mean", "deviation"):  # of the codec's vectors; 0 until they are measured
             self.register_buffer(name, torch.zeros(config.embedding) if config.in_codec_space else None)
         for layer in (self.output, self.gate) if config.in_codec_space else ():
@@ -92,6 +116,11 @@ class Vocoder(nn.Module):
         """The codec's vectors (n, E) of many recordings: with `condition: codec` all are read, and predicted, standardised."""
         self.mean.copy_(vectors.mean(0))
         self.deviation.copy_(vectors.std(0))
+
+    @property
+    def look_ahead(self) -> int:
+        """Tokens behind a token that its vector depends on."""
+        return self.config.layers * self.config.look_ahead
 
     @property
     def scale(self) -> Tensor:
@@ -131,14 +160,16 @@ class Vocoder(nn.Module):
         prompt: tuple[Tensor, Tensor] | None = None,
         noisy: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """tokens (B, T), lengths (B,); letters (B, L), their lengths and paces, in tokens a letter; prompt (B, P, F) and its lengths; noisy
-        speech (B, T, F) and its lengths. -> (B, T, C)"""
+        """tokens (B, T), lengths (B,); letters (B, L), their lengths, and their paces (B,), in tokens a letter, or in codec space which of
+        them each token says (B, T), -1 for none; prompt (B, P, F) and its lengths; noisy speech (B, T, F) and its lengths. -> (B, T, C)"""
         T, device = tokens.shape[1], tokens.device
         x = self.tokens(tokens)
         if noisy is not None:
             x = x + self.noisy(self.standardised(noisy[0])) * _inside(noisy[1], T)[..., None]
         parts, insides = [], []
-        if text is not None:
+        if text is not None and self.letters is not None:
+            x = x + self.letters(self.text(text[0]), *text[1:]).to(x.dtype)
+        elif text is not None:
             letters, count, pace = text
             times = torch.arange(letters.shape[1], device=device) * pace[:, None]  # (B, L)
             parts.append(self.text(letters) + sinusoids_at(times, x.shape[2]).to(x.dtype))

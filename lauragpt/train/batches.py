@@ -24,7 +24,7 @@ from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel, alike
 from lauragpt.spoken import normalize
 from lauragpt.train.corpus import GAIN_DB, Corpus
-from lauragpt.train.encoding import PaddedWaves, Recordings, pad
+from lauragpt.train.encoding import CodecTokens, PaddedWaves, Recordings, pad
 from lauragpt.train.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lauragpt.train.stages.codec import CodecStageConfig
     from lauragpt.train.stages.encoder import EncoderStageConfig
     from lauragpt.train.stages.speaker import SpeakerStageConfig
+    from lauragpt.train.stages.speller import SpellerStageConfig
     from lauragpt.train.stages.vocoder import VocoderStageConfig
 
 B = TypeVar("B", bound="PlannedBatches")
@@ -50,6 +51,14 @@ class CodecBatch:
     guide: Tensor | None = None  # (B, T, G): what the first codes are to tell (teacher.py)
 
 
+@dataclass(frozen=True)
+class SpellerBatch:
+    tokens: Tensor  # (B, T)
+    lengths: Tensor  # (B,)
+    letters: list[Tensor]  # (L,) of each row's text
+    seed: int  # of the wrong tokens
+
+
 class VocoderText(NamedTuple):
     ids: Tensor  # (B, L)
     lengths: Tensor  # (B,)
@@ -65,6 +74,7 @@ class VocoderGroup:
     noisy: PaddedWaves | None = None
     text: VocoderText | None = None
     prompt: PaddedWaves | None = None  # of the same speaker; a recording of no samples where there is no other
+    tokens: Tensor | None = None  # (B, T) of the clean speech, where they were made beforehand
 
 
 @dataclass(frozen=True)
@@ -185,21 +195,61 @@ class CodecBatches(RecordedBatches):
         return CodecBatch(torch.from_numpy(np.stack(crops)), torch.stack(guide) if guide else None)
 
 
+class SpellerBatches(PlannedBatches):
+    """Audio tokens of recordings and the letters of what is said in them."""
+
+    config: "SpellerStageConfig"
+
+    def __init__(
+        self, corpus: Corpus, examples: Sequence[Example], config: "SpellerStageConfig", seed: int, rank: int, tokens: CodecTokens
+    ):
+        super().__init__(corpus, examples, config, seed, rank)
+        self.tokens = tokens
+
+    def recordings(self) -> list[str]:
+        return self.tokens.missing([e.audio for e in self.drawable()])
+
+    def prepare(self, processes: int) -> None:
+        paths = list(dict.fromkeys(e.audio for e in self.drawable()))
+        super().prepare(processes)
+        self.tokens.prepare(paths, save=self.rank == 0)
+
+    def __call__(self, step: int) -> SpellerBatch:
+        rng, examples = self.rng(step), self.draw(step)
+        tokens = [torch.tensor(self.tokens(example.audio)) for example in examples]
+        letters = [letters_of(self.corpus, example) for example in examples]
+        lengths = torch.tensor([len(row) for row in tokens])
+        return SpellerBatch(pad_sequence(tokens, batch_first=True), lengths, letters, int(rng.integers(1 << 31)))
+
+
+def letters_of(corpus: Corpus, example: Example) -> Tensor:
+    """(L,) ids of the letters of what is to be spoken."""
+    return torch.tensor(corpus.tokens("tts", normalize(example.source, example.lang)), dtype=torch.int64)
+
+
 class VocoderBatches(PlannedBatches):
     """Recordings of one task a batch, tts or se, with their conditions."""
 
     config: "VocoderStageConfig"
 
-    def __init__(self, corpus: Corpus, examples: Sequence[Example], config: "VocoderStageConfig", seed: int, rank: int, hop: int):
-        """`hop`: samples a codec frame."""
+    def __init__(
+        self, corpus: Corpus, examples: Sequence[Example], config: "VocoderStageConfig", seed: int, rank: int, hop: int,
+        tokens: CodecTokens | None = None,
+    ):  # fmt: skip
+        """`hop`: samples a codec frame. `tokens`: with them groups carry the tokens of their recordings."""
         super().__init__(corpus, examples, config, seed, rank)
-        self.hop = hop
+        self.hop, self.tokens = hop, tokens
         se = sum(weight for key, weight in config.weights.items() if key.partition("/")[0] == "se")
         self.enhancement = se / sum(config.weights.values())
 
     def recordings(self) -> list[str]:
         drawable = self.drawable()
         return [e.audio for e in self.corpus.with_prompts(drawable)] + self.corpus.noises_for(any(e.task == "se" for e in drawable))
+
+    def prepare(self, processes: int) -> None:
+        super().prepare(processes)
+        if self.tokens is not None:
+            self.tokens.prepare(list(dict.fromkeys(e.audio for e in self.drawable())), save=self.rank == 0)
 
     def __call__(self, step: int) -> VocoderBatch:
         rng, drawn = self.rng(step), self.draw(step)
@@ -219,16 +269,19 @@ class VocoderBatches(PlannedBatches):
         return VocoderBatch(task, [self._group(of(group, examples), of(group, clean), of(group, noisy), rng) for group in groups])
 
     def _group(self, examples: list[Example], clean: list, noisy: list, rng: np.random.Generator) -> VocoderGroup:
-        padded, seed = pad(clean), int(rng.integers(1 << 31))
+        padded, seed, tokens = pad(clean), int(rng.integers(1 << 31)), None
+        if self.tokens is not None:
+            tokens = pad_sequence([torch.tensor(self.tokens(example.audio)) for example in examples], batch_first=True)
         if noisy:
-            return VocoderGroup(padded, seed, noisy=pad(noisy))
-        texts = [torch.tensor(self.corpus.tokens("tts", normalize(example.source, example.lang))) for example in examples]
+            return VocoderGroup(padded, seed, noisy=pad(noisy), tokens=tokens)
+        texts = [letters_of(self.corpus, example) for example in examples]
         frames_a_letter = [len(wave) / self.hop / max(1, len(text)) for wave, text in zip(clean, texts, strict=True)]
         jitter = 1 + self.config.pace_jitter * torch.from_numpy(rng.uniform(-1, 1, len(texts))).float()
         lengths, paces = torch.tensor([len(text) for text in texts]), torch.tensor(frames_a_letter) * jitter
         prompts, most = [self.corpus.voice_prompt(example, rng) for example in examples], int(self.config.prompt_seconds * SAMPLE_RATE)
         prompt = pad([self.corpus.waves(other.audio)[:most] if other is not None else np.zeros(0) for other in prompts])
-        return VocoderGroup(padded, seed, text=VocoderText(pad_sequence(texts, batch_first=True), lengths, paces), prompt=prompt)
+        text = VocoderText(pad_sequence(texts, batch_first=True), lengths, paces)
+        return VocoderGroup(padded, seed, text=text, prompt=prompt, tokens=tokens)
 
 
 class SpeakerBatches(RecordedBatches):

@@ -34,7 +34,7 @@ from lauragpt.train.precision import precision
 from lauragpt.train.stages import STAGES
 
 TOKENIZER_LINES = 120_000  # of each language's texts
-MODEL_PARTS = ("codec", "encoder", "posterior_embedding", "gpt", "vocoder")
+MODEL_PARTS = ("codec", "encoder", "posterior_embedding", "gpt", "vocoder", "speller")
 
 
 def train(
@@ -167,7 +167,9 @@ def check_order(stage: str, model: LauraModel, recipe: Recipe) -> None:
         raise LauraError("codec: its first codes are chosen by the listener, which is untrained: run --stage listener first")
     if stage == "codec" and model.listener is None and model.config.codec.quantizer.guide and not (encoder or recipe.init):
         raise LauraError("codec: its first codes are guided by the encoder, which is untrained: run --stage encoder first, or give init")
-    if stage in ("gpt", "vocoder", "joint") and not bool(model.codec.quantizer.initialised.all()):
+    if stage == "vocoder" and model.speller is not None and model.speller.untrained:
+        raise LauraError("vocoder: its letters stand where the speller finds them, which is untrained: run --stage speller first")
+    if stage in ("speller", "gpt", "vocoder", "joint") and not bool(model.codec.quantizer.initialised.all()):
         raise LauraError(f"{stage}: the codec, whose tokens it learns, is untrained: run --stage codec first, or give init")
 
 
@@ -259,6 +261,8 @@ def _begin_with(name: str, model: LauraModel, start: LauraModel, recipe: Recipe)
     may have fewer layers there."""
     if name == "codec" and start.config.codec != model.config.codec:
         return  # another is trained
+    if name == "speller" and None in (start.speller, model.speller):
+        return  # one of them needs none
     sizes = {"encoder": ("encoder", "features")}.get(name, (name,))  # equal shapes are not enough: heads may differ
     try:
         if name == "gpt":

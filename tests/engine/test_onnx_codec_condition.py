@@ -36,8 +36,9 @@ def both(debug_checkpoint, tmp_path_factory):
         model.vocoder.measure(vectors)
         for layer in (model.vocoder.gate, model.vocoder.output):
             torch.nn.init.normal_(layer.weight, std=0.1)
+        torch.nn.init.normal_(model.speller.output.weight, std=0.5)
     save_checkpoint(model, folder)
-    export_graphs(folder, only=("predict", "sound", "vectors"))
+    export_graphs(folder, only=("spell", "predict", "sound", "vectors"))
     return [Laura.load(folder, backend=name).runtime.backend for name in ("onnx", "torch")]
 
 
@@ -48,7 +49,7 @@ def tokens(backend) -> list[np.ndarray]:
 CONDITIONS = {
     "noisy": {"noisy": [gliding(n * 640 - 100) for n in SIZES]},
     "noisy, longer or shorter": {"noisy": [gliding(45 * 640), gliding(3 * 640), gliding(20 * 640)]},
-    "text and prompt": {"text": [TextCondition([5, 6, 7], 3.0), TextCondition([8]), TextCondition([9] * 9)],
+    "text and prompt": {"text": [TextCondition([5, 6, 7, 8, 8, 9, 20, 21, 22]), TextCondition([]), TextCondition([9] * 9)],
                         "prompt": [gliding(16_000), None, gliding(5_000)]},
     "none": {},
 }  # fmt: skip
@@ -70,17 +71,19 @@ def test_sound_is_that_of_pytorch_alone_and_in_a_batch(both, name):
 @pytest.mark.parametrize("which", [0, 1])
 def test_speech_in_pieces_is_the_whole_and_hears_its_prompt(both, which):
     backend, (codes, *_) = both[which], tokens(both[which])
-    text, prompts = TextCondition([5, 6, 7], 9.0), [gliding(16_000), gliding(9_000)]
+    text, prompts = TextCondition([5, 6, 7, 8, 8, 9, 20, 21, 22]), [gliding(16_000), gliding(9_000)]
     wholes = [backend.vocode([codes], text=[text], prompt=[prompt])[0] for prompt in prompts]
     pieces = list(backend.vocode_stream(np.split(codes, [1, 9, 30]), text, prompts[0]))
     assert len(pieces) > 1
     np.testing.assert_allclose(np.concatenate(pieces), wholes[0], atol=1e-4 * np.abs(wholes[0]).max())
     assert np.abs(wholes[0] - wholes[1]).max() > 1e-2 * np.abs(wholes[0]).max()
+    [unsaid] = backend.vocode([codes], text=[TextCondition(text.letters[::-1])], prompt=[prompts[0]])
+    assert np.abs(wholes[0] - unsaid).max() > 1e-2 * np.abs(wholes[0]).max()
 
 
-def test_a_vocoder_of_features_needs_no_graph_of_vectors(debug_checkpoint, both, tmp_path):
+def test_a_vocoder_of_features_needs_no_graph_of_its_own(debug_checkpoint, both, tmp_path):
     shutil.copytree(debug_checkpoint, tmp_path / "debug")
-    export_graphs(tmp_path / "debug", only=("vectors",))
+    export_graphs(tmp_path / "debug", only=("spell", "vectors"))
     assert not list((tmp_path / "debug" / "onnx").glob("*.onnx"))
     inputs = {each.name: each for each in onnx.load(both[0].graphs.folder / "onnx" / "predict.onnx", load_external_data=False).graph.input}
     assert [inputs[name].type.tensor_type.shape.dim[2].dim_value for name in ("prompt", "noisy")] == [128, 128]

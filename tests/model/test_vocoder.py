@@ -130,6 +130,33 @@ def test_in_codec_space_a_clip_is_the_same_alone_and_in_a_batch(in_codec_space):
         torch.testing.assert_close(together[row, :n], alone[0], atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_in_codec_space_a_token_reads_the_letter_that_it_says(in_codec_space):
+    for layer in (in_codec_space.output, *in_codec_space.letters.convolutions):
+        torch.nn.init.normal_(layer.weight, std=0.2)
+    torch.manual_seed(6)
+    tokens, first, lengths = torch.randint(12, (2, 30)), torch.zeros(2, 30, 6), torch.tensor([30, 12])
+    letters, counts = torch.randint(20, (2, 14)), torch.tensor([14, 3])
+    said = torch.stack([(torch.arange(30) - 2) // 2, torch.arange(30) // 4]).clamp(min=-1)
+    said[1, 12:] = -1
+
+    def spoken(letters, said, rows=slice(None)):
+        return in_codec_space(tokens[rows], first[rows], lengths[rows], (letters, counts[rows], said))
+
+    before = spoken(letters, said)
+    alone = in_codec_space(tokens[1:, :12], first[1:, :12], lengths[1:], (letters[1:, :3], counts[1:], said[1:, :12]))
+    torch.testing.assert_close(before[1, :12], alone[0], atol=1e-5, rtol=1e-4)
+    silent = in_codec_space(tokens, first, lengths, (letters, counts, torch.full_like(said, -1)))
+    torch.testing.assert_close(silent, in_codec_space(tokens, first, lengths), atol=1e-5, rtol=1e-4)
+    empty = in_codec_space(tokens, first, lengths, (letters[:, :0], counts * 0, torch.full_like(said, -1)))
+    torch.testing.assert_close(silent, empty, atol=1e-5, rtol=1e-4)
+    last = letters.clone()
+    last[0, 13] = (last[0, 13] + 1) % 20
+    moved = (spoken(last, said) - before)[0].abs().amax(-1) > 1e-6
+    heard_from = int((said[0] >= 13 - 4).nonzero()[0])  # two convolutions of five letters
+    assert not moved[: heard_from - in_codec_space.look_ahead].any() and moved[heard_from:].all()
+
+
 def test_in_codec_space_the_gradient_reaches_the_condition_from_the_start(in_codec_space):
     tokens, first, lengths = torch.randint(12, (1, 7)), torch.randn(1, 7, 6), torch.tensor([7])
     noisy = torch.randn(1, 7, 6, requires_grad=True)
@@ -140,7 +167,7 @@ def test_in_codec_space_the_gradient_reaches_the_condition_from_the_start(in_cod
 
 def test_vocoders_from_before_there_was_a_choice_load(vocoder):
     values = asdict(PRESETS["debug"].vocoder)
-    del values["condition"]
+    del values["condition"], values["speller"]
     config = LauraConfig.from_dict(PRESETS["debug"].to_dict() | {"vocoder": values}).vocoder
     assert config == PRESETS["debug"].vocoder and not config.in_codec_space
     assert not {"mean", "deviation", "gate.weight", "gate.bias"} & set(vocoder.state_dict())

@@ -39,7 +39,7 @@ def test_vectors_are_measured_once_over_speech_of_training(make_stage, model, co
 def test_it_begins_with_what_it_is_given(make_stage, model):
     stage = make_stage("vocoder", model, weights={"se": 1})
     group = stage.batch(0).groups[0]
-    vectors, lengths = stage.conditions(group)["noisy"]
+    vectors, lengths = stage.conditions(group, group.tokens, -(-group.clean.samples // model.config.codec.hop))["noisy"]
     given = model.codec.vectors(*group.noisy)
     codes = torch.randint(model.config.audio_size, vectors.shape[:2])
     predicted = model.vocode(codes, lengths, noisy=(vectors, lengths))
@@ -65,9 +65,11 @@ def test_after_some_steps_another_condition_and_other_tokens_give_other_vectors(
     entries = {"noisy": [vocoder.noisy, vocoder.gate], "prompt": [vocoder.prompt]}[condition]
     assert loss.item() < before and all(p.grad.abs().sum() > 0 for entry in entries for p in entry.parameters())
     assert all(parameter.grad is None for parameter in codec.parameters())
-    given = stage.conditions(group)
-    vectors, lengths = given[condition]
     codes, counts = codec.encode(*group.clean, n_quantizers=1)[:, 0], -(-group.clean.samples // codec.config.hop)
+    for row, n in enumerate(counts.tolist()):
+        assert torch.equal(group.tokens[row, :n], codes[row, :n])
+    given = stage.conditions(group, codes, counts)
+    vectors, lengths = given[condition]
     with torch.no_grad():
         said = model.vocode(codes, counts, **given)
         other = model.vocode(codes, counts, **given | {condition: (-vectors, lengths)})
@@ -85,6 +87,16 @@ def test_the_loss_is_of_standardised_vectors_of_the_clean_speech(make_stage, mod
     real = torch.arange(clean.shape[1]) < counts[:, None]
     difference = ((noisy - clean) / model.vocoder.deviation)[real]
     assert stage.loss(group).item() == pytest.approx((difference.abs().mean() + difference.square().mean()).item(), rel=1e-4)
+
+
+def test_letters_stand_where_the_speller_finds_them(make_stage, model):
+    stage = make_stage("vocoder", model, weights={"tts": 1})
+    group = stage.batch(0).groups[0]
+    counts = -(-group.clean.samples // model.config.codec.hop)
+    ids, lengths, said = stage.conditions(group, group.tokens, counts)["text"]
+    assert said.shape == group.tokens.shape and (said < lengths[:, None]).all() and (said.diff(dim=1)[:, : counts.min() - 1] >= 0).all()
+    [alone] = model.said(group.tokens[:1, : counts[0]], counts[:1], [ids[0, : lengths[0]].tolist()])
+    assert torch.equal(said[0, : counts[0]], alone) and (said[0, counts[0] :] == -1).all()
 
 
 def test_a_vocoder_that_goes_on_is_not_begun_anew(make_stage, model):

@@ -91,7 +91,7 @@ def test_overrides_reach_every_stage_and_phase_that_has_the_key(small):
         ("gpt.betas=[0.9]", "stages.gpt: betas must be 2 values"), ("gpt.posterior_bank=[a]", "gpt: posterior_bank must be a mapping"),
         ("gpt.weights={asrr: 1}", "gpt: weights: unknown task 'asrr'"), ("joint.phases=[{lr: 1}]", "stages.joint: phases must be a list"),
         ("joint.phases=5", "stages.joint: phases must be a list"),
-        ("codec.dev_batches=2", "'dev_batches' is a key of encoder, listener, gpt, vocoder, joint"),
+        ("codec.dev_batches=2", "'dev_batches' is a key of encoder, listener, speller, gpt, vocoder, joint"),
         ("joint.decay=3", "stages.joint: phases: decay must be a share"), ("gpt.keep_best=true", "stages.gpt: keep_best.*evaluate_every"),
         ("codec.discriminator={chanels: 3}", "stages.codec: discriminator: unknown key 'chanels'"), ("lr=[", "not YAML"),
         ("seed=a", "seed must be a whole number"), ("chunks={asr: [7]}", "chunks: asr must be 2 values"),

@@ -5,7 +5,7 @@ codec's spectral loss on a crop of the decoded sound is added.
 
 A vocoder whose condition is in codec space learns the vectors of the clean speech themselves, which the sum of all embeddings stands for:
 what the last quantizer leaves over is nothing that a token or a condition tells of. They are standardised for the loss, as a codec's
-numbers may be of any size.
+numbers may be of any size. Its letters stand where the speller finds them in the tokens, wrong ones among them, as in use.
 
 B batch, N samples, T codec frames, E embedding width.
 """
@@ -23,7 +23,9 @@ from lauragpt.model.lauragpt import LauraModel
 from lauragpt.model.vocoder import vocoder_loss
 from lauragpt.train.batches import VocoderBatch, VocoderBatches, VocoderGroup, train_and_dev
 from lauragpt.train.corpus import Corpus
+from lauragpt.train.encoding import CodecTokens
 from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
+from lauragpt.train.stages.speller import with_errors
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class VocoderStage(ModelStage):
         elif not model.vocoder.deviation.any():
             measure_vectors(model, corpus, seed)
         model.codec.requires_grad_(False)  # the gradient of the sound goes through it
-        self.batch, self.dev_batch = train_and_dev(VocoderBatches, corpus, config, seed, rank, model.config.codec.hop)
+        tokens = CodecTokens(model, corpus.waves, corpus.out) if model.config.vocoder.in_codec_space else None
+        self.batch, self.dev_batch = train_and_dev(VocoderBatches, corpus, config, seed, rank, model.config.codec.hop, tokens)
         self.spectral_loss = SpectralLoss(config.spectral_windows, SAMPLE_RATE).to(self.device)
 
     def step(self, batch: VocoderBatch, step: int, update: Update) -> dict[str, Tensor]:
@@ -64,22 +67,25 @@ class VocoderStage(ModelStage):
         clean, samples = group.clean.to(self.device)
         in_codec_space, vocoder = self.model.config.vocoder.in_codec_space, self.model.vocoder
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            codes = codec.encode(clean, samples, n_quantizers=1 if in_codec_space else None)
+            codes = group.tokens.to(self.device)[:, None] if in_codec_space else codec.encode(clean, samples)
             target = codec.vectors(clean, samples) if in_codec_space else codec.embed(codes)
-        tokens, lengths = codes[:, 0], -(-samples // codec.config.hop)
-        generator = torch.Generator().manual_seed(group.seed)
-        wrong = (torch.rand(tokens.shape, generator=generator) < self.config.token_errors).to(self.device)
-        others = torch.randint(self.model.config.audio_size, tokens.shape, generator=generator).to(self.device)
-        predicted = self.model.vocode(torch.where(wrong, others, tokens), lengths, **self.conditions(group))
+        lengths, generator = -(-samples // codec.config.hop), torch.Generator().manual_seed(group.seed)
+        tokens = with_errors(codes[:, 0], self.config.token_errors, self.model.config.audio_size, generator)
+        predicted = self.model.vocode(tokens, lengths, **self.conditions(group, tokens, lengths))
         loss = vocoder_loss(vocoder.standardised(predicted), vocoder.standardised(target), lengths)
         return loss + self.sound_loss(predicted, clean, lengths, generator)
 
-    def conditions(self, group: VocoderGroup) -> dict[str, tuple[Tensor, ...]]:
-        """Those of the group that are not empty, as the vocoder takes them."""
+    def conditions(self, group: VocoderGroup, tokens: Tensor, lengths: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        """Those of the group that are not empty, as the vocoder takes them beside tokens (B, T) of which `lengths` (B,) are real."""
         given = {"text": group.text, "prompt": group.prompt, "noisy": group.noisy}
         full = {name: tensors for name, tensors in given.items() if tensors is not None and tensors[0].shape[1]}
         there = {name: tuple(tensor.to(self.device) for tensor in tensors) for name, tensors in full.items()}
-        return {name: tensors if name == "text" else self.model.condition_of(*tensors) for name, tensors in there.items()}
+        heard = {name: tensors if name == "text" else self.model.condition_of(*tensors) for name, tensors in there.items()}
+        if "text" in heard and self.model.config.vocoder.in_codec_space:
+            ids, counts, _ = heard["text"]
+            letters = [row[:count].tolist() for row, count in zip(ids, counts.tolist(), strict=True)]
+            heard["text"] = ids, counts, self.model.said(tokens, lengths, letters)
+        return heard
 
     def sound_loss(self, embeddings: Tensor, clean: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
         """embeddings (B, T, E), clean (B, N), lengths (B,) in frames -> the spectral loss of a random crop, the same for the whole

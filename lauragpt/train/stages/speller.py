@@ -1,0 +1,53 @@
+"""The speller's stage: audio tokens of recordings, some of them wrong -> CTC on the letters of what is said (model/speller.py).
+
+In: recordings with their texts, and the frozen codec. No sound is computed but once, for the tokens, so a step takes little.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lauragpt.errors import LauraError
+from lauragpt.model.lauragpt import LauraModel
+from lauragpt.train.batches import SpellerBatch, SpellerBatches, train_and_dev
+from lauragpt.train.corpus import Corpus
+from lauragpt.train.encoding import CodecTokens
+from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
+
+
+@dataclass(frozen=True)
+class SpellerStageConfig(ModelStageConfig):
+    weights: dict[str, float] = field(default_factory=lambda: {"tts": 1.0})
+    token_errors: float = 0.08  # share of the tokens that are replaced by others, since the GPT errs
+    best_by: str = "ctc"
+
+
+class SpellerStage(ModelStage):
+    name, trained = "speller", ("speller",)
+    Config = SpellerStageConfig
+
+    def __init__(self, model: LauraModel, corpus: Corpus, config: SpellerStageConfig, seed: int = 0, rank: int = 0):
+        if model.speller is None:
+            raise LauraError("speller: the preset's vocoder reads its letters at a pace and needs none: leave the stage out")
+        super().__init__(model, config)
+        tokens = CodecTokens(model, corpus.waves, corpus.out)
+        self.batch, self.dev_batch = train_and_dev(SpellerBatches, corpus, config, seed, rank, tokens)
+
+    def step(self, batch: SpellerBatch, step: int, update: Update) -> dict[str, Tensor]:
+        tokens, lengths = batch.tokens.to(self.device), batch.lengths.to(self.device)
+        given = with_errors(tokens, self.config.token_errors, self.model.config.audio_size, torch.Generator().manual_seed(batch.seed))
+        log_probs = self.model.speller(given, lengths).transpose(0, 1)
+        letters = torch.cat(batch.letters).to(self.device)
+        counts = torch.tensor([len(text) for text in batch.letters], device=self.device)
+        blank = self.model.speller.blank
+        each = torch.nn.functional.ctc_loss(log_probs, letters, lengths, counts, blank, reduction="sum", zero_infinity=True)
+        loss = each / counts.sum()
+        update("model", loss)
+        return {"ctc": loss.detach()}
+
+
+def with_errors(tokens: Tensor, share: float, size: int, generator: torch.Generator) -> Tensor:
+    """Tokens (B, T) of which a share is replaced by any others."""
+    wrong = (torch.rand(tokens.shape, generator=generator) < share).to(tokens.device)
+    return torch.where(wrong, torch.randint(size, tokens.shape, generator=generator).to(tokens.device), tokens)
