@@ -78,13 +78,15 @@ class Vocabulary:
 class Layout:
     """One sequence: `frames` encoder frames, then `ids`. `targets[i]`: whether ids[i] is an output, which the loss counts. `pace`: audio
     tokens a letter of what is spoken, a wish in use, what it took in training. `said`: when each letter of a transcript is, in frames
-    (ctc.py); without it what is written stands behind the frames."""
+    (ctc.py); without it what is written stands behind the frames. `read`: the ids as the GPT reads them, some of them wrong; without it
+    as they are."""
 
     frames: int
     ids: tuple[int, ...]
     targets: tuple[bool, ...]
     pace: float = PACE
     said: tuple[float, ...] = ()
+    read: tuple[int, ...] = ()
 
     @property
     def length(self) -> int:

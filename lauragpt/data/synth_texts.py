@@ -6,7 +6,7 @@ the dev lines, and SLURP's test lines, are sentences of those splits, spoken by 
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -148,9 +148,18 @@ def book_lines(data: Path) -> Iterator[Line]:
 
 def tts_lines(data: Path) -> Iterator[Line]:
     """Sentences of 4 to 14 words as written, to learn to speak from."""
-    for text in _sentences(data):
+    return _to_speak(_sentences(data), "en")
+
+
+def german_tts_lines(data: Path) -> Iterator[Line]:
+    sentences = dict.fromkeys(_tidy(pair[1]) for pair in read_pairs(data, "tatoeba_en_de"))
+    return _to_speak([t for t in sentences if speakable(t, "de") and normalize(t, "de") not in _measured(data)], "de")
+
+
+def _to_speak(sentences: Iterable[str], lang: str) -> Iterator[Line]:
+    for text in sentences:
         if 4 <= len(text.split()) <= 14:
-            yield Line(text, text, "train", ({"task": "tts", "lang": "en", "source": text, "source_lang": "en"}, asr_use(text)))
+            yield Line(text, text, "train", ({"task": "tts", "lang": lang, "source": text, "source_lang": lang}, asr_use(text, lang)))
 
 
 def pair_lines(corpus: str, source: str) -> Callable[[Path], Iterator[Line]]:
@@ -212,7 +221,14 @@ SETS: dict[str, tuple[Callable[[Path], Iterator[Line]], dict]] = {
         slurp_lines,
         {"hours": 12.0, "dev_hours": 0.3, "test_hours": 0.5, "measured": {"flite": 0.85, "espeak": 0.15}, "copies": 3},
     ),
-    "synth-tts": (tts_lines, {"hours": 6.0, "engines": {"flite": 1.0}, "measured": {"flite": 1.0}, "varied": False, "only": ("slt",)}),
+    "synth-tts": (
+        tts_lines,
+        {"hours": 6.0, "engines": {"piper": 0.75, "flite": 0.25}, "measured": {"flite": 1.0}, "varied": False, "only": ("joe", "slt")},
+    ),
+    "synth-tts-de": (
+        german_tts_lines,
+        {"lang": "de", "hours": 4.0, "engines": {"pico": 1.0}, "measured": {"espeak": 1.0}, "varied": False, "only": ("de-DE",)},
+    ),
     "synth-multi30k-de": (
         pair_lines("multi30k", "de"),
         {"lang": "de", "hours": 8.0, "dev_hours": 0.1, "engines": GERMAN, "measured": {"espeak": 1.0}},
@@ -227,6 +243,7 @@ TEXT_FILES: dict[str, tuple[str, ...]] = {
     "synth-short": ("books_en.txt", "ljspeech_sentences.txt"),
     "synth-books": ("books_en.txt", "ljspeech_sentences.txt"),
     "synth-tts": ("books_en.txt", "ljspeech_sentences.txt"),
+    "synth-tts-de": ("tatoeba_en_de.tsv",),
     "synth-slurp": ("slurp_devel.jsonl",),
     "synth-multi30k": ("multi30k_train_en_de.tsv",),
     "synth-multi30k-de": ("multi30k_train_en_de.tsv",),

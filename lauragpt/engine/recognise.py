@@ -88,17 +88,7 @@ def recognise(
     `cache`: earlier results of one recording by span, which are not computed again. Afterwards it holds the results of these chunks and
     of later ones."""
     cache = {} if cache is None else cache
-    probes: dict[Chunk, ChunkResult] = {}
-    if task in runtime.info.chunks:
-        parts = [cut_shorter(chunk, *runtime.info.chunks[task]) for chunk in chunks]
-        long = [chunk for chunk, several in zip(chunks, parts) if len(several) > 1]
-        if long:
-            seconds = sum(chunk.seconds for chunk in chunks)
-            share = share_of(progress, 0.0, PROBE_SHARE, seconds)
-            probes = dict(zip(long, _recognise(runtime, task, long, lang, PROBE_TOKENS, share)))
-            progress = share_of(progress, PROBE_SHARE, 1.0, seconds)
-        has_words = {chunk: bool(probe.text) for chunk, probe in probes.items()}
-        chunks = [part for chunk, several in zip(chunks, parts) for part in (several if has_words.get(chunk, True) else [chunk])]
+    chunks, probes, progress = shorter_chunks(runtime, task, chunks, lang, progress)
     earlier = {chunk: cache.get(chunk.span) or probes.get(chunk) for chunk in chunks}
     done = {chunk: result for chunk, result in earlier.items() if result is not None and result.lang is not None}
     new = [chunk for chunk in chunks if chunk not in done]
@@ -109,6 +99,25 @@ def recognise(
     cache.clear()
     cache.update(later | {result.chunk.span: result for result in results if result.lang})
     return results
+
+
+def shorter_chunks(
+    runtime: Runtime, task: str, chunks: list[Chunk], lang: str | None, progress: Progress | None = None
+) -> tuple[list[Chunk], dict[Chunk, ChunkResult], Progress | None]:
+    """The chunks as the checkpoint is to read them: those in which a first look finds words in shorter ones. With them what was seen of the
+    others, and the progress that is left to tell."""
+    if task not in runtime.info.chunks:
+        return chunks, {}, progress
+    parts, probes = [cut_shorter(chunk, *runtime.info.chunks[task]) for chunk in chunks], {}
+    long = [chunk for chunk, several in zip(chunks, parts) if len(several) > 1]
+    if long:
+        seconds = sum(chunk.seconds for chunk in chunks)
+        share = share_of(progress, 0.0, PROBE_SHARE, seconds)
+        probes = dict(zip(long, _recognise(runtime, task, long, lang, PROBE_TOKENS, share)))
+        progress = share_of(progress, PROBE_SHARE, 1.0, seconds)
+    has_words = {chunk: bool(probe.text) for chunk, probe in probes.items()}
+    read = [part for chunk, several in zip(chunks, parts) for part in (several if has_words.get(chunk, True) else [chunk])]
+    return read, probes, progress
 
 
 def _recognise(

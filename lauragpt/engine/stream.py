@@ -12,7 +12,7 @@ import numpy as np
 
 from lauragpt.audio import SAMPLE_RATE, check_length, check_piece
 from lauragpt.engine.chunking import LONGEST, PAUSE, Chunk, Chunker, Span
-from lauragpt.engine.recognise import ChunkResult, check_confidence, join, recognise
+from lauragpt.engine.recognise import ChunkResult, check_confidence, join, recognise, shorter_chunks
 from lauragpt.engine.runtime import Runtime
 from lauragpt.errors import LauraError
 from lauragpt.result import TextResult
@@ -55,7 +55,8 @@ def _results(
 
 class Transcript:
     """The transcript of a stream whose pieces are handed over. Arguments as of `transcribe_stream`. Each result is computed when it is
-    asked for; a piece's are to be taken before the next piece is given."""
+    asked for; a piece's are to be taken before the next piece is given. `soon`: the first chunk may be answered in several results, so
+    that the first words of what is given at once are there earlier."""
 
     def __init__(
         self,
@@ -64,8 +65,10 @@ class Transcript:
         min_confidence: float = 0.0,
         every: float | None = 1.0,
         clock: Callable[[], float] = time.monotonic,
+        soon: bool = False,
     ):
         self.runtime, self.lang, self.min_confidence, self.every, self.clock = runtime, lang, min_confidence, every, clock
+        self.soon = soon
         self.chunker = Chunker(pause=PAUSE)
         self.cache: dict[Span, ChunkResult] = {}  # what is open was read in part by the last partial answer
         self.answered, self.cost = 0, 0.0  # the sample up to which there was an answer; seconds that the last partial one took
@@ -73,7 +76,11 @@ class Transcript:
     def feed(self, piece: np.ndarray) -> Iterator[TextResult]:
         """The results of the chunks that a piece (n,) ends, and perhaps a partial one."""
         for span, wave in self.chunker.feed(piece):
-            yield self._answer(span, wave, True)
+            chunks = [Chunk(0, span, wave)]
+            if self.soon and not span.start:
+                chunks, *_ = shorter_chunks(self.runtime, "asr", chunks, self.lang)
+            for chunk in chunks:
+                yield self._answer(chunk.span, chunk.wave, True)
             self.answered = span.end
         start = self.chunker.start
         end = start + min(len(self.chunker.open), int(LONGEST * SAMPLE_RATE))

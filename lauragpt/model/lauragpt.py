@@ -195,8 +195,14 @@ class LauraModel(nn.Module):
 
     def loss(self, layouts: Sequence[Layout], frames: Tensor | None) -> Tensor:
         """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `frames` (B, T, D) in order."""
+        targets = np.array([i for row in layouts for i, counts in zip(row.ids, row.targets, strict=True) if counts])
+        logits = self.output_logits(layouts, frames)
+        return nn.functional.cross_entropy(logits.float(), to_device(targets, logits.device), reduction="none")
+
+    def output_logits(self, layouts: Sequence[Layout], frames: Tensor | None) -> Tensor:
+        """(n, V): from which each output token is predicted, behind those before it. Arguments as of `loss`."""
         device = self.gpt.embed_tokens.weight.device
-        embeddings = self.gpt.embed(to_device(np.array([i for row in layouts for i in row.ids]), device))
+        embeddings = self.gpt.embed(to_device(np.array([i for row in layouts for i in row.read or row.ids]), device))
         sources, begun = [embeddings, embeddings.new_zeros(1, embeddings.shape[1])], 0
         if frames is not None:
             sources, begun = [frames.flatten(0, 1).to(embeddings.dtype), *sources], frames.shape[0] * frames.shape[1]
@@ -219,9 +225,7 @@ class LauraModel(nn.Module):
         # The output at a position is predicted at the position before it.
         counted = [np.flatnonzero(row.targets) for row in layouts]
         before = [start + row.frames + at - 1 for start, row, at in zip(first, layouts, counted, strict=True)]
-        targets = [np.array(row.ids)[at] for row, at in zip(layouts, counted, strict=True)]
-        states = torch.cat(hidden).index_select(0, to_device(np.concatenate(before), device))
-        return nn.functional.cross_entropy(self.gpt.logits(states).float(), to_device(np.concatenate(targets), device), reduction="none")
+        return self.gpt.logits(torch.cat(hidden).index_select(0, to_device(np.concatenate(before), device)))
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:

@@ -92,14 +92,14 @@ async def streamed(request: Request, service: Service, data: bytes, lang: str | 
 
 
 def begin(laura: Laura, lang: str | None, min_confidence: float) -> Transcript:
-    return Transcript(laura.runtime, laura.runtime.check_lang(lang), min_confidence, every=None)
+    return Transcript(laura.runtime, laura.runtime.check_lang(lang), min_confidence, every=None, soon=True)
 
 
 async def events(
     service: Service, transcript: Transcript, recording: Recording, ticket: Ticket, verbose: bool = False
 ) -> AsyncIterator[bytes]:
-    """A delta a chunk; together they are the text that `done` has. `verbose`: with what `verbose_json` says of words, with a delta for
-    silence too, so that one sees how far the reading has come, and at the end with the receipt."""
+    """A delta a chunk, several of the first one perhaps; together they are the text that `done` has. `verbose`: with what `verbose_json`
+    says of words, with a delta for silence too, so that one sees how far the reading has come, and at the end with the receipt."""
     texts: list[str] = []
     receipts: list[dict] = []
     try:

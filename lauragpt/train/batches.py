@@ -75,6 +75,8 @@ class VocoderGroup:
     text: VocoderText | None = None
     prompt: PaddedWaves | None = None  # of the same speaker; a recording of no samples where there is no other
     tokens: Tensor | None = None  # (B, T) of the clean speech, where they were made beforehand
+    langs: tuple[str, ...] = ()
+    written: bool = False  # whether the vocoder is to read tokens that the GPT writes
 
 
 @dataclass(frozen=True)
@@ -269,11 +271,13 @@ class VocoderBatches(PlannedBatches):
         return VocoderBatch(task, [self._group(of(group, examples), of(group, clean), of(group, noisy), rng) for group in groups])
 
     def _group(self, examples: list[Example], clean: list, noisy: list, rng: np.random.Generator) -> VocoderGroup:
-        padded, seed, tokens = pad(clean), int(rng.integers(1 << 31)), None
+        more: dict = {"langs": tuple(example.lang for example in examples)}
         if self.tokens is not None:
-            tokens = pad_sequence([torch.tensor(self.tokens(example.audio)) for example in examples], batch_first=True)
+            more["tokens"] = pad_sequence([torch.tensor(self.tokens(example.audio)) for example in examples], batch_first=True)
+        padded, seed = pad(clean), int(rng.integers(1 << 31))
+        more["written"] = bool(self.config.written_tokens) and rng.random() < self.config.written_tokens
         if noisy:
-            return VocoderGroup(padded, seed, noisy=pad(noisy), tokens=tokens)
+            return VocoderGroup(padded, seed, noisy=pad(noisy), **more)
         texts = [letters_of(self.corpus, example) for example in examples]
         frames_a_letter = [len(wave) / self.hop / max(1, len(text)) for wave, text in zip(clean, texts, strict=True)]
         jitter = 1 + self.config.pace_jitter * torch.from_numpy(rng.uniform(-1, 1, len(texts))).float()
@@ -281,7 +285,7 @@ class VocoderBatches(PlannedBatches):
         prompts, most = [self.corpus.voice_prompt(example, rng) for example in examples], int(self.config.prompt_seconds * SAMPLE_RATE)
         prompt = pad([self.corpus.waves(other.audio)[:most] if other is not None else np.zeros(0) for other in prompts])
         text = VocoderText(pad_sequence(texts, batch_first=True), lengths, paces)
-        return VocoderGroup(padded, seed, text=text, prompt=prompt, tokens=tokens)
+        return VocoderGroup(padded, seed, text=text, prompt=prompt, **more)
 
 
 class SpeakerBatches(RecordedBatches):

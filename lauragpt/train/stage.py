@@ -22,7 +22,8 @@ RULES = (  # keys, what they must be, the test
     (("text_seconds", "sound_seconds", "captions", "pseudo_labels", "slu_templates"), "not be below 0", lambda value: value >= 0),
     (("decay", "lr_floor", "noise", "degraded", "text_injection", "voice_prompt"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
     (("published_lr",), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
-    (("plain_sentences", "asr_noise", "token_errors", "condition_mismatch"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
+    (("plain_sentences", "asr_noise", "condition_mismatch"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
+    (("token_errors", "written_tokens"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
 )
 
 

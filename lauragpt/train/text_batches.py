@@ -19,7 +19,7 @@ from lauragpt.data.captions import join_captions
 from lauragpt.data.loader import Plan, seconds_of
 from lauragpt.data.manifest import Example
 from lauragpt.model.lauragpt import LauraModel
-from lauragpt.sequence import Layout, layout, text_layout
+from lauragpt.sequence import Layout, Vocabulary, layout, text_layout
 from lauragpt.spoken import normalize
 from lauragpt.tasks import TASKS, slu_to_text
 from lauragpt.text import Tokenizer
@@ -75,6 +75,16 @@ def time_aligned(row: Layout, task: str, best_units: np.ndarray, tokenizer: Toke
     return replace(row, said=tuple(CtcAligner.of(tokenizer, best_units.tolist()).times(0, row.ids[2:-1])))
 
 
+def with_token_errors(row: Layout, vocabulary: Vocabulary, share: float, rng: np.random.Generator) -> Layout:
+    """A share of the row's audio tokens is read as others; what is to be written stays."""
+    if not share:
+        return row
+    ids = np.array(row.ids)
+    wrong = vocabulary.sounds(ids) & (rng.random(len(ids)) < share)
+    others = vocabulary.text_size + rng.integers(vocabulary.audio_size, size=len(ids))
+    return replace(row, read=tuple(np.where(wrong, others, ids).tolist()))
+
+
 class SequenceBatches(PlannedBatches):
     """The sequences that the GPT's stage and joint training share."""
 
@@ -124,7 +134,8 @@ class SequenceBatches(PlannedBatches):
         utterances = [e for e in (prompt, example) if e is not None]
         source = self.corpus.tokens("tts", " ".join(normalize(e.source, e.lang) for e in utterances))
         codes = [code for e in utterances for code in self.codec_tokens(e.audio)]
-        return layout(self.vocabulary, "tts", example.lang, self.vocabulary.audio(codes), source=source)
+        row = layout(self.vocabulary, "tts", example.lang, self.vocabulary.audio(codes), source=source)
+        return with_token_errors(row, self.vocabulary, self.config.token_errors, rng)
 
     def phrase(self, rng: np.random.Generator) -> ReadSequence:
         """A phrase of the texts to be transcribed from its posteriors."""
@@ -215,7 +226,10 @@ class JointBatches(SequenceBatches):
             transcript = example.targets[0] if task.name == "asr" else self.pseudo_labels.get(example.id)
         frames = self.features.length(len(wave)) if wave is not None else 0
         units = self.corpus.units.encode(transcript) if transcript is not None else None
-        return JointExample(task.name, layout(self.vocabulary, task.name, example.lang, output, frames, source), units), wave
+        row = layout(self.vocabulary, task.name, example.lang, output, frames, source)
+        if task.name == "se":
+            row = with_token_errors(row, self.vocabulary, self.config.token_errors, rng)
+        return JointExample(task.name, row, units), wave
 
     def source_text(self, text: str, lang: str, rng: np.random.Generator) -> str:
         """A text to be translated; with the chance `asr_noise` as a transcript has it: in spoken form, with errors."""

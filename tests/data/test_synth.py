@@ -103,9 +103,10 @@ def test_every_set_makes_valid_examples(data, name):
         for example in job_examples(job, "/a.flac", 2.0):
             check_example(vars(example), example.id)
     tasks = {use["task"] for line in texts.lines for use in line.uses}
-    assert tasks == {"synth-short": {"asr"}, "synth-books": {"asr"}, "synth-tts": {"tts", "asr"}, "synth-slurp": {"slu", "asr"}}.get(
-        name, {"s2tt", "asr"}
-    )
+    assert tasks == {
+        "synth-short": {"asr"}, "synth-books": {"asr"}, "synth-tts": {"tts", "asr"}, "synth-tts-de": {"tts", "asr"},
+        "synth-slurp": {"slu", "asr"},
+    }.get(name, {"s2tt", "asr"})  # fmt: skip
 
 
 def test_speech_for_training_says_nothing_measured(data):
@@ -233,7 +234,7 @@ def test_all_that_is_missing_is_said_before_the_work(data, tmp_path, monkeypatch
     no_synthesisers(tmp_path, monkeypatch)
     with pytest.raises(
         LauraError,
-        match="synth-tts needs flite, synth-tatoeba-de needs espeak-ng or pico; .*apt-get install espeak-ng flite .*brew install.*"
+        match="synth-tts needs flite or piper, synth-tatoeba-de needs espeak-ng or pico; .*apt-get install espeak-ng flite .*brew install.*"
         r"pip install -e '.\[synth\]'.*--sets",
     ):
         check_synth(data, tmp_path / "out", ["synth-tts", "synth-tatoeba-de"])

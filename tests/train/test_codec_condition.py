@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from lauragpt.model.lauragpt import PRESETS, LauraModel
+from lauragpt.sequence import layout
 from lauragpt.train import loop
 from lauragpt.train.precision import precision
 
@@ -103,3 +104,29 @@ def test_a_vocoder_that_goes_on_is_not_begun_anew(make_stage, model):
     torch.nn.init.normal_(model.vocoder.output.weight)
     weight = model.vocoder.output.weight.clone()
     assert torch.equal(make_stage("vocoder", model, weights={"se": 1}).model.vocoder.output.weight, weight)
+
+
+@pytest.mark.parametrize("task", ["se", "tts"])
+def test_tokens_may_be_those_that_the_gpt_writes(make_stage, model, task):
+    with torch.no_grad():
+        model.gpt.embed_tokens.weight.mul_(100)  # it is sure of what it writes
+    stage = make_stage("vocoder", model, weights={task: 1}, written_tokens=1.0, token_errors=0.0)
+    group = stage.batch(0).groups[0]
+    counts = -(-group.clean.samples // model.config.codec.hop)
+    assert group.written
+    seeds = [torch.Generator().manual_seed(seed) for seed in (0, 0, 1)]
+    first, again, other = (stage.written(group, counts, generator) for generator in seeds)
+    assert torch.equal(first, again) and first.shape == group.tokens.shape
+    real = torch.arange(first.shape[1]) < counts[:, None]
+    assert ((first == other) | ~real).float().mean() > 0.9
+    assert stage.loss(group).isfinite()
+    vocabulary = model.vocabulary
+    n, lang = int(counts[0]), group.langs[0]
+    if task == "tts":
+        ids = group.text.ids[0, : group.text.lengths[0]].tolist()
+        row, frames = layout(vocabulary, "tts", lang, vocabulary.audio(group.tokens[0, :n].tolist()), source=ids), None
+    else:
+        heard = model.encode(group.noisy.waves[:1, : group.noisy.samples[0]], group.noisy.samples[:1])
+        row, frames = layout(vocabulary, "se", lang, vocabulary.audio(group.tokens[0, :n].tolist()), int(heard.lengths)), heard.embeddings
+    expected = model.output_logits([row], frames)[1:-1, vocabulary.text_size : vocabulary.text_size + vocabulary.audio_size].argmax(-1)
+    assert (first[0, :n] == expected).float().mean() > 0.9

@@ -28,6 +28,7 @@ class ReadingConfig(ModelStageConfig):
     degraded: float = 0.3  # chance that a recording gets a narrow band, a codec or clipping
     spec_augment: bool = True  # on recordings
     text_injection: float = 0.0  # chance that a pair to be translated is read from the posteriors of its source, as if it were spoken
+    token_errors: float = 0.0  # share of the audio tokens that the GPT reads as others, since its own will have errors
     voice_prompt: float = 0.3  # chance that a text is spoken after another utterance of its speaker
     compile: bool = False  # torch.compile of the GPT's layers: half as fast again, takes a minute to start, needs a C++ compiler
 

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.codec.losses import SpectralLoss
 from lauragpt.model.lauragpt import LauraModel
 from lauragpt.model.vocoder import vocoder_loss
+from lauragpt.sequence import layout
 from lauragpt.train.batches import VocoderBatch, VocoderBatches, VocoderGroup, train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import CodecTokens
@@ -32,6 +34,7 @@ from lauragpt.train.stages.speller import with_errors
 class VocoderStageConfig(ModelStageConfig):
     weights: dict[str, float] = field(default_factory=lambda: {"tts": 1.0, "se": 1.0})
     token_errors: float = 0.08  # share of the tokens that are replaced by others, since the GPT errs
+    written_tokens: float = 0.0  # chance that tokens are those which the GPT writes behind the true ones, where letters are found by them
     condition_mismatch: float = 0.0  # chance that noisy speech is another utterance's. It teaches the vocoder to distrust its condition
     pace_jitter: float = 0.1  # by how much, at most, speech is faster or slower than the pace that is given
     prompt_seconds: float = 3.0  # of the speaker's other utterance
@@ -70,10 +73,30 @@ class VocoderStage(ModelStage):
             codes = group.tokens.to(self.device)[:, None] if in_codec_space else codec.encode(clean, samples)
             target = codec.vectors(clean, samples) if in_codec_space else codec.embed(codes)
         lengths, generator = -(-samples // codec.config.hop), torch.Generator().manual_seed(group.seed)
-        tokens = with_errors(codes[:, 0], self.config.token_errors, self.model.config.audio_size, generator)
+        tokens = self.written(group, lengths, generator) if group.written else codes[:, 0]
+        tokens = with_errors(tokens, self.config.token_errors, self.model.config.audio_size, generator)
         predicted = self.model.vocode(tokens, lengths, **self.conditions(group, tokens, lengths))
         loss = vocoder_loss(vocoder.standardised(predicted), vocoder.standardised(target), lengths)
         return loss + self.sound_loss(predicted, clean, lengths, generator)
+
+    @torch.no_grad()
+    def written(self, group: VocoderGroup, lengths: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, T): a token drawn from what the GPT expects at each place behind the group's own tokens, of which `lengths` (B,) are real."""
+        model, counts = self.model.eval(), lengths.tolist()
+        vocabulary, task = model.vocabulary, "tts" if group.noisy is None else "se"
+        heard = model.encode(*group.noisy.to(self.device)) if group.noisy is not None else None
+        texts = [()] * len(counts)
+        if group.text is not None:
+            texts = [ids[:count].tolist() for ids, count in zip(group.text.ids, group.text.lengths, strict=True)]
+        frames = heard.lengths.tolist() if heard is not None else [0] * len(counts)
+        rows = zip(group.langs, group.tokens, counts, frames, texts, strict=True)
+        layouts = [layout(vocabulary, task, lang, vocabulary.audio(codes[:n].tolist()), T, text) for lang, codes, n, T, text in rows]
+        logits = model.output_logits(layouts, heard.embeddings if heard is not None else None).float().cpu()
+        logits = logits[:, vocabulary.text_size : vocabulary.text_size + vocabulary.audio_size]
+        noise = -torch.rand(logits.shape, generator=generator).clamp(min=1e-20).log().clamp(min=1e-20).log()  # of Gumbel
+        drawn = (logits + noise).argmax(-1).split([n + 2 for n in counts])  # the language comes before, <eos> behind
+        self.modules.train()
+        return pad_sequence([row[1:-1] for row in drawn], batch_first=True).to(self.device)
 
     def conditions(self, group: VocoderGroup, tokens: Tensor, lengths: Tensor) -> dict[str, tuple[Tensor, ...]]:
         """Those of the group that are not empty, as the vocoder takes them beside tokens (B, T) of which `lengths` (B,) are real."""
