@@ -64,8 +64,9 @@ def speak(
     options: Options,
     progress: Progress | None = None,
 ) -> list[AudioResult]:
-    """Each text in its voice. Long texts are spoken sentence by sentence, each after the same prompt. `failed` in the receipt says why a
-    sound cannot be the text. LauraError for a text that holds nothing to say."""
+    """Each text in its voice. Long texts are spoken sentence by sentence, each after the same prompt. A sentence whose sound cannot be the
+    text is spoken again with the next seed and then without the guard, which leaves some sound of it in any case: `retried` in the receipt
+    says of how many, and `failed` why the sound cannot be the text even so. LauraError for a text that holds nothing to say."""
     options = replace(options, loop=SPEECH_LOOP)
     utterances = [
         each for item, (text, lang, voice) in enumerate(zip(texts, langs, voices)) for each in utterances_of(item, text, lang, voice)
@@ -77,7 +78,16 @@ def speak(
         batch = [utterances[index] for index in group]
         speeches |= dict(zip(batch, _speak_batch(runtime, batch, options)))
         meter.add(len(batch))
-    return [result_of(runtime, [speeches[each] for each in utterances if each.item == item], options) for item in range(len(texts))]
+    retried = [each for each in utterances if failed(speeches[each])]
+    for again in (replace(options, seed=options.seed + 1), replace(options, seed=options.seed + 1, loop=None)):
+        if still := [each for each in retried if failed(speeches[each])]:
+            speeches |= {speech.utterance: speech for speech in _speak_batch(runtime, still, again)}
+    return [
+        result_of(
+            runtime, [speeches[each] for each in utterances if each.item == item], options, sum(each.item == item for each in retried)
+        )
+        for item in range(len(texts))
+    ]
 
 
 def speak_verified(
@@ -151,14 +161,20 @@ def bounds(text: str, lang: str) -> tuple[int, int]:
     return int(len(text) / fastest * TOKENS_PER_SECOND), int((1.5 + len(text) / slowest) * TOKENS_PER_SECOND)
 
 
+def failed(speech: Speech) -> str | None:
+    return failure(speech.utterance, speech.decoded.finish, speech.wave)
+
+
 def failure(utterance: Utterance, finish: str, wave: np.ndarray) -> str | None:
-    """Why a sound (n,) cannot be the utterance, or None: it is silent, or shorter than the fastest speech, as when the guard cut a loop.
-    finish: how the GPT ended (`Decoded.finish`)."""
+    """Why a sound (n,) cannot be the utterance, or None: it is silent, shorter than the fastest speech, as when the guard cut a loop, or
+    never ended. finish: how the GPT ended (`Decoded.finish`)."""
     seconds, fastest = len(wave) / SAMPLE_RATE, max(bounds(utterance.text, utterance.lang)[0] / TOKENS_PER_SECOND, SHORTEST_SPEECH)
     ending = {"guard": ", where the GPT fell into a loop", "length": ", where the GPT never ended"}.get(finish, "")
     if seconds < fastest:
         return f"{seconds:.2f} s of sound for {utterance.text[:40]!r}, which takes at least {fastest:.2f} s{ending}"
-    return f"no sound for {utterance.text[:40]!r}{ending}" if is_silent(wave) else None
+    if is_silent(wave):
+        return f"no sound for {utterance.text[:40]!r}{ending}"
+    return f"{seconds:.2f} s of sound for {utterance.text[:40]!r}{ending}" if finish == "length" else None
 
 
 def languages(runtime: Runtime, texts: list[str], langs: list[str | None]) -> list[str]:
@@ -239,7 +255,8 @@ def _codes(runtime: Runtime, decoded: Decoded, writing: Iterator) -> Iterator[np
     yield runtime.codes(decoded.ids[sent:])
 
 
-def result_of(runtime: Runtime, speeches: list[Speech], options: Options) -> AudioResult:
+def result_of(runtime: Runtime, speeches: list[Speech], options: Options, retried: int = 0) -> AudioResult:
+    """Sentences put together; `retried`: how many were not spoken with the first seed."""
     parts: list[np.ndarray] = []
     segments, at = [], 0
     for speech in speeches:
@@ -256,8 +273,8 @@ def result_of(runtime: Runtime, speeches: list[Speech], options: Options) -> Aud
         parts.append(speech.wave)
         at = end
     voice = speeches[0].utterance.voice
-    reasons = [reason for speech in speeches if (reason := failure(speech.utterance, speech.decoded.finish, speech.wave))]
-    failed = {"failed": "; ".join(reasons)} if reasons else {}
+    reasons = [reason for speech in speeches if (reason := failed(speech))]
+    more = ({"retried": retried} if retried else {}) | ({"failed": "; ".join(reasons)} if reasons else {})
     return AudioResult(
         task="tts",
         lang=speeches[0].utterance.lang,
@@ -266,7 +283,7 @@ def result_of(runtime: Runtime, speeches: list[Speech], options: Options) -> Aud
         confidence=confidence_of([log_prob for speech in speeches for log_prob in speech.decoded.log_probs]),
         receipt=runtime.receipt(
             0.0, 0.0, len(speeches), [speech.decoded for speech in speeches], options.seed,
-            temperature=options.temperature, top_k=options.top_k, voice=voice.name if voice else None, **failed,
+            temperature=options.temperature, top_k=options.top_k, voice=voice.name if voice else None, **more,
         ),
     )  # fmt: skip
 

@@ -73,8 +73,10 @@ class VocoderGroup:
     seed: int  # of the wrong tokens
     noisy: PaddedWaves | None = None
     text: VocoderText | None = None
-    prompt: PaddedWaves | None = None  # of the same speaker; a recording of no samples where there is no other
-    tokens: Tensor | None = None  # (B, T) of the clean speech, where they were made beforehand
+    prompt: PaddedWaves | tuple[Tensor, Tensor] | None = None  # of the same speaker; empty where there is no other. In codec space vectors
+    # (B, P, E) and their lengths
+    tokens: Tensor | None = None  # (B, T) of the clean speech, in codec space
+    target: Tensor | None = None  # (B, T, E) the codec's vectors of it, in codec space
     langs: tuple[str, ...] = ()
     written: bool = False  # whether the vocoder is to read tokens that the GPT writes
 
@@ -238,7 +240,7 @@ class VocoderBatches(PlannedBatches):
         self, corpus: Corpus, examples: Sequence[Example], config: "VocoderStageConfig", seed: int, rank: int, hop: int,
         tokens: CodecTokens | None = None,
     ):  # fmt: skip
-        """`hop`: samples a codec frame. `tokens`: with them groups carry the tokens of their recordings."""
+        """`hop`: samples a codec frame. `tokens`: with them groups carry tokens and vectors of their recordings."""
         super().__init__(corpus, examples, config, seed, rank)
         self.hop, self.tokens = hop, tokens
         se = sum(weight for key, weight in config.weights.items() if key.partition("/")[0] == "se")
@@ -251,7 +253,10 @@ class VocoderBatches(PlannedBatches):
     def prepare(self, processes: int) -> None:
         super().prepare(processes)
         if self.tokens is not None:
-            self.tokens.prepare(list(dict.fromkeys(e.audio for e in self.drawable())), save=self.rank == 0)
+            drawable = self.drawable()
+            self.tokens.prepare(list(dict.fromkeys(e.audio for e in drawable)), save=self.rank == 0)
+            for example in self.corpus.with_prompts(drawable):
+                self.tokens.vectors_of(example.audio)
 
     def __call__(self, step: int) -> VocoderBatch:
         rng, drawn = self.rng(step), self.draw(step)
@@ -274,6 +279,7 @@ class VocoderBatches(PlannedBatches):
         more: dict = {"langs": tuple(example.lang for example in examples)}
         if self.tokens is not None:
             more["tokens"] = pad_sequence([torch.tensor(self.tokens(example.audio)) for example in examples], batch_first=True)
+            more["target"] = pad_sequence([self.tokens.vectors_of(example.audio) for example in examples], batch_first=True)
         padded, seed = pad(clean), int(rng.integers(1 << 31))
         more["written"] = bool(self.config.written_tokens) and rng.random() < self.config.written_tokens
         if noisy:
@@ -282,8 +288,15 @@ class VocoderBatches(PlannedBatches):
         frames_a_letter = [len(wave) / self.hop / max(1, len(text)) for wave, text in zip(clean, texts, strict=True)]
         jitter = 1 + self.config.pace_jitter * torch.from_numpy(rng.uniform(-1, 1, len(texts))).float()
         lengths, paces = torch.tensor([len(text) for text in texts]), torch.tensor(frames_a_letter) * jitter
-        prompts, most = [self.corpus.voice_prompt(example, rng) for example in examples], int(self.config.prompt_seconds * SAMPLE_RATE)
-        prompt = pad([self.corpus.waves(other.audio)[:most] if other is not None else np.zeros(0) for other in prompts])
+        prompts = [self.corpus.voice_prompt(example, rng) for example in examples]
+        if self.tokens is None:
+            most = int(self.config.prompt_seconds * SAMPLE_RATE)
+            prompt = pad([self.corpus.waves(other.audio)[:most] if other is not None else np.zeros(0) for other in prompts])
+        else:
+            most = int(self.config.prompt_seconds * SAMPLE_RATE) // self.hop
+            none = more["target"][0, :0]
+            heard = [self.tokens.vectors_of(other.audio)[:most] if other is not None else none for other in prompts]
+            prompt = pad_sequence(heard, batch_first=True), torch.tensor([len(row) for row in heard])
         text = VocoderText(pad_sequence(texts, batch_first=True), lengths, paces)
         return VocoderGroup(padded, seed, text=text, prompt=prompt, **more)
 

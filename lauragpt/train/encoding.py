@@ -91,16 +91,25 @@ def encode_recordings(
 
 class CodecTokens:
     """The GPT's audio tokens of a recording, made once, since the codec is frozen. `folder` keeps those that were prepared, for the stages
-    and runs to come."""
+    and runs to come. `vectors` holds the codec's own vectors of those that were asked for."""
 
     def __init__(self, model: LauraModel, waves: Callable[[str], np.ndarray], folder: Path | None = None):
         self.model, self.waves, self.cache = model, waves, {}
+        self.vectors: dict[str, Tensor] = {}  # (T, E) float16
         self.file = folder / "codec_tokens.safetensors" if folder else None
 
     def __call__(self, path: str) -> list[int]:
         if path not in self.cache:
             self._encode([path])
         return self.cache[path].tolist()
+
+    @torch.no_grad()
+    def vectors_of(self, path: str) -> Tensor:
+        """(T, E)"""
+        if path not in self.vectors:
+            codec, wave = self.model.codec.eval(), torch.from_numpy(self.waves(path))
+            self.vectors[path] = codec.vectors(wave[None].to(codec.quantizer.codebooks.device))[0].half().cpu()
+        return self.vectors[path].float()
 
     def missing(self, paths: Iterable[str]) -> list[str]:
         """The recordings whose tokens are neither here nor in the folder."""

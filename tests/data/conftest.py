@@ -52,7 +52,9 @@ def data(tmp_path):
         "books_en.txt": ["Away we went, then!", "Some other line.", "Nobody knows.", "We saw the little boat come home."],
         "multi30k_train_en_de.tsv": ["A dog runs.\tEin Hund rennt.", "A cat.\tEine Katze."] + [f"Boy {i}.\tJunge {i}." for i in range(40)],
         "multi30k_val_en_de.tsv": ["A cat!\tDie Katze."],
-        "tatoeba_en_de.tsv": ["Hi.\tHallo!", "Hi.\tGrüß Gott!", "Something else.\tDie Katze."],
+        "tatoeba_en_de.tsv": [
+            "Hi.\tHallo!", "Hi.\tGrüß Gott!", "Something else.\tDie Katze.", "The cat sleeps all day.\tDie Katze schläft den ganzen Tag.",
+        ],
         "slurp_devel.jsonl": [json.dumps(r) for r in SLURP],
         "slurp_test.jsonl": [
             json.dumps({**SLURP[0], "slurp_id": 99, "sentence": "Some other line.", "sentence_annotation": "Some [time : other] line."})

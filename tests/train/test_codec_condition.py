@@ -67,8 +67,10 @@ def test_after_some_steps_another_condition_and_other_tokens_give_other_vectors(
     assert loss.item() < before and all(p.grad.abs().sum() > 0 for entry in entries for p in entry.parameters())
     assert all(parameter.grad is None for parameter in codec.parameters())
     codes, counts = codec.encode(*group.clean, n_quantizers=1)[:, 0], -(-group.clean.samples // codec.config.hop)
+    target = codec.vectors(*group.clean)
     for row, n in enumerate(counts.tolist()):
         assert torch.equal(group.tokens[row, :n], codes[row, :n])
+        torch.testing.assert_close(group.target[row, :n], target[row, :n], atol=1e-2, rtol=1e-2)
     given = stage.conditions(group, codes, counts)
     vectors, lengths = given[condition]
     with torch.no_grad():
@@ -87,7 +89,7 @@ def test_the_loss_is_of_standardised_vectors_of_the_clean_speech(make_stage, mod
     counts = -(-group.clean.samples // model.config.codec.hop)
     real = torch.arange(clean.shape[1]) < counts[:, None]
     difference = ((noisy - clean) / model.vocoder.deviation)[real]
-    assert stage.loss(group).item() == pytest.approx((difference.abs().mean() + difference.square().mean()).item(), rel=1e-4)
+    assert stage.loss(group).item() == pytest.approx((difference.abs().mean() + difference.square().mean()).item(), rel=1e-2)
 
 
 def test_letters_stand_where_the_speller_finds_them(make_stage, model):

@@ -71,7 +71,7 @@ class VocoderStage(ModelStage):
         in_codec_space, vocoder = self.model.config.vocoder.in_codec_space, self.model.vocoder
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             codes = group.tokens.to(self.device)[:, None] if in_codec_space else codec.encode(clean, samples)
-            target = codec.vectors(clean, samples) if in_codec_space else codec.embed(codes)
+            target = group.target.to(self.device) if in_codec_space else codec.embed(codes)
         lengths, generator = -(-samples // codec.config.hop), torch.Generator().manual_seed(group.seed)
         tokens = self.written(group, lengths, generator) if group.written else codes[:, 0]
         tokens = with_errors(tokens, self.config.token_errors, self.model.config.audio_size, generator)
@@ -103,8 +103,10 @@ class VocoderStage(ModelStage):
         given = {"text": group.text, "prompt": group.prompt, "noisy": group.noisy}
         full = {name: tensors for name, tensors in given.items() if tensors is not None and tensors[0].shape[1]}
         there = {name: tuple(tensor.to(self.device) for tensor in tensors) for name, tensors in full.items()}
-        heard = {name: tensors if name == "text" else self.model.condition_of(*tensors) for name, tensors in there.items()}
-        if "text" in heard and self.model.config.vocoder.in_codec_space:
+        in_codec_space = self.model.config.vocoder.in_codec_space
+        ready = ("text", "prompt") if in_codec_space else ("text",)
+        heard = {name: tensors if name in ready else self.model.condition_of(*tensors) for name, tensors in there.items()}
+        if "text" in heard and in_codec_space:
             ids, counts, _ = heard["text"]
             letters = [row[:count].tolist() for row, count in zip(ids, counts.tolist(), strict=True)]
             heard["text"] = ids, counts, self.model.said(tokens, lengths, letters)
