@@ -23,16 +23,16 @@ LONGEST_ABBREVIATION = 24  # characters before a point in which an abbreviation 
 END = re.compile(r"(?<=[.!?…])[\"'”’»)]*\s+|(?<=[。！？])|\n+")
 
 
-def split_sentences(text: str) -> list[str]:
-    """The sentences of a text, each at most 240 characters long."""
+def split_sentences(text: str, longest: int = LONGEST) -> list[str]:
+    """The sentences of a text, each at most `longest` characters long."""
     sentences, start = [], 0
     for match in END.finditer(text):
         before = text[max(start, match.start() - LONGEST_ABBREVIATION) : match.start()]
         if "\n" not in match[0] and _goes_on(before, text[match.end() : match.end() + 1]):
             continue
-        sentences += _short(text[start : match.end()].strip())
+        sentences += _short(text[start : match.end()].strip(), longest)
         start = match.end()
-    return [sentence for sentence in [*sentences, *_short(text[start:].strip())] if sentence]
+    return [sentence for sentence in [*sentences, *_short(text[start:].strip(), longest)] if sentence]
 
 
 def _goes_on(before: str, following: str) -> bool:
@@ -44,12 +44,12 @@ def _goes_on(before: str, following: str) -> bool:
     )
 
 
-def _short(sentence: str) -> list[str]:
+def _short(sentence: str, longest: int) -> list[str]:
     parts = []
-    while len(sentence) > LONGEST:
-        place = max(sentence.rfind(mark, LONGEST // 3, LONGEST) for mark in ",;:，；：")
-        place = place + 1 if place > 0 else sentence.rfind(" ", 1, LONGEST)
-        place = place if place > 0 else LONGEST
+    while len(sentence) > longest:
+        place = max(sentence.rfind(mark, longest // 3, longest) for mark in ",;:，；：")
+        place = place + 1 if place > 0 else sentence.rfind(" ", 1, longest)
+        place = place if place > 0 else longest
         parts.append(sentence[:place].strip())
         sentence = sentence[place:].strip()
     return [*parts, sentence]

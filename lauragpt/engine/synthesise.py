@@ -32,6 +32,7 @@ STREAM_TOKENS = 8  # that are made sound together while more are written
 PAUSE = SAMPLE_RATE * 3 // 20  # samples between two sentences
 # Characters a second of the slowest and the fastest speech; a word in Chinese is a character or two.
 PACES = {"en": (6.0, 30.0), "de": (6.0, 30.0), "zh": (2.0, 8.0)}
+LONGEST_SENTENCE = 160  # characters, 12 s: longer ones than were learnt are cut
 SHORTEST_SPEECH = 0.12  # seconds: no word is spoken in less
 NO_WORD = "the model recognises no word in the sound"
 
@@ -152,7 +153,7 @@ def utterances_of(item: int, text: str, lang: str, voice: Voice | None) -> list[
 
 def sentences_of(text: str, lang: str) -> list[str]:
     """The text's sentences in spoken form; those that hold no letter or number are left out."""
-    return [spoken for sentence in split_sentences(text) if (spoken := normalize(sentence, lang).strip())]
+    return [spoken for sentence in split_sentences(text, LONGEST_SENTENCE) if (spoken := normalize(sentence, lang).strip())]
 
 
 def bounds(text: str, lang: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from lauragpt.engine.chunking import is_silent, quietest
 from lauragpt.errors import LauraError
 from lauragpt.spoken import normalize
 
-LONGEST_PROMPT = 10.0  # seconds; a longer recording is cut where it is quiet after 4 s or more
+SHORTEST_PROMPT, LONGEST_PROMPT = 0.5, 10.0  # seconds; a longer recording is cut where it is quiet after 4 s or more
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ def prompt_clip(wave: np.ndarray) -> np.ndarray:
 
 
 def make_voice(backend: Backend, name: str, wave: np.ndarray, text: str, lang: str | None) -> Voice:
-    """A voice from a recording (N,) and its transcript. LauraError when nothing sounds in it."""
+    """A voice from a recording (N,) and its transcript. LauraError when it is too short or nothing sounds in it."""
+    if len(wave) < SHORTEST_PROMPT * SAMPLE_RATE:
+        seconds = len(wave) / SAMPLE_RATE
+        raise LauraError(f"the voice {name} is {seconds:.2f} s long, which is too short: give 2 to 10 s of somebody speaking")
     if is_silent(wave):
         raise LauraError(f"the voice {name} has no sound in it: give a recording of somebody speaking")
     return Voice(name, lang, normalize(text, lang or "en"), wave, backend.codec_encode([wave])[0][0])
