@@ -76,11 +76,7 @@ class Transcript:
     def feed(self, piece: np.ndarray) -> Iterator[TextResult]:
         """The results of the chunks that a piece (n,) ends, and perhaps a partial one."""
         for span, wave in self.chunker.feed(piece):
-            chunks = [Chunk(0, span, wave)]
-            if self.soon and not span.start:
-                chunks, *_ = shorter_chunks(self.runtime, "asr", chunks, self.lang)
-            for chunk in chunks:
-                yield self._answer(chunk.span, chunk.wave, True)
+            yield from self._finals(span, wave)
             self.answered = span.end
         start = self.chunker.start
         end = start + min(len(self.chunker.open), int(LONGEST * SAMPLE_RATE))
@@ -95,7 +91,14 @@ class Transcript:
         for span, wave in self.chunker.finish():
             if not span.start and complete:
                 check_length(wave, "the stream")
-            yield self._answer(span, wave, True)
+            yield from self._finals(span, wave)
+
+    def _finals(self, span: Span, wave: np.ndarray) -> Iterator[TextResult]:
+        chunks = [Chunk(0, span, wave)]
+        if self.soon and not span.start:
+            chunks, *_ = shorter_chunks(self.runtime, "asr", chunks, self.lang)
+        for chunk in chunks:
+            yield self._answer(chunk.span, chunk.wave, True)
 
     def _answer(self, span: Span, wave: np.ndarray, final: bool) -> TextResult:
         results = recognise(self.runtime, "asr", [Chunk(0, span, wave)], self.lang, self.cache)

@@ -6,17 +6,21 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from lauragpt import Laura
+from lauragpt.audio import load_audio
 from lauragpt.cli.stream import Samples, _tail
 from lauragpt.engine import recognise
+from lauragpt.engine.stream import Transcript
 from lauragpt.errors import LauraError
 
 SAMPLE_RATE = 16000
+CLIPS = Path(__file__).parents[2] / "lauragpt" / "assets" / "demo"
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +100,19 @@ def test_parts_of_an_open_chunk_are_heard_once(laura, monkeypatch):
     assert [s.text for r in results if r.final for s in r.segments] == [s.text for s in offline.segments]
     assert sum(r.receipt.get("rejected", 0) for r in results if r.final) == offline.receipt.get("rejected", 0)
     assert once <= set(read) and len(read) == len(set(read)) and len([r for r in results if not r.final]) > 20
+
+
+def test_the_first_words_come_before_the_first_chunk_is_read():
+    """The checkpoint that ships reads a chunk of 16 s in shorter ones. With `soon` each has its own result; nothing else changes."""
+    laura, clips = Laura.load("mini"), [load_audio(path) for path in sorted(CLIPS.glob("librispeech-*.opus"))]
+    speech = np.concatenate(2 * clips)
+    whole, results = laura.transcribe(speech, lang="en"), {}
+    for soon in (False, True):
+        transcript = Transcript(laura.runtime, "en", every=None, soon=soon)
+        results[soon] = [*transcript.feed(speech), *transcript.finish()]
+        assert " ".join(result.text for result in results[soon]) == whole.text
+        assert sum(result.receipt["chunks"] for result in results[soon]) == whole.receipt["chunks"] > 1
+    assert len(results[False]) == 1 and len(results[True]) > 1 and all(result.final for result in results[True])
 
 
 def test_wrong_options_are_told_before_anything_is_heard(laura):
