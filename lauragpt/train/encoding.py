@@ -99,7 +99,7 @@ class CodecTokens:
         self.file = folder / "codec_tokens.safetensors" if folder else None
 
     def __call__(self, path: str) -> list[int]:
-        if path not in self.cache:
+        if path not in self.cache and self.missing([path]):
             self._encode([path])
         return self.cache[path].tolist()
 
@@ -113,7 +113,7 @@ class CodecTokens:
 
     def missing(self, paths: Iterable[str]) -> list[str]:
         """The recordings whose tokens are neither here nor in the folder."""
-        stored = self._stored()
+        stored = self.stored
         keys = {path: _file_key(path) for path in paths if path not in self.cache} if stored else {}
         self.cache |= {path: stored[key] for path, key in keys.items() if key in stored}
         return [path for path in paths if path not in self.cache]
@@ -131,10 +131,11 @@ class CodecTokens:
         if missing and save and self.file:
             tensors = {_file_key(path): tokens for path, tokens in self.cache.items()}
             with replacing(self.file) as file:
-                file.write(safetensors.numpy.save(self._stored() | tensors, {"codec": self.codec_hash}))
+                file.write(safetensors.numpy.save(self.stored | tensors, {"codec": self.codec_hash}))
 
-    def _stored(self) -> dict[str, np.ndarray]:
-        """file's key -> tokens; none of another codec."""
+    @cached_property
+    def stored(self) -> dict[str, np.ndarray]:
+        """Of the folder, as they were when first asked for: file's key -> tokens; none of another codec."""
         if not self.file or not self.file.exists():
             return {}
         with safe_open(self.file, "np") as file:
