@@ -37,11 +37,14 @@ class SpellerStage(ModelStage):
     def step(self, batch: SpellerBatch, step: int, update: Update) -> dict[str, Tensor]:
         tokens, lengths = batch.tokens.to(self.device), batch.lengths.to(self.device)
         given = with_errors(tokens, self.config.token_errors, self.model.config.audio_size, torch.Generator().manual_seed(batch.seed))
-        log_probs = self.model.speller(given, lengths).transpose(0, 1)
-        letters = torch.cat(batch.letters).to(self.device)
+        # Of thousands of text tokens a few are letters: CTC is told of those that the batch has, and blank.
+        used, letters = torch.cat(batch.letters).unique(return_inverse=True)
+        columns = torch.cat([used, used.new_tensor([self.model.speller.blank])]).to(self.device)
+        log_probs = self.model.speller(given, lengths).index_select(2, columns).transpose(0, 1)
         counts = torch.tensor([len(text) for text in batch.letters], device=self.device)
-        blank = self.model.speller.blank
-        each = torch.nn.functional.ctc_loss(log_probs, letters, lengths, counts, blank, reduction="sum", zero_infinity=True)
+        each = torch.nn.functional.ctc_loss(
+            log_probs, letters.to(self.device), lengths, counts, blank=len(used), reduction="sum", zero_infinity=True
+        )
         loss = each / counts.sum()
         update("model", loss)
         return {"ctc": loss.detach()}
