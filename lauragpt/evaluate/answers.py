@@ -19,13 +19,13 @@ from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 
 # Variants: several answers to one example.
-NOISY, SHUFFLED, GPT_TOKENS, TRUE, CEILING = (  # of enhancement; TRUE also of speech
-    "noisy input", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"
+NOISY, CONDITION, SHUFFLED, GPT_TOKENS, TRUE, CEILING = (  # of enhancement; TRUE also of speech
+    "noisy input", "the condition alone", "the GPT's tokens, shuffled", "the GPT's tokens", "the true tokens", "the codec's ceiling"
 )  # fmt: skip
 REAL = "the real recordings"  # of speech
 DIRECT, CASCADE = "direct", "cascade"  # of speech translation
 OPUS = "Opus at"  # of the codec, with a rate in kbit/s
-REFERENCES = (NOISY, SHUFFLED, TRUE, CEILING, REAL)  # measured for comparison; the system did not answer them
+REFERENCES = (NOISY, CONDITION, SHUFFLED, TRUE, CEILING, REAL)  # measured for comparison; the system did not answer them
 
 
 @dataclass
@@ -48,7 +48,7 @@ def has_words(example: Example, answer: Answer) -> bool:
     """Whether there is a sound in which known words should be recognised."""
     if example.task == "tts":
         return answer.variant == REAL or bool(answer.sound)
-    return bool(example.extra.get("transcript") and answer.sound) and answer.variant != SHUFFLED  # which has no words
+    return bool(example.extra.get("transcript") and answer.sound) and answer.variant not in (CONDITION, SHUFFLED)  # these have no words
 
 
 class AnswerStore:

@@ -160,6 +160,9 @@ def se(bench: Bench, group: Group) -> list[Row]:
         floor = tally.total if variant == NOISY else floor
         floors = {"floor": floor, "floor_name": "untouched"} if variant not in REFERENCES and floor is not None else {}
         also = _qualities(answers) | _recognition(bench, examples, answers, group.lang)
+        for name in ("tokens right", "teacher-forced"):
+            if any(name in answer.scores for answer in answers):
+                also[f"{name} %"] = 100 * _quality(answers, name).total
         rows.append(group.row("STOI", tally, bench, variant, name=f"{group.name}: {variant}", also=also, **floors))
     return rows
 

@@ -35,7 +35,7 @@ from lauragpt.tasks import TASKS
 
 BATCH = 64  # examples a call: large enough to be fast
 AUDIO_BATCH = 8  # of those whose answer is sound, which takes longer: an interruption loses no more
-ANSWERS = 6  # raised when what is asked of a checkpoint changes, so that cached answers from before are not used
+ANSWERS = 7  # raised when what is asked of a checkpoint changes, so that cached answers from before are not used
 LEVELS = (1, 2, 4, 8, 16, 32)  # numbers of quantizers that the codec is measured with
 AnswerPairs = Iterator[tuple[Example, list[Answer]]]
 
@@ -115,21 +115,22 @@ class Checkpoint:
 
     def _enhance(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
         """One answer a variant of the ablation; `texts` hold what this model hears, for examples with a transcript."""
-        answers, sounds, clean = [], [], []
+        answers, sounds, clean, right = [], [], [], []
         for example, wave in zip(examples, waves):
             noisy = load_audio(example.noisy) if example.noisy else self.noise(example, wave)
             length = min(len(wave), len(noisy))
-            variants, seconds = ablation(self.laura, wave[:length], noisy[:length], self.seed)
+            variants, seconds, shares = ablation(self.laura, wave[:length], noisy[:length], lang, self.seed)
             answers.append([
                 Answer(variant, sound=store.save_wave(example, variant, sound), audio_seconds=length / SAMPLE_RATE,
                        seconds=seconds if variant == GPT_TOKENS else 0.0)
                 for variant, sound in variants.items()
             ])  # fmt: skip
             sounds += variants.values()
+            right += [shares if variant == GPT_TOKENS else {} for variant in variants]
             clean += [wave[:length]] * len(variants)
         flat = [answer for by_example in answers for answer in by_example]
-        for answer, scores in zip(flat, parallel_map(sound_quality, clean, sounds), strict=True):
-            answer.scores = scores
+        for answer, scores, shares in zip(flat, parallel_map(sound_quality, clean, sounds), right, strict=True):
+            answer.scores = scores | shares
         owners = [example for example, by_example in zip(examples, answers) for _ in by_example]
         self._recognise(owners, flat, sounds, lang)
         return answers

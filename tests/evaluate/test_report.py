@@ -104,7 +104,7 @@ def test_all_tasks_are_measured_for_real(evaluation):
     assert by["ser", "ravdess"].floor_name == "always calm, the commonest of train"
     assert by["asr", "nospeech"].metric == "stays silent %"
     assert "CTC greedy WER %" in by["asr", "kathleen"].also and by["asr", "kathleen"].floor == 100
-    assert sum(row.task == "se" for row in report.rows) == 5
+    assert sum(row.task == "se" for row in report.rows) == 6
     assert by["se", "kathleen: the GPT's tokens"].floor == by["se", "kathleen: noisy input"].score.value
     codec = [row for row in report.rows if row.task == "codec" and row.data.startswith("kathleen")]
     assert [row.data.split(": ")[1] for row in codec] == [

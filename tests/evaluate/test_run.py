@@ -19,8 +19,8 @@ from lauragpt.data.manifest import write_manifest
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.evaluate import systems
-from lauragpt.evaluate.ablation import RecordingBackend, ablation
-from lauragpt.evaluate.answers import CEILING, GPT_TOKENS, NOISY, SHUFFLED, TRUE, Answer, AnswerStore, key_of
+from lauragpt.evaluate.ablation import RecordingBackend, ablation, tokens_right
+from lauragpt.evaluate.answers import CEILING, CONDITION, GPT_TOKENS, NOISY, SHUFFLED, TRUE, Answer, AnswerStore, key_of
 from lauragpt.evaluate.groups import Bench, check, floor_examples, make_groups, read_split
 from lauragpt.evaluate.inputs import noise_of, prompt_of
 from lauragpt.evaluate.metrics import MissingPackage
@@ -162,9 +162,10 @@ def test_the_ablation_measures_the_tokens_that_enhance_used():
     """With the checkpoint that ships: an untrained GPT writes one token again and again, and shuffling changes nothing."""
     laura, clean = Laura.load("mini"), load_audio(RECORDINGS / "kathleen-arctic_a0473_1592704836.opus")
     noisy = clean + 0.02 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
-    waves, seconds = ablation(laura, clean, noisy)
+    waves, seconds, right = ablation(laura, clean, noisy, "en")
     assert seconds > 0
-    assert list(waves) == [NOISY, SHUFFLED, GPT_TOKENS, TRUE, CEILING] and all(len(wave) == len(clean) for wave in waves.values())
+    assert list(waves) == [NOISY, CONDITION, SHUFFLED, GPT_TOKENS, TRUE, CEILING]
+    assert all(len(wave) == len(clean) for wave in waves.values())
     np.testing.assert_array_equal(waves[GPT_TOKENS], laura.enhance(noisy).audio)
     recording = RecordingBackend(laura.runtime.backend)
     laura.with_backend(recording).enhance(noisy)
@@ -173,6 +174,11 @@ def test_the_ablation_measures_the_tokens_that_enhance_used():
     np.testing.assert_allclose(waves[SHUFFLED], shuffled[: len(clean)], atol=1e-5)
     quality = {name: sound_quality(clean, wave)["STOI"] for name, wave in waves.items()}
     assert quality[SHUFFLED] + 0.05 < quality[GPT_TOKENS] < quality[TRUE] < quality[CEILING]  # the GPT's tokens carry the words
+    assert 0.1 < right["tokens right"] < 1 and 0.1 < right["teacher-forced"] < 1
+    true = laura.runtime.backend.codec_encode([clean])[0][0]
+    assert tokens_right(laura, noisy, "en", true, true) == {"tokens right": 1.0, "teacher-forced": right["teacher-forced"]}
+    assert tokens_right(laura, noisy, "en", true[:-1], true[1:])["tokens right"] > 0.95
+    assert tokens_right(laura, noisy, "en", (true + 512) % 1024, true)["tokens right"] < 0.2
 
 
 def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_measured(laura, data, tmp_path):
