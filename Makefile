@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install -q -c constraints.txt
 SOURCES = $(shell find lauragpt -type f -not -path '*/__pycache__/*')
-PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile tests
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 .PHONY: help demo lint test test-all docs clean
 .DEFAULT_GOAL := help

@@ -21,6 +21,14 @@ LINES = [
 ]  # fmt: skip
 
 
+# Few tests that take long: begun first, so that at the end no worker waits for the other.
+LONG = ("train/test_debug_recipe", "test_readme", "test_docs", "serve/test_browser", "engine/test_onnx", "evaluate/test_report", "serve/")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: next((at for at, name in enumerate(LONG) if name in item.nodeid), len(LONG)))  # else as they were
+
+
 @pytest.fixture(scope="session", autouse=True)
 def answer_cache(tmp_path_factory):
     """A cache folder for the answers of evaluations, in place of the user's."""

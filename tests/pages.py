@@ -159,7 +159,8 @@ def make_corpora(corpora: Path) -> None:
     pairs = [f"A dog runs to house {word}.\tEin Hund rennt zum Haus {word}." for word in ("alpha", "beta", "gamma", "delta")]
     texts = {
         "books_en.txt": [f"We saw the little boat come home with {word} men." for word in ("two", "three", "many", "few", "no", "some")],
-        "multi30k_train_en_de.tsv": pairs[1:], "multi30k_val_en_de.tsv": pairs[:1], "tatoeba_en_de.tsv": ["Hello there.\tHallo du."],
+        "multi30k_train_en_de.tsv": pairs[1:], "multi30k_val_en_de.tsv": pairs[:1],
+        "tatoeba_en_de.tsv": ["Hello there, my friend.\tHallo du, mein lieber Freund."],
         "slurp_devel.jsonl": [json.dumps(row) for row in slurp], "slurp_test.jsonl": [json.dumps(slurp[0])],
     }  # fmt: skip
     for name, lines in texts.items():

@@ -55,6 +55,7 @@ class Speech:
     utterance: Utterance
     decoded: Decoded
     wave: np.ndarray  # (n,)
+    guarded: bool = True  # whether a loop would have been ended
 
 
 def speak(
@@ -163,19 +164,21 @@ def bounds(text: str, lang: str) -> tuple[int, int]:
 
 
 def failed(speech: Speech) -> str | None:
-    return failure(speech.utterance, speech.decoded.finish, speech.wave)
+    reason = failure(speech.utterance, speech.decoded.finish, speech.wave)
+    if reason is None and not speech.guarded and speech.decoded.finish == "length":
+        seconds, text = len(speech.wave) / SAMPLE_RATE, speech.utterance.text[:40]
+        reason = f"{seconds:.2f} s of sound for {text!r}, where the GPT never ended"
+    return reason
 
 
 def failure(utterance: Utterance, finish: str, wave: np.ndarray) -> str | None:
-    """Why a sound (n,) cannot be the utterance, or None: it is silent, shorter than the fastest speech, as when the guard cut a loop, or
-    never ended. finish: how the GPT ended (`Decoded.finish`)."""
+    """Why a sound (n,) cannot be the utterance, or None: it is silent, or shorter than the fastest speech, as when the guard cut a loop.
+    finish: how the GPT ended (`Decoded.finish`)."""
     seconds, fastest = len(wave) / SAMPLE_RATE, max(bounds(utterance.text, utterance.lang)[0] / TOKENS_PER_SECOND, SHORTEST_SPEECH)
     ending = {"guard": ", where the GPT fell into a loop", "length": ", where the GPT never ended"}.get(finish, "")
     if seconds < fastest:
         return f"{seconds:.2f} s of sound for {utterance.text[:40]!r}, which takes at least {fastest:.2f} s{ending}"
-    if is_silent(wave):
-        return f"no sound for {utterance.text[:40]!r}{ending}"
-    return f"{seconds:.2f} s of sound for {utterance.text[:40]!r}{ending}" if finish == "length" else None
+    return f"no sound for {utterance.text[:40]!r}{ending}" if is_silent(wave) else None
 
 
 def languages(runtime: Runtime, texts: list[str], langs: list[str | None]) -> list[str]:
@@ -200,7 +203,7 @@ def _speak_batch(runtime: Runtime, utterances: list[Utterance], options: Options
     runtime.counted("tts", langs, read, decoded, [len(prompt_codes(utterance)) for utterance in utterances])
     prompts = [utterance.voice.wave if utterance.voice else None for utterance in utterances]
     waves = runtime.backend.vocode([runtime.codes(each.ids) for each in decoded], text=conditions, prompt=prompts)
-    return [Speech(*each) for each in zip(utterances, decoded, waves)]
+    return [Speech(*each, guarded=options.loop is not None) for each in zip(utterances, decoded, waves)]
 
 
 def _open(runtime: Runtime, utterances: list[Utterance]) -> tuple[Session, list[Row], list[TextCondition]]:

@@ -16,7 +16,7 @@ from lauragpt.engine.chunking import is_silent, quietest
 from lauragpt.errors import LauraError
 from lauragpt.spoken import normalize
 
-SHORTEST_PROMPT, LONGEST_PROMPT = 0.5, 10.0  # seconds; a longer recording is cut where it is quiet after 4 s or more
+SHORTEST_PROMPT, LONGEST_PROMPT = 0.25, 10.0  # seconds; a longer recording is cut where it is quiet after 4 s or more
 
 
 @dataclass(frozen=True)
