@@ -152,6 +152,14 @@ def follow(log_probs: np.ndarray, units: Sequence[int], blank: int, lag: int = L
     return said
 
 
+def follow_rows(log_probs: np.ndarray, lengths: Sequence[int], texts: Sequence[Sequence[int]]) -> np.ndarray:
+    """`follow` in each row of log_probs (B, T, U), of which `lengths` (B,) frames are real and whose last unit is the blank: (B, T)."""
+    said = np.full(log_probs.shape[:2], -1)
+    for row, spelled, length, text in zip(said, log_probs, lengths, texts, strict=True):
+        row[:length] = follow(spelled[:length], text, log_probs.shape[2] - 1)
+    return said
+
+
 class CtcPath:
     """The likeliest path through a text's units with blanks between them, frame by frame (Viterbi)."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lauragpt.ctc import LAG, CtcAligner, follow, select_aligners, token_times
+from lauragpt.ctc import LAG, CtcAligner, follow_rows, select_aligners, token_times
 from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.engine.onnx_weights import Graphs
 from lauragpt.errors import LauraError, LauraWarning
@@ -183,12 +183,10 @@ class OnnxBackend:
 
     def _said(self, tokens: np.ndarray, lengths: np.ndarray, texts: list[TextCondition]) -> np.ndarray:
         """Which of a text's letters each token says (B, T), -1 for none."""
-        said = np.full(tokens.shape, -1)
-        if any(each.letters for each in texts):
-            (spelled,) = self.run("spell", {"tokens": tokens, "lengths": lengths})
-            for row, log_probs, length, each in zip(said, spelled, lengths, texts):
-                row[:length] = follow(log_probs[:length], each.letters, log_probs.shape[1] - 1)
-        return said
+        if not any(each.letters for each in texts):
+            return np.full(tokens.shape, -1)
+        (spelled,) = self.run("spell", {"tokens": tokens, "lengths": lengths})
+        return follow_rows(spelled, lengths, [each.letters for each in texts])
 
     def vocode_stream(self, codes: Iterable[np.ndarray], text: TextCondition, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
         heard, none = self._conditions([prompt]), self._conditions([None])

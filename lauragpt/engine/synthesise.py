@@ -73,17 +73,12 @@ def speak(
     utterances = [
         each for item, (text, lang, voice) in enumerate(zip(texts, langs, voices)) for each in utterances_of(item, text, lang, voice)
     ]
-    sizes = [bounds(utterance.text, utterance.lang)[1] * HOP for utterance in utterances]
-    speeches: dict[Utterance, Speech] = {}
     meter = Meter(progress, len(utterances))
-    for group in batches(sizes, BATCH_SAMPLES):
-        batch = [utterances[index] for index in group]
-        speeches |= dict(zip(batch, _speak_batch(runtime, batch, options)))
-        meter.add(len(batch))
+    speeches = _speak_all(runtime, utterances, options, meter)
     retried = [each for each in utterances if failed(speeches[each])]
     for again in (replace(options, seed=options.seed + 1), replace(options, seed=options.seed + 1, loop=None)):
         if still := [each for each in retried if failed(speeches[each])]:
-            speeches |= {speech.utterance: speech for speech in _speak_batch(runtime, still, again)}
+            speeches |= _speak_all(runtime, still, again)
     return [
         result_of(
             runtime, [speeches[each] for each in utterances if each.item == item], options, sum(each.item == item for each in retried)
@@ -194,6 +189,17 @@ def languages(runtime: Runtime, texts: list[str], langs: list[str | None]) -> li
         for index, lang in zip(group, runtime.begin(None, ids, [None] * len(ids))[1]):
             chosen[index] = lang
     return [lang for lang in chosen if lang is not None]
+
+
+def _speak_all(runtime: Runtime, utterances: list[Utterance], options: Options, meter: Meter | None = None) -> dict[Utterance, Speech]:
+    """In batches."""
+    sizes, speeches = [bounds(utterance.text, utterance.lang)[1] * HOP for utterance in utterances], {}
+    for group in batches(sizes, BATCH_SAMPLES):
+        batch = [utterances[index] for index in group]
+        speeches |= dict(zip(batch, _speak_batch(runtime, batch, options)))
+        if meter is not None:
+            meter.add(len(batch))
+    return speeches
 
 
 def _speak_batch(runtime: Runtime, utterances: list[Utterance], options: Options) -> list[Speech]:

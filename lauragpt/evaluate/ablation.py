@@ -33,7 +33,7 @@ class RecordingBackend:
 class Ablation(NamedTuple):
     waves: dict[str, np.ndarray]  # by variant
     seconds: float  # that `enhance` took
-    right: dict[str, float]  # shares of the GPT's tokens, where it wrote any
+    right: dict[str, float]  # shares of the GPT's tokens, where it wrote them at once
 
 
 def ablation(laura: Laura, clean: np.ndarray, noisy: np.ndarray, lang: str, seed: int = 0) -> Ablation:
@@ -49,7 +49,8 @@ def ablation(laura: Laura, clean: np.ndarray, noisy: np.ndarray, lang: str, seed
     alone = np.full_like(true_codes[0], np.bincount(true_codes[0]).argmax())
     waves[CONDITION] = backend.vocode([alone], noisy=[noisy])[0]
     if len(tokens):  # nothing is generated for a silent input
-        right = tokens_right(laura, noisy, lang, tokens, true_codes[0])
+        if len(chunks) == 1:  # where there are several, they overlap
+            right = tokens_right(laura, noisy, lang, tokens, true_codes[0])
         shuffled = np.random.default_rng(seed).permutation(tokens)
         waves[SHUFFLED] = backend.vocode([shuffled], noisy=[noisy])[0]
         waves[GPT_TOKENS] = result.audio

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lauragpt.checkpoint import FORMAT, file_of, read_config, weight_files
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
 from lauragpt.codec.codec import in_eight_bits
-from lauragpt.ctc import follow
+from lauragpt.ctc import follow_rows
 from lauragpt.errors import LauraError
 from lauragpt.features import LISTENER_FEATURES, WHISPER_FEATURES, FeatureConfig
 from lauragpt.model.conformer import Conformer, ConformerConfig, sinusoids
@@ -137,8 +137,8 @@ class LauraModel(nn.Module):
         self.posterior_embedding = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
         self.gpt = GPT(config.gpt)
         self.vocoder = Vocoder(config.vocoder)
-        tells = config.vocoder.in_codec_space
-        self.speller = Speller(config.vocoder.speller, config.audio_size, config.text_size) if tells else None
+        sizes = config.vocoder.speller, config.audio_size, config.text_size
+        self.speller = Speller(*sizes) if config.vocoder.in_codec_space else None
         listener = config.codec.listener
         self.codec = Codec.from_config(config.codec, Listener(LISTENER_FEATURES, encoder_config(listener)) if listener else None)
         # Frames start as small as the token embeddings beside which the GPT reads them. The intermediate layer's are larger: they must
@@ -177,11 +177,8 @@ class LauraModel(nn.Module):
     @torch.no_grad()
     def said(self, codes: Tensor, lengths: Tensor, letters: Sequence[Sequence[int]]) -> Tensor:
         """Which of a row's letters each of its codes (B, T), of which `lengths` (B,) are real, says: (B, T), -1 for none."""
-        spelled, counts = self.speller(codes, lengths).cpu().numpy(), lengths.tolist()
-        said = torch.full(codes.shape, -1)
-        for row, (log_probs, count, text) in enumerate(zip(spelled, counts, letters, strict=True)):
-            said[row, :count] = torch.from_numpy(follow(log_probs[:count], text, self.speller.blank))
-        return said.to(codes.device)
+        spelled = self.speller(codes, lengths).cpu().numpy()
+        return torch.from_numpy(follow_rows(spelled, lengths.tolist(), letters)).to(codes.device)
 
     @torch.no_grad()
     def condition_of(self, waves: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.sequence import layout
 from lauragpt.train import loop
@@ -132,3 +133,8 @@ def test_tokens_may_be_those_that_the_gpt_writes(make_stage, model, task):
         row, frames = layout(vocabulary, "se", lang, vocabulary.audio(group.tokens[0, :n].tolist()), int(heard.lengths)), heard.embeddings
     expected = model.output_logits([row], frames)[1:-1, vocabulary.text_size : vocabulary.text_size + vocabulary.audio_size].argmax(-1)
     assert (first[0, :n] == expected).float().mean() > 0.9
+
+
+def test_a_vocoder_of_features_reads_no_tokens_that_the_gpt_writes(make_stage):
+    with pytest.raises(LauraError, match="written_tokens are for a vocoder with `condition: codec`"):
+        make_stage("vocoder", LauraModel(PRESETS["debug"]), weights={"se": 1}, written_tokens=0.5)

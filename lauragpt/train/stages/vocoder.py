@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.codec.losses import SpectralLoss
+from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
 from lauragpt.model.vocoder import vocoder_loss
 from lauragpt.sequence import layout
@@ -47,6 +48,8 @@ class VocoderStage(ModelStage):
     Config = VocoderStageConfig
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: VocoderStageConfig, seed: int = 0, rank: int = 0):
+        if config.written_tokens and not model.config.vocoder.in_codec_space:
+            raise LauraError("vocoder: written_tokens are for a vocoder with `condition: codec`, which the preset has not: leave it at 0")
         super().__init__(model, config)
         if not model.config.vocoder.in_codec_space:
             with torch.no_grad():  # at first, nearly nothing is added to the tokens' own embeddings
@@ -82,7 +85,8 @@ class VocoderStage(ModelStage):
     @torch.no_grad()
     def written(self, group: VocoderGroup, lengths: Tensor, generator: torch.Generator) -> Tensor:
         """(B, T): a token drawn from what the GPT expects at each place behind the group's own tokens, of which `lengths` (B,) are real."""
-        model, counts = self.model.eval(), lengths.tolist()
+        model, counts = self.model, lengths.tolist()
+        model.encoder.eval()
         vocabulary, task = model.vocabulary, "tts" if group.noisy is None else "se"
         heard = model.encode(*group.noisy.to(self.device)) if group.noisy is not None else None
         texts = [()] * len(counts)
@@ -95,7 +99,6 @@ class VocoderStage(ModelStage):
         logits = logits[:, vocabulary.text_size : vocabulary.text_size + vocabulary.audio_size]
         noise = -torch.rand(logits.shape, generator=generator).clamp(min=1e-20).log().clamp(min=1e-20).log()  # of Gumbel
         drawn = (logits + noise).argmax(-1).split([n + 2 for n in counts])  # the language comes before, <eos> behind
-        self.modules.train()
         return pad_sequence([row[1:-1] for row in drawn], batch_first=True).to(self.device)
 
     def conditions(self, group: VocoderGroup, tokens: Tensor, lengths: Tensor) -> dict[str, tuple[Tensor, ...]]:
