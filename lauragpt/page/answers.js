@@ -23,7 +23,7 @@ export function confidenceOf(row) {
 
 // An answer from its question to its end. `wave`: of the recording, null for a text or what the browser cannot decode.
 // `again(row, [start, end])` is asked for where a part of speech is to be made anew, and `span` was.
-// Returns {element, heard(event), finish({row, sound, receipt}, commands)}.
+// Returns {element, drawn, heard(event), finish({row, sound, receipt}, commands)}; `drawn` is a promise where the recording is drawn.
 export function answerView(verb, { name, wave, text, options, again, span }) {
   const element = el("div.stack");
   const title = stem(name ?? "speech");
@@ -37,6 +37,7 @@ export function answerView(verb, { name, wave, text, options, again, span }) {
 
   return {
     element,
+    drawn: view?.drawn,
     heard(event) {
       language ??= event.language;
       transcript.add(event.words);

@@ -14,6 +14,7 @@ import { commandsOf, LANGUAGES, regenerationOf, requestOf, SPEEDS, VERBS } from 
 import { isUploaded, loadVoices, voicePicker } from "./voices.js";
 
 const STATE = { verb: "transcribe", kind: "audio", text: "", working: false, options: { language: "", to: "de", voice: "", speed: 1, seed: 0, verify: false, steps: { audio: "enhance | transcribe", text: "translate:de | speak" } } };
+const DRAWING = 300; // ms at most for the picture of a recording, before the server is asked
 const state = restored();
 let files = [];
 let running = null; // the AbortController of what is being asked
@@ -215,6 +216,8 @@ async function runOne(file, text) {
     progress({ phase: "reading", seconds: event.end, share: wave && (event.end * 16000) / wave.length });
     view.heard(event);
   };
+  // Drawn first: a server on the same machine soon leaves the browser so little of it that the words would wait for the picture.
+  await Promise.race([view.drawn, new Promise(resolve => setTimeout(resolve, DRAWING))]);
   try {
     const result = await ask(requestOf(verb, options, file, text), { signal: running.signal, told: progress, heard });
     await view.finish(result, asked);

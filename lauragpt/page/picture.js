@@ -1,7 +1,14 @@
 // Waves as pictures: waveform, spectrogram, and the difference of two spectrograms.
+//
+// No array is made for each sample or pixel: collecting them takes longer than all else, most of all beside a server at work.
 
 const WINDOW = 512;
 const RANGE = 75; // dB that are shown
+const HANN = Float32Array.from({ length: WINDOW }, (_, n) => 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / WINDOW));
+const COSINES = Float64Array.from({ length: WINDOW / 2 }, (_, n) => Math.cos((2 * Math.PI * n) / WINDOW));
+const SINES = Float64Array.from({ length: WINDOW / 2 }, (_, n) => -Math.sin((2 * Math.PI * n) / WINDOW));
+const REVERSED = new Uint16Array(WINDOW); // the bits of n from the last to the first
+for (let n = 1; n < WINDOW; n++) REVERSED[n] = (REVERSED[n >> 1] >> 1) | (((n & 1) * WINDOW) / 2);
 // As evaluate/report/figures.py draws them: even steps of lightness, so that it also works in grey.
 const COLOURS = [[8, 6, 28], [52, 16, 94], [124, 32, 120], [196, 60, 100], [246, 126, 84], [254, 204, 130], [252, 250, 214]];
 // Quieter is blue, louder orange, the same dark.
@@ -17,7 +24,8 @@ function fit(canvas) {
 export function drawWave(canvas, wave) {
   const context = fit(canvas);
   const { width, height } = canvas;
-  const peak = Math.max(0.01, wave.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0));
+  let peak = 0.01;
+  for (let n = 0; n < wave.length; n++) peak = Math.max(peak, Math.abs(wave[n]));
   context.fillStyle = getComputedStyle(canvas).getPropertyValue("--accent");
   for (let x = 0; x < width; x++) {
     const end = Math.max(Math.floor((x * wave.length) / width) + 1, Math.floor(((x + 1) * wave.length) / width));
@@ -45,72 +53,79 @@ export function drawTokens(canvas, tokens) {
 
 export function drawSpectrogram(canvas, wave) {
   const columns = spectra(wave, fit(canvas).canvas.width);
-  const loudest = columns.reduce((most, column) => Math.max(most, ...column), -Infinity);
-  paint(canvas, columns, COLOURS, value => (value - loudest) / RANGE + 1);
+  const most = loudest(columns);
+  paint(canvas, columns, COLOURS, value => (value - most) / RANGE + 1);
 }
 
 // Where the second is louder or quieter than the first, up to 30 dB.
 export function drawDifference(canvas, first, second) {
   const width = fit(canvas).canvas.width;
   const [before, after] = [spectra(first, width), spectra(second, width)];
-  const floor = before.reduce((most, column) => Math.max(most, ...column), -Infinity) - 60;
+  const floor = loudest(before) - 60;
   const columns = after.map((column, x) => column.map((value, n) => Math.max(value, floor) - Math.max(before[x]?.[n] ?? floor, floor)));
   paint(canvas, columns, DIFFERENCE, value => value / 60 + 0.5);
 }
 
+function loudest(columns) {
+  let most = -Infinity;
+  for (const column of columns) for (let n = 0; n < column.length; n++) if (column[n] > most) most = column[n];
+  return most;
+}
+
 function paint(canvas, columns, colours, place) {
-  const palette = Array.from({ length: 256 }, (_, n) => {
-    const at = (n / 255) * (colours.length - 1);
-    const low = Math.min(Math.floor(at), colours.length - 2);
-    return colours[low].map((value, c) => value + (at - low) * (colours[low + 1][c] - value));
-  });
+  const palette = paletteOf(colours);
   const context = canvas.getContext("2d");
   const { width, height } = canvas;
   const picture = context.createImageData(width, height);
+  const pixels = new Uint32Array(picture.data.buffer);
+  const rows = Uint16Array.from({ length: height }, (_, y) => Math.round(((height - 1 - y) / Math.max(1, height - 1)) * (WINDOW / 2)));
   for (let x = 0; x < width; x++) {
     const column = columns[Math.min(columns.length - 1, Math.floor((x * columns.length) / width))];
-    for (let y = 0; y < height; y++) {
-      const value = column[Math.round(((height - 1 - y) / Math.max(1, height - 1)) * (column.length - 1))];
-      const colour = palette[Math.max(0, Math.min(255, Math.round(255 * place(value))))];
-      picture.data.set([...colour, 255], 4 * (y * width + x));
-    }
+    for (let y = 0; y < height; y++) pixels[y * width + x] = palette[Math.max(0, Math.min(255, Math.round(255 * place(column[rows[y]]))))];
   }
   context.putImageData(picture, 0, 0);
+}
+
+// 256 pixels from the first colour to the last.
+function paletteOf(colours) {
+  const bytes = Uint8ClampedArray.from({ length: 4 * 256 }, (_, n) => {
+    const at = (Math.floor(n / 4) / 255) * (colours.length - 1);
+    const low = Math.min(Math.floor(at), colours.length - 2);
+    const [from, to] = [colours[low][n % 4] ?? 255, colours[low + 1][n % 4] ?? 255]; // the fourth is how opaque it is
+    return from + (at - low) * (to - from);
+  });
+  return new Uint32Array(bytes.buffer);
 }
 
 // At most `width` columns of decibels, from 0 Hz up.
 function spectra(wave, width) {
   const hop = Math.max(128, Math.ceil(wave.length / width));
-  const hann = Float32Array.from({ length: WINDOW }, (_, n) => 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / WINDOW));
+  const [real, imaginary] = [new Float32Array(WINDOW), new Float32Array(WINDOW)];
   const columns = [];
   for (let centre = 0; centre < Math.max(1, wave.length); centre += hop) {
-    const [real, imaginary] = [new Float32Array(WINDOW), new Float32Array(WINDOW)];
-    for (let n = 0; n < WINDOW; n++) real[n] = hann[n] * (wave[centre - WINDOW / 2 + n] ?? 0);
+    for (let n = 0; n < WINDOW; n++) real[REVERSED[n]] = HANN[n] * (wave[centre - WINDOW / 2 + n] ?? 0);
+    imaginary.fill(0);
     transform(real, imaginary);
-    columns.push(Array.from({ length: WINDOW / 2 + 1 }, (_, n) => 10 * Math.log10(real[n] ** 2 + imaginary[n] ** 2 + 1e-12)));
+    const column = new Float64Array(WINDOW / 2 + 1);
+    for (let n = 0; n < column.length; n++) column[n] = 10 * Math.log10(real[n] * real[n] + imaginary[n] * imaginary[n] + 1e-12);
+    columns.push(column);
   }
   return columns;
 }
 
-// The fast Fourier transform, in place.
+// The fast Fourier transform in place, of samples that stand where REVERSED says.
 function transform(real, imaginary) {
-  const size = real.length;
-  for (let n = 1, reversed = 0; n < size; n++) {
-    let bit = size >> 1;
-    for (; reversed & bit; bit >>= 1) reversed ^= bit;
-    reversed ^= bit;
-    if (n < reversed) {
-      [real[n], real[reversed]] = [real[reversed], real[n]];
-      [imaginary[n], imaginary[reversed]] = [imaginary[reversed], imaginary[n]];
-    }
-  }
-  for (let half = 1; half < size; half *= 2) {
+  for (let half = 1; half < WINDOW; half *= 2) {
     for (let offset = 0; offset < half; offset++) {
-      const [cosine, sine] = [Math.cos((Math.PI * offset) / half), -Math.sin((Math.PI * offset) / half)];
-      for (let low = offset; low < size; low += 2 * half) {
+      const turn = (offset * WINDOW) / 2 / half;
+      const cosine = COSINES[turn];
+      const sine = SINES[turn];
+      for (let low = offset; low < WINDOW; low += 2 * half) {
         const high = low + half;
-        const [x, y] = [real[high] * cosine - imaginary[high] * sine, real[high] * sine + imaginary[high] * cosine];
-        [real[high], imaginary[high]] = [real[low] - x, imaginary[low] - y];
+        const x = real[high] * cosine - imaginary[high] * sine;
+        const y = real[high] * sine + imaginary[high] * cosine;
+        real[high] = real[low] - x;
+        imaginary[high] = imaginary[low] - y;
         real[low] += x;
         imaginary[low] += y;
       }

@@ -82,6 +82,7 @@ const tokenFacts = tokens => ({ count: tokens.length, share: Math.round((100 * t
 
 // The element for waves [{name, wave, file}], of which `file` names the one that may be saved. `followed(seconds)` hears of the cursor,
 // null where nothing was played. `tokens`: audio tokens [{at, width, share}] to be drawn under the waveform.
+// Its `drawn` is a promise, which nothing keeps as long as the tab is hidden.
 export function soundView(tracks, followed = () => {}, tokens = []) {
   const compared = tracks.length > 1;
   const player = new Player(tracks.map(track => track.wave), compared ? matched(tracks[0].wave, tracks[1].wave) : [1]);
@@ -101,6 +102,8 @@ export function soundView(tracks, followed = () => {}, tokens = []) {
     el("div.row", {}, play, ...choices, difference, time, el("span.grow"), ...saved), screen, seek,
     compared && el("p.soft.small", {}, t("compare")), strip && el("p.soft.small", {}, t("tokens", tokenFacts(tokens))));
   let differs = false;
+  let finish;
+  view.drawn = new Promise(resolve => (finish = resolve));
 
   function draw() {
     if (!view.isConnected) return;
@@ -108,6 +111,7 @@ export function soundView(tracks, followed = () => {}, tokens = []) {
     if (strip) drawTokens(strip, tokens);
     if (differs) drawDifference(canvases[1], tracks[0].wave, tracks[1].wave);
     else drawSpectrogram(canvases[1], tracks[player.chosen].wave);
+    finish();
     choices.forEach((choice, n) => choice.setAttribute("aria-pressed", n === player.chosen));
     if (difference) difference.setAttribute("aria-pressed", differs);
   }
