@@ -44,15 +44,16 @@ def windowed(
             kept, given = kept[dropped * frame :], end - dropped
 
 
-def predicted(pieces: Iterable[np.ndarray], network: Callable[[np.ndarray], Array], look_ahead: int) -> Iterator[Array]:
-    """Pieces of a sequence (n,) -> pieces of `network`'s result (m, ...), which sees all that came before and `look_ahead` places after. It
-    is run over everything there is, again with each piece: a fraction of the time in which the pieces come about."""
+def predicted(pieces: Iterable[np.ndarray], network: Callable[[np.ndarray], Array], look_ahead: int, rate: int = 1) -> Iterator[Array]:
+    """Pieces of a sequence (n,) -> pieces of `network`'s result (m, ...), `rate` rows a place, which sees all that came before and
+    `look_ahead` places after. It is run over everything there is, again with each piece: a fraction of the time in which the pieces come
+    about."""
     known, given = np.zeros(0, dtype=np.int64), 0
     for piece in pieces:
         known = np.concatenate([known, piece])
         if len(known) - look_ahead > given:
             ready = len(known) - look_ahead
-            yield network(known)[given:ready]
+            yield network(known)[rate * given : rate * ready]
             given = ready
     if len(known) > given:
-        yield network(known)[given:]
+        yield network(known)[rate * given :]

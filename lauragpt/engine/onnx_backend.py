@@ -18,6 +18,7 @@ from lauragpt.engine.onnx_weights import Graphs
 from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.features import LISTENER_FEATURES, FeatureConfig, NumpyFeatures, numpy_features
 from lauragpt.sequence import PACE, Vocabulary
+from lauragpt.source_filter import FRAMES, speech, speech_stream
 from lauragpt.streaming import predicted, windowed
 
 ROOM = 64  # slots by which a cache grows
@@ -95,7 +96,6 @@ class OnnxBackend:
         self.frame = self.features.config.seconds
         self.condition = NumpyFeatures(FeatureConfig(skip=4))  # the vocoder's features, where it reads such, run at the rate of the tokens
         self.in_codec_space = model["vocoder"].get("condition") == "codec"
-        self.condition_width = model["vocoder"]["embedding"] if self.in_codec_space else self.condition.config.width
         if self.graphs.about["bits"] == 8 and (lacking := lacks_eight_bits(processor())):
             message = f"{folder} has weights of 8 bits, but this processor lacks {lacking}: they run as floats, slower than 32 bits"
             warnings.warn(message, LauraWarning, stacklevel=2)
@@ -108,6 +108,7 @@ class OnnxBackend:
                 f"{folder} was trained on the tokens of codec {expected}, but holds codec {self.codec_hash}: "
                 "use the codec it was trained with"
             )
+        self.embedding = model["vocoder"]["embedding"]
         self.codec_levels = model["codec"]["quantizer"]["n_quantizers"]
         self.codebook_size = model["codec"]["quantizer"]["codebook_size"]
         self.hop = int(np.prod(model["codec"]["strides"]))
@@ -158,12 +159,28 @@ class OnnxBackend:
     ) -> list[np.ndarray]:
         waves = []
         for part in parts([len(row) for row in codes], PLACES):
-            heard = (self._conditions(rows[part] if rows else [None] * len(codes[part])) for rows in (prompt, noisy))
-            waves += self._sound(*self._predict(codes[part], text and text[part], *heard))
+            nothing = [None] * len(codes[part])
+            voices, texts = self._prompts(prompt[part] if prompt else nothing), text and text[part]
+            if self.in_codec_space and noisy is None:
+                waves += [speech(frames) for frames in self._frames(codes[part], texts, voices)]
+            else:
+                waves += self._sound(*self._predict(codes[part], texts, voices, self._noisy(noisy[part] if noisy else nothing)))
         return waves
 
     def _predict(self, codes: list, text: list | None, prompt: list[np.ndarray], noisy: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """prompts and noisy speech as the vocoder reads them -> embeddings (B, T, E) and their lengths."""
+        inputs = self._spoken(codes, text, prompt)
+        lengths = inputs["lengths"]
+        inputs["noisy"], inputs["noisy_lengths"] = padded(noisy, int(lengths.max())), np.array([len(row) for row in noisy])
+        return self.run("predict", inputs)[0], lengths
+
+    def _frames(self, codes: list, text: list | None, prompt: list[np.ndarray]) -> list[np.ndarray]:
+        """Of each row the frames (n, 66) of a source and a filter."""
+        inputs = self._spoken(codes, text, prompt)
+        return [row[: FRAMES * length] for row, length in zip(self.run("frames", inputs)[0], inputs["lengths"])]
+
+    def _spoken(self, codes: list, text: list | None, prompt: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Tokens, texts and prompts as the graphs take them."""
         lengths = np.array([len(row) for row in codes])
         texts = text or [TextCondition([])] * len(codes)
         inputs = {
@@ -176,10 +193,7 @@ class OnnxBackend:
             inputs["said"] = self._said(inputs["tokens"], lengths, texts)
         else:
             inputs["paces"] = np.array([each.pace for each in texts], dtype=np.float32)
-        for name, heard in (("prompt", prompt), ("noisy", noisy)):
-            inputs[f"{name}_lengths"] = np.array([len(row) for row in heard])
-            inputs[name] = padded(heard, int(lengths.max()) if name == "noisy" else None)
-        return self.run("predict", inputs)[0], lengths
+        return inputs | {"prompt": padded(prompt), "prompt_lengths": np.array([len(row) for row in prompt])}
 
     def _said(self, tokens: np.ndarray, lengths: np.ndarray, texts: list[TextCondition]) -> np.ndarray:
         """Which of a text's letters each token says (B, T), -1 for none."""
@@ -189,14 +203,22 @@ class OnnxBackend:
         return follow_rows(spelled, lengths, [each.letters for each in texts])
 
     def vocode_stream(self, codes: Iterable[np.ndarray], text: TextCondition, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
-        heard, none = self._conditions([prompt]), self._conditions([None])
+        heard, none = self._prompts([prompt]), self._noisy([None])
+        if self.in_codec_space:
+            return speech_stream(predicted(codes, lambda all_: self._frames([all_], [text], heard)[0], self.look_ahead, FRAMES))
         return self._sound_stream(predicted(codes, lambda all_: self._predict([all_], [text], heard, none)[0][0], self.look_ahead))
 
-    def _conditions(self, waves: list[np.ndarray | None]) -> list[np.ndarray]:
-        """What the vocoder reads of each wave (T, F); nothing of one that is missing or empty."""
-        read = self._vectors if self.in_codec_space else self.condition
-        nothing = np.zeros((0, self.condition_width), dtype=np.float32)
-        return [nothing if wave is None or not len(wave) else read(wave) for wave in waves]
+    def _prompts(self, waves: list[np.ndarray | None]) -> list[np.ndarray]:
+        """What the vocoder reads of each voice (P, F); nothing of one that is missing or empty."""
+        nothing = np.zeros((0, self.condition.config.width), dtype=np.float32)
+        return [nothing if wave is None or not len(wave) else self.condition(wave) for wave in waves]
+
+    def _noisy(self, waves: list[np.ndarray | None]) -> list[np.ndarray]:
+        """The same of noisy speech (T, F)."""
+        if not self.in_codec_space:
+            return self._prompts(waves)
+        nothing = np.zeros((0, self.embedding), dtype=np.float32)
+        return [nothing if wave is None or not len(wave) else self._vectors(wave) for wave in waves]
 
     def _vectors(self, wave: np.ndarray) -> np.ndarray:
         """The codec encoder's vectors (T, E)."""

@@ -5,6 +5,7 @@ own where it has one for several of PyTorch's.
     step     embeddings (B, n, D) behind a cache -> logits (B, m, V) at m of the n places, and their keys and values
     spell    tokens (B, T) -> log-probabilities of letters (B, T, N + 1), where the vocoder is told which letter a token says
     predict  tokens (B, T) and a condition -> the sum of the codec's embeddings (B, T, E)
+    frames   tokens (B, T), text and prompt -> frames of a source and a filter (B, 4 T, 66), where speech is made of such
     sound    embeddings (B, T, E) -> wave (B, T * hop)
     codes    wave (B, T * hop) -> codes (B, K, T); with a listener, its features (B, T, F) as well
     vectors  wave (B, T * hop) -> the codec encoder's vectors (B, T, E), where the vocoder reads them
@@ -20,8 +21,8 @@ from lauragpt.engine.onnx_weights import BLOCK, onnx_gates, pack
 from lauragpt.model.gpt import GPT, inverse_frequencies
 from lauragpt.model.lauragpt import LauraModel
 
-NAMES = ("listen", "step", "spell", "predict", "sound", "codes", "vectors")
-IN_CODEC_SPACE = ("spell", "vectors")  # what only a vocoder whose condition is in codec space needs
+NAMES = ("listen", "step", "spell", "predict", "frames", "sound", "codes", "vectors")
+IN_CODEC_SPACE = ("spell", "frames", "vectors")  # what only a vocoder whose condition is in codec space needs
 
 
 class Listen(nn.Module):
@@ -155,6 +156,18 @@ class Predict(nn.Module):
         return self.vocoder(tokens, self.codec.embed(tokens[:, None]), lengths, **given)
 
 
+class Frames(nn.Module):
+    def __init__(self, model: LauraModel):
+        super().__init__()
+        self.vocoder = model.vocoder
+
+    def forward(
+        self, tokens: Tensor, lengths: Tensor, text: Tensor, text_lengths: Tensor, said: Tensor, prompt: Tensor, prompt_lengths: Tensor
+    ) -> Tensor:
+        """A condition that is not given has the length 0."""
+        return self.vocoder.speech(tokens, lengths, (text, text_lengths, said), (prompt, prompt_lengths))
+
+
 class OnnxLSTM(nn.Module):
     """An `nn.LSTM` (batch first, one direction) as ONNX's own nodes, one a layer, which take any number of frames. torch.export would
     write out as many steps as the example has frames."""
@@ -221,7 +234,7 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
     cache, slots = [torch.zeros(B, H, S, W) for _ in range(2 * layers)], [{0: "B", 2: "S"}] * (2 * layers)
     parts = [f"{kind}{i}" for i in range(layers) for kind in ("keys", "values")]
     whole, half = torch.tensor([T, T // 2]), torch.tensor([8, 5])
-    features, condition, hop = config.features.width, config.vocoder.condition_width, config.codec.hop
+    features, condition, noisy, hop = config.features.width, config.vocoder.features, config.vocoder.noisy_width, config.codec.hop
     in_codec_space = config.vocoder.in_codec_space
     places = (torch.randint(-1, 4, (B, T)), {0: "B", 1: "T"}, "said") if in_codec_space else (torch.rand(B) + 1, rows, "paces")
     heard = [torch.randn(B, T, model.codec.listener.features.config.width)] if model.codec.listener is not None else []
@@ -238,9 +251,16 @@ def graphs(model: LauraModel, bits: int) -> dict[str, tuple]:
         "predict": (
             Predict(model),  # no tensor twice: torch.export would take both for one
             (torch.zeros(B, T, dtype=torch.long), whole, torch.zeros(B, 8, dtype=torch.long), half, places[0],
-             torch.randn(B, 9, condition), half + 1, torch.randn(B, T, condition), whole.clone()),
+             torch.randn(B, 9, condition), half + 1, torch.randn(B, T, noisy), whole.clone()),
             ({0: "B", 1: "T"}, rows, {0: "B", 1: "L"}, rows, places[1], {0: "B", 1: "P"}, rows, {0: "B", 1: "T"}, rows),
             ["tokens", "lengths", "text", "text_lengths", places[2], "prompt", "prompt_lengths", "noisy", "noisy_lengths"], ["embeddings"],
+        ),
+        "frames": (
+            Frames(model),
+            (torch.zeros(B, T, dtype=torch.long), whole, torch.zeros(B, 8, dtype=torch.long), half, places[0], torch.randn(B, 9, condition),
+             half + 1),
+            ({0: "B", 1: "T"}, rows, {0: "B", 1: "L"}, rows, places[1], {0: "B", 1: "P"}, rows),
+            ["tokens", "lengths", "text", "text_lengths", "said", "prompt", "prompt_lengths"], ["frames"],
         ),
         "sound": (
             Sound(model), (torch.randn(B, T, config.codec.dim), whole), ({0: "B", 1: "T"}, rows), ["embeddings", "lengths"], ["wave"],

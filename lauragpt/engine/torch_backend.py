@@ -21,6 +21,7 @@ from lauragpt.model.attention import attend_without_plans
 from lauragpt.model.gpt import GPTConfig
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.sequence import PACE
+from lauragpt.source_filter import FRAMES, speech, speech_stream
 from lauragpt.streaming import predicted
 
 ROOM = 64  # slots: a cache has a multiple of it
@@ -172,23 +173,42 @@ class TorchBackend:
         prompt: list[np.ndarray | None] | None = None,
         noisy: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
-        embeddings, lengths = self._predict(codes, text, self._condition(prompt), self._condition(noisy))
+        if self._as_frames and noisy is None:
+            return [speech(frames) for frames in self._frames(codes, text, self._prompt(prompt))]
+        embeddings, lengths = self._predict(codes, text, self._prompt(prompt), self._noisy(noisy))
         return self._cut(self.model.codec.decode_embeddings(embeddings, lengths), lengths)
+
+    @property
+    def _as_frames(self) -> bool:
+        """Whether speech is made of frames of a source and a filter."""
+        return self.model.vocoder.frames is not None
 
     @torch.inference_mode()
     def _predict(self, codes: list, text: list | None, prompt: tuple | None, noisy: tuple | None = None) -> tuple[Tensor, Tensor]:
         """prompt and noisy speech as the vocoder reads them -> embeddings (B, T, E) and their lengths."""
         tokens, lengths = self._padded(codes)
-        condition = None
-        if text:
-            letters = [each.letters for each in text]
-            in_codec_space = self.model.speller is not None
-            paces = None if in_codec_space else torch.tensor([each.pace for each in text], device=self.device)
-            condition = (*self._padded(letters), self.model.said(tokens, lengths, letters) if in_codec_space else paces)
-        return self.model.vocode(tokens, lengths, condition, prompt, noisy), lengths
+        return self.model.vocode(tokens, lengths, self._text(text, tokens, lengths), prompt, noisy), lengths
+
+    @torch.inference_mode()
+    def _frames(self, codes: list, text: list | None, prompt: tuple | None) -> list[np.ndarray]:
+        """Of each row the frames (n, 66) of a source and a filter."""
+        tokens, lengths = self._padded(codes)
+        frames = self.model.vocoder.speech(tokens, lengths, self._text(text, tokens, lengths), prompt)
+        return [_numpy(row[: FRAMES * length]) for row, length in zip(frames, lengths.tolist())]
+
+    def _text(self, text: list | None, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The texts as the vocoder reads them beside tokens (B, T) of which `lengths` (B,) are real."""
+        if not text:
+            return None
+        letters = [each.letters for each in text]
+        if self.model.speller is not None:
+            return *self._padded(letters), self.model.said(tokens, lengths, letters)
+        return *self._padded(letters), torch.tensor([each.pace for each in text], device=self.device)
 
     def vocode_stream(self, codes: Iterable[np.ndarray], text: TextCondition, prompt: np.ndarray | None) -> Iterator[np.ndarray]:
-        heard = self._condition([prompt])
+        heard = self._prompt([prompt])
+        if self._as_frames:
+            return speech_stream(predicted(codes, lambda all_: self._frames([all_], [text], heard)[0], self.look_ahead, FRAMES))
         embeddings = predicted(codes, lambda all_: self._predict([all_], [text], heard)[0][0], self.look_ahead)
         return (_numpy(wave) for wave in self.model.codec.decode_stream(embeddings))
 
@@ -219,10 +239,16 @@ class TorchBackend:
         return pad_sequence(tensors, batch_first=True).to(self.device), lengths
 
     @torch.inference_mode()
-    def _condition(self, waves: list[np.ndarray | None] | None) -> tuple[Tensor, Tensor] | None:
-        """What the vocoder reads of the waves. A row without a wave has length 0."""
+    def _prompt(self, waves: list[np.ndarray | None] | None) -> tuple[Tensor, Tensor] | None:
+        """What the vocoder reads of voices. A row without a wave has length 0."""
         rows = [np.zeros(0, dtype=np.float32) if wave is None else wave for wave in waves or []]
-        return self.model.condition_of(*self._waves(rows)) if any(len(row) for row in rows) else None
+        return self.model.prompt_of(*self._waves(rows)) if any(len(row) for row in rows) else None
+
+    @torch.inference_mode()
+    def _noisy(self, waves: list[np.ndarray | None] | None) -> tuple[Tensor, Tensor] | None:
+        """The same of noisy speech."""
+        rows = [np.zeros(0, dtype=np.float32) if wave is None else wave for wave in waves or []]
+        return self.model.noisy_of(*self._waves(rows)) if any(len(row) for row in rows) else None
 
     def _padded(self, rows: list) -> tuple[Tensor, Tensor]:
         """Uneven rows of ids as (B, T) and lengths (B,)."""

@@ -170,8 +170,8 @@ class LauraModel(nn.Module):
         return embedded + 0.1 * sinusoids(embedded.shape[1], embedded.shape[2], embedded.device).to(embedded.dtype)
 
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
-        """codes (B, T); prompt and noisy speech as `condition_of` gives them, the text's letters as the vocoder takes them, or None ->
-        embeddings (B, T, E)."""
+        """codes (B, T); prompt and noisy speech as `prompt_of` and `noisy_of` give them, the text's letters as the vocoder takes them, or
+        None -> embeddings (B, T, E)."""
         return self.vocoder(codes, self.codec.embed(codes[:, None]), lengths, text, prompt, noisy)
 
     @torch.no_grad()
@@ -181,14 +181,19 @@ class LauraModel(nn.Module):
         return torch.from_numpy(follow_rows(spelled, lengths.tolist(), letters)).to(codes.device)
 
     @torch.no_grad()
-    def condition_of(self, waves: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Waves (B, N), (B,), of which one without samples is none -> what the vocoder reads of them (B, P, F), at the rate of the tokens,
-        and how many frames (B,)."""
-        if self.config.vocoder.in_codec_space:
-            with torch.autocast(waves.device.type, enabled=False):
-                return self.codec.vectors(waves, samples), -(-samples // self.config.codec.hop)
+    def prompt_of(self, waves: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Waves (B, N), (B,), of which one without samples is none -> what the vocoder reads of a voice (B, P, F), at the rate of the
+        tokens, and how many frames (B,)."""
         features, lengths = self.condition(waves, samples)
         return features, torch.where(samples > 0, lengths, 0)
+
+    @torch.no_grad()
+    def noisy_of(self, waves: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of noisy speech: its features or, in codec space, the codec's vectors of it."""
+        if not self.config.vocoder.in_codec_space:
+            return self.prompt_of(waves, samples)
+        with torch.autocast(waves.device.type, enabled=False):
+            return self.codec.vectors(waves, samples), -(-samples // self.config.codec.hop)
 
     def loss(self, layouts: Sequence[Layout], frames: Tensor | None) -> Tensor:
         """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `frames` (B, T, D) in order."""

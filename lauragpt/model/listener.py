@@ -21,7 +21,7 @@ from lauragpt.model.log_mel import make_features
 from lauragpt.model.whisper import Whisper, WhisperConfig
 from lauragpt.stored_weights import dequantize, quantize
 
-SIZES = ("bins", "width", "layers", "heads", "ffn")
+SIZES = ("bins", "width", "heads", "ffn")
 
 
 class Listener(nn.Module):
@@ -34,11 +34,14 @@ class Listener(nn.Module):
         self.encoder.ctc.requires_grad_(False)
 
     def begin_as(self, encoder: Whisper) -> None:
-        """Hears as a trained encoder does, up to what its CTC head reads. LauraError where that is of another kind or size."""
-        if not isinstance(encoder, Whisper) or any(getattr(self.encoder.config, size) != getattr(encoder.config, size) for size in SIZES):
-            raise LauraError(f"the codec's listener begins as an encoder of Whisper's kind: give it the encoder's {', '.join(SIZES)}")
-        own = {key for key in self.encoder.state_dict() if not key.startswith(("output.", "ctc."))}
-        self.encoder.load_state_dict({key: value for key, value in encoder.state_dict().items() if key in own}, strict=False)
+        """Hears as the first layers of a trained encoder do. LauraError where that is of another kind or size."""
+        own, others = self.encoder.config, encoder.config if isinstance(encoder, Whisper) else None
+        if others is None or own.layers > others.layers or any(getattr(own, size) != getattr(others, size) for size in SIZES):
+            raise LauraError(
+                f"the codec's listener begins as an encoder of Whisper's kind: give it the encoder's {', '.join(SIZES)}, and no more layers"
+            )
+        taken = {key for key in self.encoder.state_dict() if not key.startswith(("output.", "ctc."))}
+        self.encoder.load_state_dict({key: value for key, value in encoder.state_dict().items() if key in taken}, strict=False)
 
     def listen(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
         """(B, T, F), (B,) -> an output whose embeddings are the guide (B, T, G)."""

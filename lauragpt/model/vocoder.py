@@ -6,16 +6,22 @@ speaker (TTS), the noisy speech (SE). Layout: `[letters, prompt, tokens]`; the n
 tokens. A letter's position is about the time of its sound, as for the GPT (sequence.py). A token sees the whole condition, all tokens
 before it and `look_ahead` after it in each layer, so that sound can be sent while it is generated.
 
-Prompt and noisy speech are log-mel features or, with `condition: codec`, the vectors that the codec's own encoder makes of them, so that
-what is given and what is asked for are of one kind. Then a gate for each number of each frame chooses between the noisy speech's vector
-and the token's embedding, and the transformer adds the rest. Gates begin at 1 and the rest at 0: an untrained vocoder gives the noisy
-speech back as it was, and training takes out what is noise. Beginning at the token's embedding, which alone is hardly speech, it would
-first have to learn to pass on what it is given. Its letters stand at no pace of their own: each token reads the one that is being said,
-with its neighbours (speller.py tells which), added to what the token is.
+Prompt and noisy speech are log-mel features. With `condition: codec` the noisy speech is the vectors that the codec's own encoder makes of
+it, so that what is given and what is asked for are of one kind. Then a gate for each number of each frame chooses between the noisy
+speech's vector and the token's embedding, and the transformer adds the rest. Gates begin at 1 and the rest at 0: an untrained vocoder
+gives the noisy speech back as it was, and training takes out what is noise. Beginning at the token's embedding, which alone is hardly
+speech, it would first have to learn to pass on what it is given.
+
+Where speech is made of a text there is nothing to pass on, and half of what the codec's vectors hold is the phase of the sound, which
+neither tokens nor text nor speaker tell: their mean, which is what a regression gives, is a mumble. So with `condition: codec` speech is
+predicted as frames of a source and a filter (source_filter.py), all of whose numbers change slowly, and the voice's phase follows from its
+pitch. Its letters stand at no pace of their own: each token reads the one that is being said, with its neighbours (speller.py tells
+which), added to what the token is and to what the prompt tells of the speaker.
 
 B batch, T tokens, C width, E codec embedding, F numbers of a condition's frame.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -25,8 +31,10 @@ from torch import Tensor, nn
 from lauragpt.errors import LauraError
 from lauragpt.model.conformer import Attention, FeedForward, sinusoids, sinusoids_at
 from lauragpt.model.speller import SpellerConfig
+from lauragpt.source_filter import APERIODICITY, F0, FRAMES, HIGHEST, LOWEST, POINTS, WIDTH
 
 CONDITIONS = ("features", "codec")
+VOICED = WIDTH  # behind a frame's own numbers: the logit that there is a voice
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,8 @@ class VocoderConfig:
         return self.condition == "codec"
 
     @property
-    def condition_width(self) -> int:
-        """Numbers of a frame of prompt or noisy speech."""
+    def noisy_width(self) -> int:
+        """Numbers of a frame of noisy speech."""
         return self.embedding if self.in_codec_space else self.features
 
 
@@ -90,23 +98,41 @@ class Letters(nn.Module):
         return heard * (said >= 0)[..., None]
 
 
+class Speaker(nn.Module):
+    """What is the same all through a prompt: features (B, P, F), lengths (B,) -> (B, C); nothing of an empty one. Attention alone is slow
+    to learn that all tokens are spoken by one voice."""
+
+    def __init__(self, features: int, width: int):
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        real = _inside(lengths, features.shape[1])[..., None].to(features.dtype)
+        return (self.network(features) * real).sum(1) / lengths.clamp(min=1)[:, None]
+
+
 class Vocoder(nn.Module):
     def __init__(self, config: VocoderConfig):
         super().__init__()
         self.config = config
         self.tokens = nn.Embedding(config.audio_size, config.width)
         self.text = nn.Embedding(config.text_size, config.width)
-        self.prompt = nn.Linear(config.condition_width, config.width)
-        self.noisy = nn.Linear(config.condition_width, config.width)
+        self.prompt = nn.Linear(config.features, config.width)
+        self.noisy = nn.Linear(config.noisy_width, config.width)
         self.layers = nn.ModuleList(VocoderLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.output = nn.Linear(config.width, config.embedding)
         for embedding in (self.tokens, self.text):
             nn.init.normal_(embedding.weight, std=0.5)
-        self.gate = nn.Linear(config.width, config.embedding) if config.in_codec_space else None
-        self.letters = Letters(config.width) if config.in_codec_space else None
-        for name in ("mean", "deviation"):  # of the codec's vectors; 0 until they are measured
-            self.register_buffer(name, torch.zeros(config.embedding) if config.in_codec_space else None)
+        if config.in_codec_space:
+            self.gate = nn.Linear(config.width, config.embedding)
+            self.letters, self.speaker = Letters(config.width), Speaker(config.features, config.width)
+            self.frames = nn.Linear(config.width, FRAMES * (WIDTH + 1))
+        else:
+            self.gate = self.letters = self.speaker = self.frames = None
+        for name, size in (("", config.embedding), ("frame_", WIDTH)):  # of the codec's vectors and of frames; 0 until they are measured
+            for statistic in ("mean", "deviation"):
+                self.register_buffer(name + statistic, torch.zeros(size) if config.in_codec_space else None)
         for layer in (self.output, self.gate) if config.in_codec_space else ():
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -116,6 +142,15 @@ class Vocoder(nn.Module):
         """The codec's vectors (n, E) of many recordings: with `condition: codec` all are read, and predicted, standardised."""
         self.mean.copy_(vectors.mean(0))
         self.deviation.copy_(vectors.std(0))
+
+    @torch.no_grad()
+    def measure_frames(self, frames: Tensor) -> None:
+        """Frames (n, 66) of many recordings, for the same. The envelope's numbers share one deviation, as all are logarithms of power."""
+        pitch = frames[frames[:, F0] > 0, F0].log()
+        self.frame_mean.copy_(torch.cat([frames[:, :F0].mean(0), pitch.mean()[None]]))
+        deviations = frames.std(0)
+        deviations[:POINTS] = deviations[:POINTS].mean()
+        self.frame_deviation.copy_(torch.cat([deviations[:F0], pitch.std()[None]]))
 
     @property
     def look_ahead(self) -> int:
@@ -129,6 +164,30 @@ class Vocoder(nn.Module):
     def standardised(self, vectors: Tensor) -> Tensor:
         """(..., F) -> (..., F); features stay as they are."""
         return vectors if self.mean is None else (vectors - self.mean) / self.scale
+
+    def speech(
+        self,
+        tokens: Tensor,
+        lengths: Tensor,
+        text: tuple[Tensor, Tensor, Tensor] | None = None,
+        prompt: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """With `condition: codec`: tokens (B, T), lengths (B,) and the conditions as `states` takes them -> frames of a source and a filter
+        (B, 4 T, 66)."""
+        numbers = self.speech_numbers(tokens, lengths, text, prompt)
+        frames = numbers[..., :VOICED] * self.frame_deviation + self.frame_mean
+        pitch = torch.where(numbers[..., VOICED] > 0, frames[..., F0].clamp(math.log(LOWEST), math.log(HIGHEST)).exp(), 0)
+        return torch.cat([frames[..., :F0], pitch[..., None]], -1)
+
+    def speech_numbers(
+        self,
+        tokens: Tensor,
+        lengths: Tensor,
+        text: tuple[Tensor, Tensor, Tensor] | None = None,
+        prompt: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """The frames as they are learnt (B, 4 T, 67): standardised, the pitch as a logarithm, and the logit that there is a voice."""
+        return self.frames(self.states(tokens, lengths, text, prompt)).float().unflatten(2, (FRAMES, WIDTH + 1)).flatten(1, 2)
 
     def forward(
         self,
@@ -167,6 +226,8 @@ class Vocoder(nn.Module):
         if noisy is not None:
             x = x + self.noisy(self.standardised(noisy[0])) * _inside(noisy[1], T)[..., None]
         parts, insides = [], []
+        if self.speaker is not None and prompt is not None:
+            x = x + self.speaker(*prompt)[:, None].to(x.dtype)
         if text is not None and self.letters is not None:
             x = x + self.letters(self.text(text[0]), *text[1:]).to(x.dtype)
         elif text is not None:
@@ -175,7 +236,7 @@ class Vocoder(nn.Module):
             parts.append(self.text(letters) + sinusoids_at(times, x.shape[2]).to(x.dtype))
             insides.append(_inside(count, letters.shape[1]))
         if prompt is not None:
-            embedded, count = self.prompt(self.standardised(prompt[0])), prompt[1]
+            embedded, count = self.prompt(prompt[0]), prompt[1]
             parts.append(embedded + sinusoids(embedded.shape[1], embedded.shape[2], device).to(embedded.dtype))
             insides.append(_inside(count, embedded.shape[1]))
         P = sum(part.shape[1] for part in parts)
@@ -199,3 +260,16 @@ def vocoder_loss(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
     """L1 + L2 to the true sum of embeddings (paper, section 3.4) over real tokens: (B, T, E), (B, T, E), (B,) -> scalar."""
     difference = (predicted.float() - target.float())[_inside(lengths, predicted.shape[1])]
     return difference.abs().mean() + difference.square().mean()
+
+
+def speech_loss(numbers: Tensor, frames: Tensor, vocoder: Vocoder, lengths: Tensor) -> Tensor:
+    """L1 of the standardised envelope (in all frames), aperiodicity and logarithm of the pitch (where there is a voice), and cross-entropy
+    of whether there is one: numbers (B, 4 T, 67) as `speech_numbers` gives them, true frames (B, 4 T, 66), lengths (B,) in tokens ->
+    scalar."""
+    real = _inside(FRAMES * lengths, numbers.shape[1])
+    true, voiced = frames.float(), (frames[..., F0] > 0) & real
+    true = torch.cat([true[..., :F0], true[..., F0:].clamp(min=LOWEST).log()], -1)
+    apart = (numbers[..., :VOICED] - (true - vocoder.frame_mean) / vocoder.frame_deviation).abs()
+    of_voice = apart[voiced][:, APERIODICITY:].sum(0) / voiced.sum().clamp(min=1)
+    voicing = F.binary_cross_entropy_with_logits(numbers[..., VOICED][real], voiced[real].float())
+    return apart[real][:, :POINTS].mean() + 0.2 * of_voice[0] + 0.4 * of_voice[1] + 0.3 * voicing

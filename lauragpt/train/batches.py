@@ -25,6 +25,7 @@ from lauragpt.model.lauragpt import LauraModel, alike
 from lauragpt.spoken import normalize
 from lauragpt.train.corpus import GAIN_DB, Corpus
 from lauragpt.train.encoding import CodecTokens, PaddedWaves, Recordings, pad
+from lauragpt.train.speech_frames import SpeechFrames
 from lauragpt.train.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -73,10 +74,10 @@ class VocoderGroup:
     seed: int  # of the wrong tokens
     noisy: PaddedWaves | None = None
     text: VocoderText | None = None
-    prompt: PaddedWaves | tuple[Tensor, Tensor] | None = None  # of the same speaker; empty where there is no other. In codec space vectors
-    # (B, P, E) and their lengths
+    prompt: PaddedWaves | None = None  # of the same speaker; empty where there is no other
     tokens: Tensor | None = None  # (B, T) of the clean speech, in codec space
-    target: Tensor | None = None  # (B, T, E) the codec's vectors of it, in codec space
+    target: Tensor | None = None  # in codec space what the vocoder is to predict: the codec's vectors (B, T, E) or, of a text, frames
+    # (B, 4 T, 66)
     langs: tuple[str, ...] = ()
     written: bool = False  # whether the vocoder is to read tokens that the GPT writes
 
@@ -238,11 +239,12 @@ class VocoderBatches(PlannedBatches):
 
     def __init__(
         self, corpus: Corpus, examples: Sequence[Example], config: "VocoderStageConfig", seed: int, rank: int, hop: int,
-        tokens: CodecTokens | None = None,
+        tokens: CodecTokens | None = None, frames: SpeechFrames | None = None,
     ):  # fmt: skip
-        """`hop`: samples a codec frame. `tokens`: with them groups carry tokens and vectors of their recordings."""
+        """`hop`: samples a codec frame. `tokens`, `frames`: with them groups carry tokens of their recordings and what is to be told of
+        them."""
         super().__init__(corpus, examples, config, seed, rank)
-        self.hop, self.tokens = hop, tokens
+        self.hop, self.tokens, self.frames = hop, tokens, frames
         se = sum(weight for key, weight in config.weights.items() if key.partition("/")[0] == "se")
         self.enhancement = se / sum(config.weights.values())
 
@@ -255,8 +257,10 @@ class VocoderBatches(PlannedBatches):
         if self.tokens is not None:
             drawable = self.drawable()
             self.tokens.prepare(list(dict.fromkeys(e.audio for e in drawable)), save=self.rank == 0)
-            for example in self.corpus.with_prompts(drawable):
-                self.tokens.vectors_of(example.audio)
+            self.frames.prepare([e.audio for e in drawable if e.task == "tts"], processes, save=self.rank == 0)
+            for example in drawable:
+                if example.task == "se":
+                    self.tokens.vectors_of(example.audio)
 
     def __call__(self, step: int) -> VocoderBatch:
         rng, drawn = self.rng(step), self.draw(step)
@@ -279,7 +283,8 @@ class VocoderBatches(PlannedBatches):
         more: dict = {"langs": tuple(example.lang for example in examples)}
         if self.tokens is not None:
             more["tokens"] = pad_sequence([torch.tensor(self.tokens(example.audio)) for example in examples], batch_first=True)
-            more["target"] = pad_sequence([self.tokens.vectors_of(example.audio) for example in examples], batch_first=True)
+            target = self.tokens.vectors_of if noisy else self.frames
+            more["target"] = pad_sequence([target(example.audio) for example in examples], batch_first=True)
         padded, seed = pad(clean), int(rng.integers(1 << 31))
         more["written"] = bool(self.config.written_tokens) and rng.random() < self.config.written_tokens
         if noisy:
@@ -289,14 +294,8 @@ class VocoderBatches(PlannedBatches):
         jitter = 1 + self.config.pace_jitter * torch.from_numpy(rng.uniform(-1, 1, len(texts))).float()
         lengths, paces = torch.tensor([len(text) for text in texts]), torch.tensor(frames_a_letter) * jitter
         prompts = [self.corpus.voice_prompt(example, rng) for example in examples]
-        if self.tokens is None:
-            most = int(self.config.prompt_seconds * SAMPLE_RATE)
-            prompt = pad([self.corpus.waves(other.audio)[:most] if other is not None else np.zeros(0) for other in prompts])
-        else:
-            most = int(self.config.prompt_seconds * SAMPLE_RATE) // self.hop
-            none = more["target"][0, :0]
-            heard = [self.tokens.vectors_of(other.audio)[:most] if other is not None else none for other in prompts]
-            prompt = pad_sequence(heard, batch_first=True), torch.tensor([len(row) for row in heard])
+        most = int(self.config.prompt_seconds * SAMPLE_RATE)
+        prompt = pad([self.corpus.waves(other.audio)[:most] if other is not None else np.zeros(0) for other in prompts])
         text = VocoderText(pad_sequence(texts, batch_first=True), lengths, paces)
         return VocoderGroup(padded, seed, text=text, prompt=prompt, **more)
 

@@ -14,6 +14,8 @@ from lauragpt.engine.api import Laura
 from lauragpt.engine.backend import TextCondition
 from lauragpt.engine.onnx_export import export_graphs
 from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
+from lauragpt.model.vocoder import VOICED
+from lauragpt.source_filter import F0, FRAMES
 
 SIZES = (40, 3, 25)  # tokens of each row
 
@@ -34,11 +36,14 @@ def both(debug_checkpoint, tmp_path_factory):
         vectors = model.codec.vectors(torch.from_numpy(gliding(20 * 16000))[None])[0]
         model.codec.quantizer.initialise(vectors)
         model.vocoder.measure(vectors)
-        for layer in (model.vocoder.gate, model.vocoder.output):
+        for layer in (model.vocoder.gate, model.vocoder.output, model.vocoder.frames):
             torch.nn.init.normal_(layer.weight, std=0.1)
+        model.vocoder.frame_mean[F0], model.vocoder.frame_deviation[:] = 5.0, 0.2
+        voicing = model.vocoder.frames.bias.unflatten(0, (FRAMES, -1))[:, VOICED]
+        voicing.copy_(torch.tensor([20.0, 20.0, -20.0, 20.0]))  # which no rounding changes
         torch.nn.init.normal_(model.speller.output.weight, std=0.5)
     save_checkpoint(model, folder)
-    export_graphs(folder, only=("spell", "predict", "sound", "vectors"))
+    export_graphs(folder, only=("spell", "predict", "frames", "sound", "vectors"))
     return [Laura.load(folder, backend=name).runtime.backend for name in ("onnx", "torch")]
 
 
@@ -86,4 +91,4 @@ def test_a_vocoder_of_features_needs_no_graph_of_its_own(debug_checkpoint, both,
     export_graphs(tmp_path / "debug", only=("spell", "vectors"))
     assert not list((tmp_path / "debug" / "onnx").glob("*.onnx"))
     inputs = {each.name: each for each in onnx.load(both[0].graphs.folder / "onnx" / "predict.onnx", load_external_data=False).graph.input}
-    assert [inputs[name].type.tensor_type.shape.dim[2].dim_value for name in ("prompt", "noisy")] == [128, 128]
+    assert [inputs[name].type.tensor_type.shape.dim[2].dim_value for name in ("prompt", "noisy")] == [560, 128]

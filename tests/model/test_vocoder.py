@@ -1,5 +1,6 @@
 """The one-step vocoder: batch, look-ahead, condition, and its loss against a hand computation."""
 
+import math
 from dataclasses import asdict, replace
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraConfig
-from lauragpt.model.vocoder import Vocoder, VocoderConfig, vocoder_loss
+from lauragpt.model.vocoder import Vocoder, VocoderConfig, speech_loss, vocoder_loss
+from lauragpt.source_filter import APERIODICITY, F0, FRAMES, POINTS, WIDTH
 
 SMALL = VocoderConfig(audio_size=12, text_size=20, features=10, width=32, layers=3, heads=2, ffn=48, look_ahead=2, embedding=6)
 
@@ -112,8 +114,7 @@ def test_in_codec_space_nothing_learnt_gives_back_what_is_given(in_codec_space):
     torch.testing.assert_close(output[0, 8], first[0, 8])  # behind what is given there are the tokens' embeddings
     torch.testing.assert_close(output[1], first[1])
     torch.testing.assert_close(output[2, :4], noisy[2, :4])
-    prompt = 10 * torch.randn(3, 5, 6), torch.tensor([5, 0, 2])
-    torch.testing.assert_close(in_codec_space(tokens, first, lengths, prompt=prompt), first)
+    torch.testing.assert_close(in_codec_space(tokens, first, lengths), first)
 
 
 @torch.no_grad()
@@ -121,7 +122,7 @@ def test_in_codec_space_a_clip_is_the_same_alone_and_in_a_batch(in_codec_space):
     for layer in (in_codec_space.gate, in_codec_space.output):
         torch.nn.init.normal_(layer.weight, std=0.2)
     tokens, first, lengths = torch.randint(12, (3, 15)), torch.randn(3, 15, 6), torch.tensor([3, 15, 8])
-    prompt = 10 * torch.randn(3, 9, 6), torch.tensor([0, 9, 4])
+    prompt = torch.randn(3, 9, 10), torch.tensor([0, 9, 4])
     noisy = 10 * torch.randn(3, 17, 6), torch.tensor([3, 17, 0])
     together = in_codec_space(tokens, first, lengths, None, prompt, noisy)
     for row, n in enumerate(lengths.tolist()):
@@ -173,3 +174,51 @@ def test_vocoders_from_before_there_was_a_choice_load(vocoder):
     assert not {"mean", "deviation", "gate.weight", "gate.bias"} & set(vocoder.state_dict())
     with pytest.raises(LauraError, match="vocoder.condition is 'mel': choose features or codec"):
         VocoderConfig(condition="mel")
+
+
+FRAME = torch.cat([torch.linspace(-14, -6, POINTS), torch.tensor([-20.0, 150.0])])
+
+
+@torch.no_grad()
+def test_speech_is_the_same_alone_and_in_a_batch_and_looks_ahead_as_far(in_codec_space):
+    torch.manual_seed(6)
+    in_codec_space.measure_frames(FRAME + torch.randn(40, WIDTH))
+    tokens, lengths = torch.randint(12, (3, 20)), torch.tensor([3, 20, 8])
+    said = torch.randint(-1, 4, (3, 20))
+    text, prompt = (torch.randint(20, (3, 7)), torch.tensor([7, 4, 5])), (torch.randn(3, 9, 10), torch.tensor([0, 9, 4]))
+    together = in_codec_space.speech(tokens, lengths, (*text, said), prompt)
+    assert together.shape == (3, 20 * FRAMES, WIDTH)
+    for row, n in enumerate(lengths.tolist()):
+        own = tokens[row : row + 1, :n], lengths[row : row + 1], (*part(row, *text), said[row : row + 1, :n]), part(row, *prompt)
+        torch.testing.assert_close(together[row, : n * FRAMES], in_codec_space.speech(*own)[0], atol=1e-3, rtol=1e-3)
+    changed = tokens.clone()
+    changed[1, 15] = (changed[1, 15] + 1) % 12
+    moved = (in_codec_space.speech(changed, lengths, (*text, said), prompt) - together)[1].abs().amax(-1) > 1e-5
+    assert not moved[: FRAMES * (15 - in_codec_space.look_ahead)].any() and moved[FRAMES * 15]
+
+
+@torch.no_grad()
+def test_speech_lies_about_what_was_measured_and_a_voice_is_between_60_and_500_hz(in_codec_space):
+    in_codec_space.measure_frames(FRAME + 0.1 * torch.randn(200, WIDTH))
+    tokens, lengths = torch.randint(12, (2, 50)), torch.tensor([50, 50])
+    frames = in_codec_space.speech(tokens, lengths)
+    assert (frames[..., :F0] - FRAME[:F0]).abs().mean() < 0.5
+    in_codec_space.frame_mean[F0] = 9.0
+    voiced = in_codec_space.speech(tokens, lengths)[..., F0]
+    assert voiced.unique().tolist() == pytest.approx([0.0, 500.0])
+
+
+def test_the_loss_of_speech_by_hand(in_codec_space):
+    in_codec_space.frame_mean.copy_(FRAME)
+    in_codec_space.frame_mean[F0] = FRAME[F0].log()
+    in_codec_space.frame_deviation.fill_(2.0)
+    frames = FRAME.repeat(1, 8, 1)
+    frames[0, 0, 3] += 4.0  # two deviations of one of 64 numbers in one of four frames
+    frames[0, 1, F0] = 0.0  # no voice: neither its pitch nor its aperiodicity counts
+    frames[0, 1, APERIODICITY] += 50.0
+    frames[0, 2, APERIODICITY] += 6.0
+    frames[0, 3, F0] *= math.e
+    frames[0, 4:] += 100.0  # padding
+    numbers = torch.zeros(1, 8, WIDTH + 1)
+    wanted = 2 / 64 / 4 + 0.2 * 3 / 3 + 0.4 * 0.5 / 3 + 0.3 * math.log(2)
+    assert speech_loss(numbers, frames, in_codec_space, torch.tensor([1])).item() == pytest.approx(wanted, rel=1e-5)

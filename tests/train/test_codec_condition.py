@@ -9,8 +9,10 @@ from accelerate import Accelerator
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.sequence import layout
+from lauragpt.source_filter import FRAMES
 from lauragpt.train import loop
 from lauragpt.train.precision import precision
+from lauragpt.train.speech_frames import analysed
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_it_begins_with_what_it_is_given(make_stage, model):
 
 
 @pytest.mark.parametrize("task, condition", [("se", "noisy"), ("tts", "prompt")])
-def test_after_some_steps_another_condition_and_other_tokens_give_other_vectors(make_stage, model, tmp_path, task, condition):
+def test_after_some_steps_another_condition_and_other_tokens_give_another_sound(make_stage, model, tmp_path, task, condition):
     """No entry is shut: the rest, which is 0 at first, opens with the first step."""
     stage = make_stage("vocoder", model, weights={task: 1}, steps=12, batch_seconds=3, lr=3e-3, dev_batches=1)
     batch = stage.batch(0)
@@ -64,22 +66,27 @@ def test_after_some_steps_another_condition_and_other_tokens_give_other_vectors(
     loss = stage.loss(group)
     loss.backward()
     vocoder, codec = model.vocoder, model.codec
-    entries = {"noisy": [vocoder.noisy, vocoder.gate], "prompt": [vocoder.prompt]}[condition]
+    entries = {"noisy": [vocoder.noisy, vocoder.gate], "prompt": [vocoder.prompt, vocoder.speaker, vocoder.frames]}[condition]
     assert loss.item() < before and all(p.grad.abs().sum() > 0 for entry in entries for p in entry.parameters())
     assert all(parameter.grad is None for parameter in codec.parameters())
     codes, counts = codec.encode(*group.clean, n_quantizers=1)[:, 0], -(-group.clean.samples // codec.config.hop)
-    target = codec.vectors(*group.clean)
+    vectors = codec.vectors(*group.clean)
     for row, n in enumerate(counts.tolist()):
         assert torch.equal(group.tokens[row, :n], codes[row, :n])
-        torch.testing.assert_close(group.target[row, :n], target[row, :n], atol=1e-2, rtol=1e-2)
+        if task == "se":
+            torch.testing.assert_close(group.target[row, :n], vectors[row, :n], atol=1e-2, rtol=1e-2)
+        else:
+            wave = group.clean.waves[row, : group.clean.samples[row]].numpy()
+            assert torch.equal(group.target[row, : FRAMES * n], torch.from_numpy(analysed(wave)).half())
     given = stage.conditions(group, codes, counts)
-    vectors, lengths = given[condition]
+    heard, lengths = given[condition]
+    answer = vocoder.speech_numbers if task == "tts" else lambda *tokens, **given: model.vocode(*tokens, **given) / vocoder.scale
     with torch.no_grad():
-        said = model.vocode(codes, counts, **given)
-        other = model.vocode(codes, counts, **given | {condition: (-vectors, lengths)})
-        elsewhere = model.vocode((codes + 7) % model.config.audio_size, counts, **given)
+        said = answer(codes, counts, **given)
+        other = answer(codes, counts, **given | {condition: (-heard, lengths)})
+        elsewhere = answer((codes + 7) % model.config.audio_size, counts, **given)
     for changed in (other, elsewhere):
-        assert ((said - changed) / vocoder.scale).abs().mean() > 1e-3
+        assert (said - changed).abs().mean() > 1e-3
 
 
 def test_the_loss_is_of_standardised_vectors_of_the_clean_speech(make_stage, model):

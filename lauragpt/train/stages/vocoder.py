@@ -3,13 +3,15 @@
 The paper's loss is L1 + L2 of the embeddings (section 3.4), which counts all their directions alike. What they become is sound, so the
 codec's spectral loss on a crop of the decoded sound is added.
 
-A vocoder whose condition is in codec space learns the vectors of the clean speech themselves, which the sum of all embeddings stands for:
-what the last quantizer leaves over is nothing that a token or a condition tells of. They are standardised for the loss, as a codec's
-numbers may be of any size. Its letters stand where the speller finds them in the tokens, wrong ones among them, as in use.
+A vocoder whose condition is in codec space learns, where it cleans speech, the vectors of the clean speech themselves, which the sum of all
+embeddings stands for: what the last quantizer leaves over is nothing that a token or a condition tells of. They are standardised for the
+loss, as a codec's numbers may be of any size. Where it speaks it learns frames of a source and a filter. Its letters stand where the
+speller finds them in the tokens, wrong ones among them, as in use.
 
 B batch, N samples, T codec frames, E embedding width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,11 +24,12 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.codec.losses import SpectralLoss
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
-from lauragpt.model.vocoder import vocoder_loss
+from lauragpt.model.vocoder import speech_loss, vocoder_loss
 from lauragpt.sequence import layout
 from lauragpt.train.batches import VocoderBatch, VocoderBatches, VocoderGroup, train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import CodecTokens
+from lauragpt.train.speech_frames import SpeechFrames
 from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
 from lauragpt.train.stages.speller import with_errors
 
@@ -55,11 +58,13 @@ class VocoderStage(ModelStage):
             with torch.no_grad():  # at first, nearly nothing is added to the tokens' own embeddings
                 model.vocoder.output.weight.mul_(0.1)
                 model.vocoder.output.bias.zero_()
-        elif not model.vocoder.deviation.any():
-            measure_vectors(model, corpus, seed)
         model.codec.requires_grad_(False)  # the gradient of the sound goes through it
-        tokens = CodecTokens(model, corpus.waves, corpus.out) if model.config.vocoder.in_codec_space else None
-        self.batch, self.dev_batch = train_and_dev(VocoderBatches, corpus, config, seed, rank, model.config.codec.hop, tokens)
+        tokens = frames = None
+        if model.config.vocoder.in_codec_space:
+            tokens = CodecTokens(model, corpus.waves, corpus.out)
+            frames = SpeechFrames(corpus.waves, corpus.out / "speech_frames" if corpus.out else None)
+            measure(model, corpus, frames, seed)
+        self.batch, self.dev_batch = train_and_dev(VocoderBatches, corpus, config, seed, rank, model.config.codec.hop, tokens, frames)
         self.spectral_loss = SpectralLoss(config.spectral_windows, SAMPLE_RATE).to(self.device)
 
     def step(self, batch: VocoderBatch, step: int, update: Update) -> dict[str, Tensor]:
@@ -74,11 +79,14 @@ class VocoderStage(ModelStage):
         in_codec_space, vocoder = self.model.config.vocoder.in_codec_space, self.model.vocoder
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             codes = group.tokens.to(self.device)[:, None] if in_codec_space else codec.encode(clean, samples)
-            target = group.target.to(self.device) if in_codec_space else codec.embed(codes)
+            target = group.target.to(self.device).float() if in_codec_space else codec.embed(codes)
         lengths, generator = -(-samples // codec.config.hop), torch.Generator().manual_seed(group.seed)
         tokens = self.written(group, lengths, generator) if group.written else codes[:, 0]
         tokens = with_errors(tokens, self.config.token_errors, self.model.config.audio_size, generator)
-        predicted = self.model.vocode(tokens, lengths, **self.conditions(group, tokens, lengths))
+        given = self.conditions(group, tokens, lengths)
+        if in_codec_space and group.text is not None:
+            return speech_loss(vocoder.speech_numbers(tokens, lengths, **given), target, vocoder, lengths)
+        predicted = self.model.vocode(tokens, lengths, **given)
         loss = vocoder_loss(vocoder.standardised(predicted), vocoder.standardised(target), lengths)
         return loss + self.sound_loss(predicted, clean, lengths, generator)
 
@@ -107,8 +115,8 @@ class VocoderStage(ModelStage):
         full = {name: tensors for name, tensors in given.items() if tensors is not None and tensors[0].shape[1]}
         there = {name: tuple(tensor.to(self.device) for tensor in tensors) for name, tensors in full.items()}
         in_codec_space = self.model.config.vocoder.in_codec_space
-        ready = ("text", "prompt") if in_codec_space else ("text",)
-        heard = {name: tensors if name in ready else self.model.condition_of(*tensors) for name, tensors in there.items()}
+        reads = {"prompt": self.model.prompt_of, "noisy": self.model.noisy_of}
+        heard = {name: reads[name](*tensors) if name in reads else tensors for name, tensors in there.items()}
         if "text" in heard and in_codec_space:
             ids, counts, _ = heard["text"]
             letters = [row[:count].tolist() for row, count in zip(ids, counts.tolist(), strict=True)]
@@ -130,13 +138,21 @@ class VocoderStage(ModelStage):
 
 
 @torch.no_grad()
-def measure_vectors(model: LauraModel, corpus: Corpus, seed: int = 0, count: int = 200) -> None:
-    """Standardises the codec's vectors over recordings of speech that training draws from."""
-    speech = [example for example in corpus.train if example.task in ("tts", "se")]
-    vectors, device = [], model.gpt.embed_tokens.weight.device
+def measure(model: LauraModel, corpus: Corpus, frames: SpeechFrames, seed: int = 0, count: int = 200) -> None:
+    """Standardises what the vocoder reads and predicts over recordings that training draws from: the codec's vectors where it cleans
+    speech, frames where it speaks. What is measured already stays as it is."""
+    vocoder, device, waves = model.vocoder, model.gpt.embed_tokens.weight.device, corpus.waves
     model.codec.eval()
-    for i in np.random.default_rng((seed, 3)).integers(len(speech), size=count) if speech else ():
-        wave = torch.from_numpy(corpus.waves(speech[i].audio)).to(device)
-        vectors.append(model.codec.vectors(wave[None])[0])
-    if vectors:
-        model.vocoder.measure(torch.cat(vectors))
+
+    def vectors(path: str) -> Tensor:
+        return model.codec.vectors(torch.from_numpy(waves(path)).to(device)[None])[0]
+
+    def drawn(task: str, deviation: Tensor, made: Callable[[str], Tensor]) -> list[Tensor]:
+        examples = [example for example in corpus.train if example.task == task] if not deviation.any() else []
+        chosen = np.random.default_rng((seed, 3)).integers(len(examples), size=count) if examples else ()
+        return [made(examples[i].audio) for i in chosen]
+
+    if rows := drawn("se", vocoder.deviation, vectors):
+        vocoder.measure(torch.cat(rows))
+    if rows := drawn("tts", vocoder.frame_deviation, frames):
+        vocoder.measure_frames(torch.cat(rows).float().to(device))
