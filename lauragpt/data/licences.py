@@ -6,6 +6,7 @@ that nobody described is of unknown licence, which is not the same as free.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -90,6 +91,30 @@ def text_corpora(data: Path) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise LauraError(f"{path} must be a list of corpora's names: run `laura prepare` again")
     return names
+
+
+def commercial_use(licence: str) -> bool | None:
+    """Whether a licence, by its usual names, allows commercial use of what was learned from; None for one that is not known."""
+    words = set(re.split(r"[^a-z0-9]+", licence.lower()))
+    if words & {"nc", "noncommercial", "research", "academic"} or "non-commercial" in licence.lower():
+        return False
+    free = {"cc0", "mit", "apache", "bsd", "unlicense", "pddl", "odc", "isc"}
+    return True if words & free or {"cc", "by"} <= words or "public domain" in licence.lower() else None
+
+
+STRICTNESS = ("public domain", "attribution", "share alike", UNKNOWN, "no commercial use")  # from the freest on
+
+
+def strictness(licence: CorpusLicence) -> str:
+    """What a licence asks for at most, of STRICTNESS."""
+    words = set(re.split(r"[^a-z0-9]+", licence.licence.lower()))
+    if licence.commercial is False:
+        return "no commercial use"
+    if licence.commercial is None:
+        return UNKNOWN
+    if words & {"sa", "gpl", "odbl"}:
+        return "share alike"
+    return "public domain" if words & {"cc0", "unlicense", "pddl"} or "public domain" in licence.licence.lower() else "attribution"
 
 
 def strictest(permissions: Iterable[bool | None]) -> bool | None:

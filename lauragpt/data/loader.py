@@ -13,8 +13,9 @@ from multiprocessing import Process
 
 import numpy as np
 
-from lauragpt.audio import SAMPLE_RATE, load_audio
+from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.manifest import Example
+from lauragpt.data.spans import load_span
 from lauragpt.errors import LauraError
 
 CHARACTERS_A_SECOND = 60.0  # text costs the GPT so little against audio
@@ -140,4 +141,4 @@ def to_int16(wave: np.ndarray) -> np.ndarray:
 
 def decode(path: str) -> np.ndarray:
     """(N,) int16"""
-    return to_int16(load_audio(path))
+    return to_int16(load_span(path))

@@ -16,6 +16,7 @@ import numpy as np
 
 from lauragpt.audio import load_audio, save_audio
 from lauragpt.data.manifest import Example
+from lauragpt.data.spans import split_span
 from lauragpt.errors import LauraError
 
 # Variants: several answers to one example.
@@ -117,7 +118,7 @@ def _read(path: Path) -> dict[str, dict[str, Answer]]:
 @cache
 def _file_digest(path: str) -> str:
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return hashlib.sha256(Path(split_span(path)[0]).read_bytes()).hexdigest()
     except OSError:
         return "unreadable"
 

@@ -13,6 +13,7 @@ from lauragpt.audio import SAMPLE_RATE, load_audio
 from lauragpt.data.augment import NoiseConfig, Noisifier
 from lauragpt.data.channel import telephone
 from lauragpt.data.manifest import Example
+from lauragpt.data.spans import load_span
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.groups import digest
 
@@ -23,7 +24,7 @@ PROMPT_SECONDS = 3.0  # the vocoder is trained with prompts of this length
 
 def input_wave(example: Example) -> np.ndarray:
     """The recording of an example as a system hears it. LauraError if it cannot be read."""
-    wave = load_audio(example.audio)
+    wave = load_span(example.audio)
     return telephone(wave) if example.extra.get("channel") == "telephone" else wave
 
 

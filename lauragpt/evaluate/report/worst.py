@@ -12,9 +12,10 @@ from html import escape
 import numpy as np
 import soundfile
 
-from lauragpt.audio import SAMPLE_RATE, check_wave, load_audio
+from lauragpt.audio import SAMPLE_RATE, check_wave
 from lauragpt.data.channel import encode_audio
 from lauragpt.data.manifest import Example
+from lauragpt.data.spans import load_span
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.answers import NOISY, Answer
 from lauragpt.evaluate.inputs import input_wave
@@ -161,7 +162,7 @@ def player(label: str, read: Callable[[], np.ndarray | None], budget: Budget) ->
 
 
 def recording(path: str | None) -> np.ndarray | None:
-    return load_audio(path) if path else None
+    return load_span(path) if path else None
 
 
 def answer_sound(sound: Sound, answer: Answer | None) -> np.ndarray | None:
