@@ -19,6 +19,7 @@ LEVELS = (
     ("model",),
     ("engine",),
     ("data", "evaluate"),
+    ("doctor",),
     ("train",),
     ("serve", "cli"),
     ("__main__",),

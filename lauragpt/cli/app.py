@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from lauragpt import __version__
+from lauragpt.cli import doctor, serving, training
 from lauragpt.cli import options as opt
-from lauragpt.cli import serving, training
 from lauragpt.cli.commands import CONTEXT, Command, Group
 from lauragpt.errors import LauraError
 from lauragpt.tasks import BEAMS
@@ -379,6 +379,6 @@ def demo(
         run_demo(load(model, device), out)
 
 
-for verb in (serving.serve, training.prepare, training.synth, training.train, training.export):
+for verb in (serving.serve, doctor.doctor, training.prepare, training.synth, training.train, training.export):
     app.command(cls=Command)(verb)
 app.command(name="eval", cls=Command)(training.evaluate)

@@ -161,7 +161,7 @@ def row_of(cells: Cells, columns: Columns, folder: Path, where: str, split: str 
     return Row(
         where,
         columns.path(audio, folder),
-        str(cell("id") or audio),
+        str(cell("id") or (audio if start is None else f"{audio}-{start:g}")),
         start,
         duration,
         int(seconds["rate"]) if seconds["rate"] else None,

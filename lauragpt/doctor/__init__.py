@@ -1,0 +1,1 @@
+"""`laura doctor`: what is wrong with data before hours of training on them."""
