@@ -26,6 +26,12 @@ FILES = {
     "one.wav": "ravdess-03-01-03-01-01-01-20", "two.wav": "ravdess-03-01-05-01-01-01-19",
     "order.wav": "barista-458e9432-c9c7-45f1-8887-0490fbccca6d",
 }  # fmt: skip
+TALKS = (  # clip, speaker, language, text
+    ("kathleen-arctic_a0473_1592704836", "kathleen", "en", "The night was calm and snowy."),
+    ("librispeech-2136-5147-0021", "2136", "en", "I returned to the drawing room."),
+    ("librispeech-6272-70171-0021", "6272", "en", "It was Byron, and turning over the leaves till I came to Don Juan I read it through."),
+    ("kerstin-de_rhasspy-0304", "kerstin", "de", "Großauheim war nun dessen größte Gemeinde."),
+)
 TRAINING = ("prepare", "synth", "train", "export", "eval")  # verbs that need corpora, not a recording
 
 
@@ -60,6 +66,11 @@ def make_recordings(folder: Path) -> Path:
     """Writes what the pages' names stand for."""
     for name, clip in FILES.items():
         soundfile.write(folder / name, load_audio(CLIPS / f"{clip}.opus"), 16000)
+    (folder / "talks").mkdir()
+    for clip, *_ in TALKS:
+        shutil.copy(CLIPS / f"{clip}.opus", folder / "talks")
+    rows = (f'{clip}.opus,{speaker},{lang},"{text}"' for clip, speaker, lang, text in TALKS)
+    (folder / "talks" / "metadata.csv").write_text("\n".join(["file_name,speaker_id,language,transcription", *rows]) + "\n")
     microphone = folder / "bin" / "arecord"  # a machine that tests has no microphone: this one hears talk.flac
     microphone.parent.mkdir()
     microphone.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "import soundfile, sys; '

@@ -48,12 +48,15 @@ class Diagnosis:
         return about.seconds if about is not None and not about.error else 0.0
 
     def hours_by(self, key: Callable[[Example], tuple]) -> dict[tuple, tuple[int, float]]:
-        """key of an example -> (examples, hours), in the keys' order."""
+        """key of an example -> (examples, hours of their recordings, each once), in the keys' order."""
         table: dict[tuple, list[float]] = defaultdict(lambda: [0, 0.0])
+        seen: set[tuple] = set()
         for example in self.examples:
             row = table[key(example)]
             row[0] += 1
-            row[1] += self.seconds(example) / 3600
+            if (once := (key(example), example.audio)) not in seen:
+                seen.add(once)
+                row[1] += self.seconds(example) / 3600
         return {each: (int(count), hours) for each, (count, hours) in sorted(table.items())}
 
     @property
