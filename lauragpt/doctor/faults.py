@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
         Kind("pace", "warning", "texts far longer or shorter than usual for their time", "listen; --fix leaves them out"),
         Kind("truncated", "warning", "recordings that are cut short or damaged", "their text may go on behind the sound: make them anew"),
         Kind("duplicate", "warning", "recordings that come twice in a split", "they count twice; --fix leaves out all but the first"),
+        Kind("held-speaker", "warning", "speakers who stand in dev and test", "what was chosen on dev was chosen for them too"),
         Kind("clipped", "warning", "recordings with clipped samples", "record them with less gain; training still learns from them"),
         Kind("quiet", "warning", "recordings that are very quiet", "raise their gain"),
         Kind("low-rate", "warning", "recordings under 16 kHz", "half of the sound is missing: use the originals if there are better ones"),

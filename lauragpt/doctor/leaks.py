@@ -19,6 +19,7 @@ ALIKE = 12  # bits of 128 in which copies of a recording differ at most: MP3, Vo
 PADDING = 0.15  # seconds by which coding makes a recording longer
 WORDS = 4  # of a sentence, at least: shorter ones recur by chance
 CLOSED = 0.5  # a corpus of whose measured sentences so many are in train has but a few
+BLOCK = 512  # recordings that are compared with as many at once
 NAMED = 3  # speakers or sentences that a fault's line names
 
 
@@ -63,17 +64,17 @@ def _alike(facts: Sequence[SoundFacts]) -> Iterator[tuple[int, int]]:
     places = [index for index, about in enumerate(facts) if about.print is not None]
     places.sort(key=lambda index: facts[index].seconds)
     seconds = np.array([facts[index].seconds for index in places])
-    prints = np.array([facts[index].print for index in places], dtype=np.uint64).reshape(-1, 2)
+    words = np.array([facts[index].print for index in places], dtype=np.uint64).reshape(-1, 2)
+    # Bits as -1 and 1: of two prints with d different bits the product is 128 - 2 d.
+    signs = np.unpackbits(words.view(np.uint8), axis=1).astype(np.float32) * 2 - 1
     ends = np.searchsorted(seconds, seconds + PADDING, side="right")
-    for row, end in enumerate(ends):
-        different = bits(prints[row + 1 : end] ^ prints[row])
-        for column in np.flatnonzero(different <= ALIKE):
-            yield places[row], places[row + 1 + int(column)]
-
-
-def bits(words: np.ndarray) -> np.ndarray:
-    """(n, 2) uint64 -> (n,) how many of their bits are set."""
-    return np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1).sum(axis=1) if len(words) else np.zeros(0, int)
+    for top in range(0, len(places), BLOCK):
+        rows = slice(top, min(top + BLOCK, len(places)))
+        for left in range(top, int(ends[rows].max()), BLOCK):
+            same = np.argwhere(signs[rows] @ signs[left : left + BLOCK].T >= signs.shape[1] - 2 * ALIKE)
+            for row, column in np.add(same, (top, left)).tolist():
+                if row < column < ends[row]:
+                    yield places[row], places[column]
 
 
 def _audio(examples: Sequence[Example], groups: Sequence[list[tuple[str, list[int]]]]) -> Iterator[Fault]:
@@ -124,6 +125,9 @@ def _speakers(examples: Sequence[Example], indices: Sequence[int]) -> Iterator[F
         counts = " and ".join(f"{len(splits[split])} of {split}" for split in SPLITS if split in splits)
         if all(len(corpora[corpus]) == 1 for corpus in of):
             yield Fault("one-speaker", f"{speaker}: {counts}", places)
+            continue
+        if "train" not in splits:
+            yield Fault("held-speaker", f"{speaker}: {counts}", places)
             continue
         seconds = {split: sum(examples[index].duration for index in found) for split, found in splits.items()}
         most = max(seconds, key=lambda split: (seconds[split], len(splits[split])))

@@ -19,6 +19,8 @@ MOST, FEW = 200, 10  # faults of a kind that are listed, and that are so at once
 AUDIBLE = ("conflict", "too-fast", "pace", "truncated", "clipped", "quiet")  # kinds whose first faults can be listened to
 PLAYED = 3  # of each
 BADGES = {"error": ("bad", "not fit"), "warning": ("partly", "fit"), "note": ("ok", "fit"), None: ("ok", "fit")}
+HOURS = ("task", "language", "split", "corpus", "examples", "hours")
+LICENCES = ("corpus", "licence", "commercial use")
 PERMISSION = {True: "allowed", False: "forbidden", None: "not known"}
 
 
@@ -28,7 +30,7 @@ def page(found: Diagnosis) -> str:
     heard = hearing(found, budget)  # the page's room is first of all for these
     kinds = [name for severity in SEVERITIES for name in found.of(severity)]
     faults = "".join(section(found, name, budget) for name in kinds)
-    links = ['<a href="#what">What there is</a>', *(f'<a href="#{name}">{escape(KINDS[name].title)}</a>' for name in kinds)]
+    links = ['<a href="#what">What there is</a>', *(f'<a href="#{name}">{escape(sentence(KINDS[name].title))}</a>' for name in kinds)]
     links += ['<a href="#heard">Listen</a>'] if heard else []
     left_out = f"{budget.left_out} players were left out: this page holds at most {budget.limit / 1e6:.0f} MB of sound."
     return Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8")).substitute(
@@ -41,21 +43,22 @@ def page(found: Diagnosis) -> str:
         verdict=escape(found.verdict),
         notes="".join(f"<li>{escape(note)}</li>" for note in data.notes),
         speakers=escape(speakers(found)),
-        hours="".join(row(cells, 2) for cells in hours_rows(found)),
+        hours="".join(row(HOURS, cells) for cells in hours_rows(found)),
         faults=faults,
         heard=heard,
         strictest=escape(f"{asked}, of {', '.join(corpora)}"),
         licences="".join(
-            row((corpus, licence.licence, PERMISSION[licence.commercial])) for corpus, licence in sorted(data.licences.items())
+            row(LICENCES, (corpus, each.licence, PERMISSION[each.commercial])) for corpus, each in sorted(data.licences.items())
         ),
         left_out=left_out if budget.left_out else "",
     )
 
 
-def row(cells: tuple, numbers: int = 0) -> str:
-    """A row of a table whose last cells are numbers."""
-    first = len(cells) - numbers
-    return "<tr>" + "".join(f"<td{' class=num' if n >= first else ''}>{escape(str(cell))}</td>" for n, cell in enumerate(cells)) + "</tr>"
+def row(names: tuple[str, ...], cells: tuple) -> str:
+    """A row of a table; each cell says what it is, for screens on which columns do not fit side by side."""
+    kinds = ("num" if name in ("examples", "hours") else "name" for name in names)
+    made = (f'<td class="{kind}" data-label="{name}">{escape(str(cell))}</td>' for kind, name, cell in zip(kinds, names, cells))
+    return f"<tr>{''.join(made)}</tr>"
 
 
 def section(found: Diagnosis, kind: str, budget: Budget) -> str:

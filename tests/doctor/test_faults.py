@@ -8,9 +8,11 @@ import pytest
 import soundfile
 import soxr
 
+from lauragpt.data.manifest import Example
 from lauragpt.data.user_data import read_data
 from lauragpt.doctor.diagnosis import examine
 from lauragpt.doctor.faults import KINDS
+from lauragpt.doctor.hearing import Heard, hearing_faults
 from lauragpt.engine.api import Laura
 
 
@@ -106,6 +108,12 @@ def test_another_recording_of_the_same_length_is_not_the_same(talks):
 def test_a_speaker_in_two_splits(talks):
     talks.row("byron.wav")["speaker"] = "kathleen"
     assert found(talks) == [("same-speaker", ["byron.wav", "night.wav"])]
+
+
+def test_a_speaker_in_dev_and_test(talks):
+    talks.write("other.wav", talks.sound("byron.wav")[20000:60000])
+    talks.add("other.wav", "byron.wav", split="test", text="till i came to don juan")
+    assert found(talks) == [("held-speaker", ["byron.wav", "other.wav"])]
 
 
 def test_one_speaker_in_all_splits_is_a_note(talks):
@@ -225,6 +233,12 @@ def test_a_transcript_with_other_words(talks, runtime):
     assert [fault.kind for fault in diagnosis.faults] == ["unlikely"]
 
 
+def test_in_a_language_that_the_model_does_not_know_transcripts_are_compared_with_each_other():
+    examples = [Example(f"asr/talks/{n}", "asr", "train", "fr", "talks", f"{n}.wav", 1.0, targets=["un"]) for n in range(9)]
+    heard = [Heard(n, 14.0 if n == 4 else 5.0, "un", "a", 0.0, known=False) for n in range(9)]
+    assert [(fault.kind, fault.examples) for fault in hearing_faults(examples, heard)] == [("unlikely", (4,))]
+
+
 def test_every_kind_of_fault_is_planted_here():
     source = Path(__file__).read_text(encoding="utf-8")
     assert [kind for kind in KINDS if f'"{kind}"' not in source] == []
@@ -269,3 +283,22 @@ def test_manifests_of_ours_are_examined_line_by_line(talks):
     assert [(fault.kind, fault.what) for fault in diagnosis.faults] == [
         ("line", f"{path}, line 5: field 'audio' is missing: asr needs a recording")
     ]
+
+
+def test_copies_are_found_as_by_comparing_each_with_each(monkeypatch):
+    from lauragpt.data.sounds import SoundFacts
+    from lauragpt.doctor import leaks
+
+    monkeypatch.setattr(leaks, "BLOCK", 7)
+    rng = np.random.default_rng(0)
+    prints = [int.from_bytes(rng.bytes(16), "big") for _ in range(10)]
+    prints += [bits ^ sum(1 << int(bit) for bit in rng.choice(128, rng.integers(8, 17), replace=False)) for bits in prints * 3]
+    facts = [SoundFacts(float(rng.uniform(2, 2.5)), print=(bits >> 64, bits & (1 << 64) - 1)) for bits in prints]
+    pairs = {(min(pair), max(pair)) for pair in leaks._alike(facts)}
+    expected = {
+        (one, other)
+        for one in range(len(facts))
+        for other in range(one + 1, len(facts))
+        if (prints[one] ^ prints[other]).bit_count() <= leaks.ALIKE and abs(facts[one].seconds - facts[other].seconds) <= leaks.PADDING
+    }
+    assert pairs == expected and 5 < len(expected) < 30
