@@ -3,12 +3,17 @@
 In: an example's `audio`. Out: the path with the part's start and end, or its samples. Where a file is really called so, the file is meant.
 """
 
+import hashlib
 import os
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from lauragpt.audio import SAMPLE_RATE, AudioStream, load_audio
+from lauragpt.audio import SAMPLE_RATE, AudioStream, load_audio, save_audio
+from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 
 _FRAGMENT = re.compile(r"(.+)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)")
@@ -29,16 +34,57 @@ def split_span(audio: str) -> tuple[str, float, float | None]:
 
 def load_span(audio: str) -> np.ndarray:
     """What `load_audio` gives of a recording, (N,) float32, or the part that is named. LauraError where the recording ends before it."""
-    path, start, end = split_span(audio)
-    if end is None:
-        return load_audio(path)
-    first, last, at, kept = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE), 0, []
+    [(_, wave)] = load_spans([audio])
+    return wave
+
+
+def load_spans(audio: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Each name with its samples (N,) float32, recording by recording: however many parts of one are asked for, it is decoded once, and no
+    more of it is held than the parts that are open. LauraError where a recording cannot be read or ends before a part."""
+    recordings: dict[str, dict[str, tuple[float, float | None]]] = {}
+    for name in audio:
+        path, *span = split_span(name)
+        recordings.setdefault(path, {})[name] = tuple(span)
+    for path, spans in recordings.items():
+        if len(spans) == 1 and path in spans:
+            yield path, load_audio(path)
+        else:
+            yield from _cut(path, spans)
+
+
+def _cut(path: str, spans: dict[str, tuple[float, float | None]]) -> Iterator[tuple[str, np.ndarray]]:
+    samples = {name: (start * SAMPLE_RATE, np.inf if end is None else end * SAMPLE_RATE) for name, (start, end) in spans.items()}
+    places = {name: (round(first), np.round(last)) for name, (first, last) in samples.items()}
+    waiting, kept, at = sorted(places, key=lambda name: places[name], reverse=True), dict[str, list[np.ndarray]](), 0
+
+    def finished() -> list[str]:
+        return [name for name in kept if places[name][1] <= at]
+
     for wave in AudioStream(path).seconds():
-        kept.append(wave[max(0, first - at) : max(0, last - at)])
+        while waiting and places[waiting[-1]][0] < at + len(wave):
+            kept[waiting.pop()] = []
+        for name, parts in kept.items():
+            first, last = places[name]
+            parts.append(wave[max(0, first - at) : int(min(len(wave), last - at))])
         at += len(wave)
-        if at >= last:
+        for name in finished():
+            yield name, np.concatenate(kept.pop(name))
+        if not waiting and not kept:
             break
-    part = np.concatenate(kept) if kept else np.zeros(0, np.float32)
-    if not len(part):
+    if waiting:
+        start, end = spans[waiting[-1]]
         raise LauraError(f"{path} is {at / SAMPLE_RATE:.2f} s long: it has nothing from {start:g} to {end:g} s")
-    return part
+    for name, parts in kept.items():  # to the end of the recording, which may come a little before theirs
+        yield name, np.concatenate(parts)
+
+
+def write_parts(examples: Iterable[Example], folder: Path) -> list[Example]:
+    """The examples with each part of a recording as a FLAC file of its own in `folder`, since training draws parts in no order, and would
+    decode a long recording up to each. Examples of whole recordings stay as they are; files that are there already are kept."""
+    examples = list(examples)
+    parts = dict.fromkeys(example.audio for example in examples if example.audio and split_span(example.audio)[2] is not None)
+    files = {name: folder / f"{hashlib.sha1(name.encode('utf-8', 'surrogatepass')).hexdigest()[:20]}.flac" for name in parts}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, wave in load_spans(name for name in parts if not files[name].exists()):
+        save_audio(files[name], wave)
+    return [replace(example, audio=str(files[example.audio])) if example.audio in files else example for example in examples]

@@ -107,7 +107,7 @@ def examine(
     found.faults += _languages(data.examples, runtime)
     found.faults += [Fault("licence", corpus) for corpus, licence in sorted(data.licences.items()) if licence.commercial is None]
     if runtime is not None:
-        found.heard, found.hearable = hear(runtime, data.examples, facts, hours, workers, tell)
+        found.heard, found.hearable = hear(runtime, data.examples, facts, hours, tell)
         found.faults += hearing_faults(data.examples, found.heard)
     return found
 

@@ -6,8 +6,9 @@ the likeliest path through its letters loses against the likeliest path of all, 
 
 import hashlib
 import math
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,12 @@ import numpy as np
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.ctc import CtcPath
 from lauragpt.data.manifest import Example
-from lauragpt.data.sounds import SoundFacts, ahead
-from lauragpt.data.spans import load_span
+from lauragpt.data.sounds import SoundFacts
+from lauragpt.data.spans import load_spans
 from lauragpt.doctor.faults import Fault
 from lauragpt.doctor.sound_faults import shown, text_of
 from lauragpt.engine.chunking import LONGEST, SILENCE, batches
+from lauragpt.errors import LauraWarning
 from lauragpt.text import kept_of
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Heard:
 
 def hear(
     runtime: "Runtime", examples: Sequence[Example], facts: Mapping[str, SoundFacts], hours: float | None = None,
-    workers: int | None = None, progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[list[Heard], int]:  # fmt: skip
     """The transcripts that were heard, the least likely first, and how many there were to hear. Of more than `hours` of sound, those are
     heard that a hash of the ids chooses."""
@@ -59,10 +61,8 @@ def hear(
         if hours is not None and seconds > 3600 * hours and chosen:
             break
         chosen.append(index)
-    chosen.sort(key=lambda index: facts[examples[index].audio or ""].seconds)  # like lengths together: less padding
     found: list[Heard] = []
-    waves = ahead(lambda index: (index, load_span(examples[index].audio or "")), chosen, workers)
-    for group in _grouped(waves):
+    for group in _grouped(_waves(examples, chosen)):
         for rows in batches([len(wave) for _, wave in group], BATCH):
             found += _hear(runtime, examples, [group[row] for row in rows])
         if progress is not None:
@@ -82,6 +82,17 @@ def hearable_examples(examples: Sequence[Example], facts: Mapping[str, SoundFact
             seen.add(key)
             chosen.append(index)
     return chosen
+
+
+def _waves(examples: Sequence[Example], indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Each example with its samples."""
+    of: dict[str, list[int]] = defaultdict(list)
+    for index in indices:
+        of[examples[index].audio or ""].append(index)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LauraWarning)  # of recordings that are cut short, which is told already
+        for name, wave in load_spans(of):
+            yield from ((index, wave) for index in of[name])
 
 
 def _grouped(waves: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:

@@ -11,7 +11,7 @@ import soundfile
 
 from lauragpt.audio import load_audio
 from lauragpt.data.manifest import read_manifest, write_manifest
-from lauragpt.data.spans import load_span, span_name, split_span
+from lauragpt.data.spans import load_span, load_spans, span_name, split_span, write_parts
 from lauragpt.data.user_data import read_data
 from lauragpt.errors import LauraError
 
@@ -287,3 +287,25 @@ def test_training_and_evaluation_read_parts(folder):
     assert len(part) == 4000
     np.testing.assert_array_equal(decode(example.audio), to_int16(part))
     np.testing.assert_array_equal(input_wave(example), part)
+
+
+def test_parts_are_what_cutting_the_whole_gives(folder):
+    path = str(folder / "clips" / f"{NAMES[2]}.wav")
+    whole, rng = load_audio(path), np.random.default_rng(0)
+    spans = [(start := round(rng.uniform(0, 4), 3), round(start + rng.uniform(0.1, 3), 3)) for _ in range(12)]
+    names = [path, *(span_name(path, *span) for span in spans)]
+    found = dict(load_spans(names))
+    assert found.keys() == set(names) and np.array_equal(found[path], whole)
+    for name, (start, end) in zip(names[1:], spans):
+        np.testing.assert_array_equal(found[name], whole[round(start * 16000) : round(end * 16000)])
+        np.testing.assert_array_equal(load_span(name), found[name])
+
+
+def test_parts_become_files_of_their_own_for_training(folder):
+    examples = read_data(kaldi(folder, segments=True)).examples
+    whole = read_data(write(folder / "a.csv", "file,text", f"clips/{NAMES[0]}.wav,hello")).examples
+    written = write_parts([*examples, *whole], folder / "parts")
+    assert written[-1] == whole[0] and len(list((folder / "parts").iterdir())) == len(NAMES)
+    for before, after in zip(examples, written):
+        np.testing.assert_allclose(load_audio(after.audio), load_span(before.audio), atol=1 / 32768)
+        assert (after.id, after.targets, after.duration) == (before.id, before.targets, before.duration)
