@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -107,7 +107,7 @@ class Shown:
             columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
             self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self.bar.start()
-        self.tasks: dict[str, int] = {}
+        self.tasks: dict[str, Any] = {}  # of the bar; else how many thousands were told
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,7 +28,8 @@ FRAME, HOP = 0.064, 0.032  # seconds of a spectrum, and between two
 EDGES = np.geomspace(150, 3800, 10)  # Hz, of the nine bands of a print
 CELLS = 17  # parts of a recording, one after the other, of a print
 FAINT = 1e-6  # of the strongest power: what is weaker says nothing about a print or a bandwidth
-Item, Answer = TypeVar("Item"), TypeVar("Answer")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True)
@@ -112,7 +113,7 @@ class Meter:
     channels: int = 0
     frames: int = 0
     flat: int = 0  # samples that are clipped
-    hash: "hashlib._Hash" = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+    hash: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
     levels: list[np.ndarray] = field(default_factory=list)  # mean squares of windows
     bands: list[np.ndarray] = field(default_factory=list)  # (n, 9) powers of spectra
     power: np.ndarray | None = None  # mean spectrum, summed

@@ -43,8 +43,8 @@ def load_spans(audio: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
     more of it is held than the parts that are open. LauraError where a recording cannot be read or ends before a part."""
     recordings: dict[str, dict[str, tuple[float, float | None]]] = {}
     for name in audio:
-        path, *span = split_span(name)
-        recordings.setdefault(path, {})[name] = tuple(span)
+        path, start, end = split_span(name)
+        recordings.setdefault(path, {})[name] = start, end
     for path, spans in recordings.items():
         if len(spans) == 1 and path in spans:
             yield path, load_audio(path)

@@ -206,9 +206,9 @@ def _from_rows(path: Path, reading: Reading, task: str | None, lang: str | None,
 
 def examples_of(row: Row, task: str | None) -> Iterator[Example]:
     """An example for each task of which the row knows the answer, or for `task` alone. ValueError for an answer that no task gives."""
-    more, texts = row.more, {}
+    more, lang, texts = row.more, row.lang or "en", dict[str, str]()
     if row.text is not None:
-        texts["asr"] = normalize(row.text, row.lang or "en")
+        texts["asr"] = normalize(row.text, lang)
         if task == "tts":
             texts["tts"] = ""
     if "emotion" in more:
@@ -231,8 +231,8 @@ def examples_of(row: Row, task: str | None) -> Iterator[Example]:
         extra = dict(more) | ({"transcript": row.text} if name in ("slu", "s2tt") and row.text else {})
         spoken = name == "tts"
         yield Example(
-            f"{name}/{row.corpus}/{row.id}", name, row.split or "train", OTHER.get(row.lang, row.lang) if name == "s2tt" else row.lang,
-            row.corpus or "", path, row.duration or 0.0, row.text if spoken else None, row.lang if name in ("s2tt", "tts") else None,
+            f"{name}/{row.corpus}/{row.id}", name, row.split or "train", OTHER.get(lang, lang) if name == "s2tt" else lang,
+            row.corpus or "", path, row.duration or 0.0, row.text if spoken else None, lang if name in ("s2tt", "tts") else None,
             [] if spoken else [text], f"{row.corpus}/{row.speaker}" if row.speaker else None, None, extra,
         )  # fmt: skip
 

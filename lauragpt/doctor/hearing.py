@@ -55,7 +55,7 @@ def hear(
     """The transcripts that were heard, the least likely first, and how many there were to hear. Of more than `hours` of sound, those are
     heard that a hash of the ids chooses."""
     hearable = sorted(hearable_examples(examples, facts), key=lambda index: digest(examples[index].id))
-    chosen, seconds = [], 0.0
+    chosen, seconds = list[int](), 0.0
     for index in hearable:
         seconds += facts[examples[index].audio or ""].seconds
         if hours is not None and seconds > 3600 * hours and chosen:

@@ -45,19 +45,19 @@ def _read(folder: Path, split: str | None, corpus: str, reading: Reading) -> Non
         for number, (name, rest) in _lines(folder / "segments"):
             where = f"{folder / 'segments'}, line {number}"
             try:
-                recording, start, end = rest.split()[:3]
-                begin, duration = float(start), float(end) - float(start)
+                recording, first, last = rest.split()[:3]
+                begin, duration = float(first), float(last) - float(first)
             except ValueError:
                 reading.problems.append(Problem(where, "a line is UTTERANCE RECORDING START END"))
                 continue
             if begin < 0 or duration <= 0:
-                reading.problems.append(Problem(where, f"{name} goes from {start} to {end} s, which is no span"))
+                reading.problems.append(Problem(where, f"{name} goes from {first} to {last} s, which is no span"))
                 continue
             utterances.append((where, name, recording, begin, duration))
     else:
         utterances = [(f"{folder / 'wav.scp'}, {name}", name, name, None, None) for name in recordings]
     has_text = (folder / "text").exists()
-    for where, name, recording, begin, duration in utterances:
+    for where, name, recording, start, seconds in utterances:
         if recording not in recordings:
             reading.problems.append(Problem(where, f"the recording {recording} of {name} is not in wav.scp"))
             continue
@@ -65,8 +65,8 @@ def _read(folder: Path, split: str | None, corpus: str, reading: Reading) -> Non
             reading.problems.append(Problem(where, f"{name} has no line in text"))
             continue
         lang = languages.get(name)
-        known = {"text": texts.get(name), "speaker": speakers.get(name), "split": split, "lang": language_of(lang) if lang else None}
-        reading.rows.append(Row(where, recordings[recording], name, begin, duration, corpus=corpus, **known))
+        known = texts.get(name), speakers.get(name), split, language_of(lang) if lang else None
+        reading.rows.append(Row(where, recordings[recording], name, start, seconds, None, *known, corpus))
     files = [name for name in ("wav.scp", "text", "utt2spk", "segments", "utt2lang") if (folder / name).exists()]
     reading.notes.append(f"{folder}: Kaldi's {', '.join(files)}" + (f"; split {split}, by the folder's name" if split else ""))
 

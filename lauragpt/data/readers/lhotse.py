@@ -27,12 +27,12 @@ def kind_of(cells: dict) -> str | None:
 
 def read_lhotse(files: Iterable[tuple[Path, str]], corpus: str) -> Reading:
     """files: each with its kind. LauraError where supervisions have no recordings beside them."""
-    reading, recordings = Reading("lhotse"), {}
+    reading, recordings = Reading("lhotse"), dict[str, tuple[dict, Path]]()
     files = list(files)
     for path, kind in files:
         if kind == "recordings":
             with opened(path) as file:
-                recordings |= {cells.get("id"): (cells, path) for _, cells in json_rows(file, path, reading)}
+                recordings |= {str(cells.get("id")): (cells, path) for _, cells in json_rows(file, path, reading)}
     if not recordings and not any(kind == "cuts" for _, kind in files):
         raise LauraError(f"{files[0][0]} names recordings by id: put the recordings' manifest (…recordings….jsonl.gz) beside it")
     for path, kind in files:
@@ -45,7 +45,7 @@ def read_lhotse(files: Iterable[tuple[Path, str]], corpus: str) -> Reading:
                 if kind == "cuts":
                     _cut(cells, path, where, split, corpus, reading)
                 else:
-                    recording, beside = recordings.get(cells.get("recording_id"), (None, path))
+                    recording, beside = recordings.get(str(cells.get("recording_id")), (None, path))
                     _supervision(cells, recording, beside, where, split, corpus, reading)
         reading.notes.append(f"{path.name}: lhotse's {kind}" + (f"; split {split}, by its name" if split else ""))
     return reading
@@ -79,11 +79,9 @@ def _row(cells: dict[str, Any], recording: dict[str, Any], beside: Path, where: 
     start, duration, whole = float(cells["start"]), float(cells["duration"]), float(recording["duration"])
     if start < 0 or duration <= 0:
         raise ValueError(f"it goes from {start:g} s for {duration:g} s, which is no span")
-    if start <= WHOLE and abs(whole - duration) <= WHOLE:
-        start = None
+    is_whole = start <= WHOLE and abs(whole - duration) <= WHOLE
     lang, custom = cells.get("language"), cells.get("custom") or {}
     more = {role: custom[role] for role in ("emotion", "sound", "intent", "slots", "label") if role in custom}
-    return Row(
-        where, audio, str(cells["id"]), start, duration, int(recording["sampling_rate"]), cells.get("text"), cells.get("speaker"), split,
-        language_of(lang) if lang else None, corpus, more=more,
-    )  # fmt: skip
+    begin, rate = None if is_whole else start, int(recording["sampling_rate"])
+    known = cells.get("text"), cells.get("speaker"), split, language_of(lang) if lang else None
+    return Row(where, audio, str(cells["id"]), begin, duration, rate, *known, corpus, more=more)

@@ -74,7 +74,7 @@ def language_of(name: str) -> str:
     return LANGUAGE_NAMES.get(name) or re.split(r"[-_]", name)[0]
 
 
-def number_of(text: object) -> float | None:
+def number_of(text: Any) -> float | None:
     """Seconds as a cell holds them; None for an empty one. ValueError for what is no number of 0 or more."""
     if text is None or text == "":
         return None

@@ -91,9 +91,9 @@ def csv_rows(file: TextIO, path: Path, reading: Reading, given: Mapping[str, str
     first = file.readline()
     delimiter = max("\t,;|", key=first.count) if first.strip() else ","
     # Tables by tabs or bars are written without quotation marks that mean anything: sentences hold them.
-    quoting = {"quoting": csv.QUOTE_NONE} if delimiter in "\t|" else {}
+    quoting: Any = csv.QUOTE_NONE if delimiter in "\t|" else csv.QUOTE_MINIMAL
     csv.field_size_limit(sys.maxsize)
-    [names] = list(csv.reader([first], delimiter=delimiter, **quoting)) or [[]]
+    [names] = list(csv.reader([first], delimiter=delimiter, quoting=quoting)) or [[]]
     known = {name for all_names in NAMES.values() for name in all_names} | set(given.values())
     header = any(name.strip().lower().replace(" ", "_").replace("-", "_") in known for name in names)
     header = header or (len(names) > 1 and all(re.fullmatch(r"[A-Za-z_][A-Za-z_ -]{0,23}", name.strip()) for name in names))
@@ -102,7 +102,7 @@ def csv_rows(file: TextIO, path: Path, reading: Reading, given: Mapping[str, str
     def rows() -> Iterator[tuple[int, Cells]]:
         if not header and names:
             yield 1, dict(zip(columns, names))
-        reader = csv.reader(file, delimiter=delimiter, **quoting)
+        reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
         try:
             for cells in reader:
                 number = reader.line_num + 1
