@@ -6,6 +6,7 @@ is opened here, and nothing is written.
 """
 
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,10 +54,13 @@ def read_data(
     path = Path(path)
     if not path.exists():
         raise LauraError(f"{path}: no such file or folder")
-    if (files := manifests(path)) and not columns:
-        data = read_manifests(path, files)
-    else:
-        data = _from_rows(path, read_rows(path, columns or {}), task, lang, split)
+    try:
+        if (files := manifests(path)) and not columns:
+            data = read_manifests(path, files)
+        else:
+            data = _from_rows(path, read_rows(path, columns or {}), task, lang, split)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise LauraError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if task is not None:
         kept = [index for index, example in enumerate(data.examples) if example.task == task]
         data.examples, data.places = [data.examples[i] for i in kept], [data.places[i] for i in kept]
@@ -76,7 +80,7 @@ def first_line(path: Path) -> dict:
     try:
         with opened(path) as file:
             return next((cells for _, cells in json_rows(file, path, Reading(""))), {})
-    except (OSError, EOFError, UnicodeDecodeError):
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error):
         return {}
 
 
@@ -106,8 +110,6 @@ def read_manifests(path: Path, files: Iterable[Path]) -> UserData:
                     data.places.append(where)
         except UnicodeDecodeError:
             raise LauraError(f"{file} is not UTF-8 text: a manifest is JSONL, one example a line") from None
-        except OSError as error:
-            raise LauraError(f"{file} cannot be read: {error.strerror}") from None
         data.problems += reading.problems
         data.notes.append(f"{file.name}: a manifest, {len(seen)} examples")
     return data

@@ -47,6 +47,7 @@ KINDS: dict[str, Kind] = {
         Kind("narrow", "warning", "recordings of a telephone's bandwidth", "they were resampled from a lower rate: use the originals"),
         Kind("licence", "warning", "corpora of unknown licence", "say it with --licence, or in corpora.json beside the data"),
         Kind("language", "warning", "languages that the model has no token for", "fine-tune a new language, or correct the column"),
+        Kind("no-text", "note", "recordings that are said to hold no words", "right of sounds without speech; else their text is missing"),
         Kind("pauses", "note", "recordings that are pauses for the most part", "cut them shorter"),
         Kind("one-speaker", "note", "corpora of one speaker, who stands in two splits", "a measure on them tells of this voice alone"),
         Kind("closed-set", "note", "corpora whose few sentences are in every split", "a measure on them tells little of new sentences"),

@@ -80,6 +80,9 @@ def _level(audio: str, about: SoundFacts, examples: Sequence[Example], places: t
         if spoken:
             yield Fault("silent", f"{audio} holds no sound", spoken, spoken)
         return
+    wordless = tuple(index for index in places if examples[index].task == "asr" and not any(examples[index].targets))
+    if wordless:
+        yield Fault("no-text", audio, wordless)
     decibels = 20 * math.log10(about.loudest)
     if about.loudest < QUIET:
         yield Fault("quiet", f"{audio} is {decibels:.0f} dBFS loud at most", places)

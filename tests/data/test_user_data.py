@@ -269,6 +269,16 @@ def test_what_is_no_data_is_said_in_a_line(tmp_path, name, content, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "supervisions.jsonl.gz"])
+def test_a_damaged_archive_is_said_in_a_line(tmp_path, name):
+    line = {"id": "s", "recording_id": "r", "start": 0, "duration": 1, "file": "x.wav", "text": "x"}
+    whole = gzip.compress("".join(json.dumps(line | {"id": str(n)}) + "\n" for n in range(3000)).encode())
+    for content in (whole[: len(whole) // 2], whole[:400] + b"damaged" + whole[400:], b"no gzip"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(LauraError, match="cannot be read|names recordings by id"):
+            read_data(tmp_path / name)
+
+
 def test_an_empty_folder_and_no_folder(tmp_path):
     with pytest.raises(LauraError, match="holds no data: give a table"):
         read_data(tmp_path)

@@ -79,6 +79,11 @@ def test_silence_that_is_said_to_be_silence_is_right(talks):
     assert found(talks) == []
 
 
+def test_a_text_that_is_missing(talks):
+    talks.row("night.wav")["text"] = " "
+    assert found(talks) == [("no-text", ["night.wav"])]
+
+
 def test_a_wrong_duration(talks):
     talks.row("night.wav")["duration"] = 2.5
     assert found(talks) == [("duration", ["night.wav"])]
