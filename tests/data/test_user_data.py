@@ -199,6 +199,14 @@ def test_lhotse_cuts_count_from_the_start_of_the_cut(folder):
     assert data.examples[0].audio.endswith("#t=2.500,3.500")
 
 
+def test_lhotse_channels_are_not_mixed(folder):
+    recording = {"id": "r", "sources": [{"type": "file", "channels": [0, 1], "source": "call.wav"}], "sampling_rate": 8000, "duration": 9.0}
+    supervision = {"id": "s", "recording_id": "r", "start": 0.5, "duration": 1.0, "channel": 1, "text": "hello"}
+    write(folder / "recordings.jsonl", json.dumps(recording))
+    with pytest.raises(LauraError, match="it is one channel of several of 'r': store each channel as a file"):
+        read_data(write(folder / "supervisions.jsonl", json.dumps(supervision)))
+
+
 def test_lhotse_never_runs_a_command(folder):
     manifests = lhotse(folder, source="touch ran", kind="command")
     with pytest.raises(LauraError, match="nothing is run or fetched"):

@@ -75,6 +75,8 @@ def _row(cells: dict[str, Any], recording: dict[str, Any], beside: Path, where: 
     if len(recording["sources"]) != 1 or recording["sources"][0]["type"] != "file":
         kinds = ", ".join(source["type"] for source in recording["sources"])
         raise ValueError(f"the recording {recording['id']!r} is not one file ({kinds}), and nothing is run or fetched: store it as a file")
+    if len(recording["sources"][0].get("channels", [0])) > 1 and isinstance(cells.get("channel"), int):
+        raise ValueError(f"it is one channel of several of {recording['id']!r}: store each channel as a file")
     audio = resolved(recording["sources"][0]["source"], beside.parent, PARENTS)
     start, duration, whole = float(cells["start"]), float(cells["duration"]), float(recording["duration"])
     if start < 0 or duration <= 0:
