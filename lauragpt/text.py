@@ -26,10 +26,12 @@ def kept_of(before: str, after: str) -> float:
 
 
 class Tokenizer:
-    """Byte-level BPE over written and spoken text of every language: any string goes through and comes back the same."""
+    """Byte-level BPE over written and spoken text of every language: any string goes through and comes back the same. (A published
+    tokenizer may bring it into Unicode's form NFC first.)"""
 
     def __init__(self, bpe: BPE):
         self._bpe = bpe
+        bpe.encode_special_tokens = True  # a text that reads like a special token of a published tokenizer is a text
         self._letters: dict[str, list[int]] = {}
 
     @classmethod

@@ -1,7 +1,6 @@
-"""The GPT: embeddings (B, S, D) -> logits (B, S, V). Names and maths are Qwen's, so its public weights load as they are.
+"""The GPT: embeddings (B, S, D) -> logits (B, S, V). Names and maths are Qwen's, whose public weights model/qwen.py reads.
 
-RMSNorm, rotary positions, grouped-query attention, SwiGLU; QKV bias (Qwen2) and QK-norm (Qwen3) are options. Logits agree with
-transformers' Qwen2 and Qwen3, which a test holds.
+RMSNorm, rotary positions, grouped-query attention, SwiGLU; QKV bias (Qwen2) and QK-norm (Qwen3) are options.
 
 B batch, S positions, D width, H heads, W width of a head, V vocabulary.
 """
@@ -63,7 +62,7 @@ class HeadNorm(nn.RMSNorm):
     """RMSNorm in float32 whatever the precision of the heads, since torch has no fast one of mixed precision."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.float()).to(x.dtype)
+        return F.rms_norm(x.float(), self.normalized_shape, self.weight.float(), self.eps).to(x.dtype)
 
 
 class SelfAttention(nn.Module):
@@ -178,10 +177,3 @@ class GPT(nn.Module):
             nn.init.zeros_(layer.self_attn.o_proj.weight)
             nn.init.zeros_(layer.mlp.down_proj.weight)
         self.load_state_dict(self.state_dict() | other.state_dict())
-
-    def load_qwen(self, state: dict[str, Tensor]) -> None:
-        """Takes the state dict of transformers' Qwen2ForCausalLM or Qwen3ForCausalLM."""
-        named = {name.removeprefix("model."): tensor for name, tensor in state.items()}
-        if self.lm_head is None:
-            named.pop("lm_head.weight", None)
-        self.load_state_dict(named)

@@ -125,8 +125,23 @@ PRESETS: dict[str, LauraConfig] = {
 }  # fmt: skip
 
 
+def with_encoder(config: LauraConfig, encoder: WhisperConfig) -> LauraConfig:
+    """The configuration with an encoder of Whisper's kind of other sizes."""
+    return replace(config, encoder=encoder, features=replace(config.features, bins=encoder.bins))
+
+
+def with_gpt(config: LauraConfig, gpt: GPTConfig) -> LauraConfig:
+    """The configuration with a GPT from outside, whose vocabulary are the text tokens."""
+    size = Vocabulary(gpt.vocabulary, config.audio_size).size
+    return replace(
+        config, text_size=gpt.vocabulary, gpt=replace(gpt, vocabulary=size), encoder=replace(config.encoder, output=gpt.width),
+        vocoder=replace(config.vocoder, text_size=gpt.vocabulary),
+    )  # fmt: skip
+
+
 class LauraModel(nn.Module):
-    def __init__(self, config: LauraConfig):
+    def __init__(self, config: LauraConfig, gpt: GPT | None = None):
+        """gpt: one that has its weights, of the configuration's sizes; without it the GPT is random."""
         super().__init__()
         size = max(config.gpt.vocabulary, config.vocabulary.size)  # larger where a task was added since
         config = replace(config, gpt=replace(config.gpt, vocabulary=size))
@@ -135,7 +150,7 @@ class LauraModel(nn.Module):
         self.condition = Features(FeatureConfig(skip=4))  # the vocoder's features, where it reads such, run at the rate of the tokens
         self.encoder = make_encoder(config.encoder)
         self.posterior_embedding = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
-        self.gpt = GPT(config.gpt)
+        self.gpt = GPT(config.gpt) if gpt is None else gpt
         self.vocoder = Vocoder(config.vocoder)
         sizes = config.vocoder.speller, config.audio_size, config.text_size
         self.speller = Speller(*sizes) if config.vocoder.in_codec_space else None

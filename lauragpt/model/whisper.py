@@ -8,20 +8,18 @@ some layers below the last, by which sounds and emotions are told apart best.
 B batch, T frames of 40 ms, F features a frame, C encoder width, K heard layers, D GPT width, U CTC units.
 """
 
-import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lauragpt.errors import LauraError
 from lauragpt.model.attention import attend
 from lauragpt.model.encoder import EncoderOutput
+from lauragpt.model.published import damaged, read_published_config, read_published_tensors
 
 
 @dataclass(frozen=True)
@@ -185,43 +183,24 @@ class Whisper(nn.Module):
         return self.above(self.below(features, lengths, len(self.layers)), lengths, len(self.layers))
 
 
-def read_whisper(folder: Path) -> tuple[dict[str, int], dict[str, Tensor]]:
-    """The sizes and the encoder's tensors (float32, by our names) of a Whisper checkpoint as transformers saves it, in one file or in
-    several. LauraError where the folder holds another model, or lacks a tensor."""
-    folder = Path(folder)
+def whisper_sizes(folder: Path, config: WhisperConfig) -> WhisperConfig:
+    """The configuration with the sizes of a published Whisper; the layers that are heard lie as deep, by their share. LauraError where the
+    folder holds another model."""
+    theirs = read_published_config(folder, ("whisper",), "the encoder")
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config.get("model_type") != "whisper":
-            raise LauraError(f"{folder} holds a model of type {config.get('model_type')!r}: the encoder begins with a Whisper's alone")
-        sizes = {"width": config["d_model"], "layers": config["encoder_layers"], "heads": config["encoder_attention_heads"],
-                 "ffn": config["encoder_ffn_dim"], "bins": config["num_mel_bins"]}  # fmt: skip
-        index = folder / "model.safetensors.index.json"
-        if index.exists():
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        else:
-            names = ["model.safetensors"]
-        stored = {key: tensor for name in names for key, tensor in load_file(folder / name).items()}
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-        what = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
-        raise LauraError(f"{folder} is no Whisper checkpoint as transformers saves it ({what}): it needs config.json and "
-                         "model.safetensors") from None  # fmt: skip
-    tensors = {}
-    for key, tensor in stored.items():
-        name = key.removeprefix("model.")
-        if name.startswith("encoder.") and name != "encoder.embed_positions.weight":  # these follow a formula
-            tensors[name.removeprefix("encoder.")] = tensor.float()
-    return sizes, tensors
+        layers, bins = theirs["encoder_layers"], theirs["num_mel_bins"]
+        return replace(
+            config, width=theirs["d_model"], layers=layers, heads=theirs["encoder_attention_heads"], ffn=theirs["encoder_ffn_dim"],
+            bins=bins, input=config.input // config.bins * bins,
+            heard=tuple(max(1, depth * layers // config.layers) for depth in config.heard),
+        )  # fmt: skip
+    except (KeyError, TypeError) as error:
+        raise damaged(folder, error) from None
 
 
 def begin_with_whisper(encoder: Whisper, folder: Path) -> None:
-    """Fills the encoder with a published Whisper's weights; the rest stays as they are. LauraError where sizes differ or
-    tensors are missing, before anything is changed."""
-    sizes, tensors = read_whisper(folder)
-    own = {name: getattr(encoder.config, name) for name in sizes}
-    if sizes != own:
-        wrong = ", ".join(f"{name} {sizes[name]} for {own[name]}" for name in sizes if sizes[name] != own[name])
-        raise LauraError(f"{folder} is a Whisper of another size than the preset's encoder ({wrong}): choose the checkpoint that fits")
-    wanted = {key for key in encoder.state_dict() if key.startswith(("conv1.", "conv2.", "layers.", "layer_norm."))}
-    if missing := sorted(wanted - tensors.keys()):
-        raise LauraError(f"{folder} lacks {len(missing)} of the encoder's tensors, {missing[0]} first: fetch the checkpoint again")
-    encoder.load_state_dict({key: tensors[key] for key in wanted}, strict=False)
+    """Fills the encoder, which is of the sizes that `whisper_sizes` gave, with a published Whisper's weights; the rest stays as it is.
+    LauraError where tensors are missing or do not fit, before anything is changed."""
+    published = ("conv1.", "conv2.", "layers.", "layer_norm.")  # its positions follow a formula
+    own = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items() if name.startswith(published)}
+    read_published_tensors(folder, own)

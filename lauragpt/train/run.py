@@ -21,8 +21,9 @@ from lauragpt.data.synth import synthesize
 from lauragpt.errors import LauraError
 from lauragpt.features import LISTENER_FEATURES
 from lauragpt.model.attention import attend_without_plans
-from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_new_rows
-from lauragpt.model.whisper import begin_with_whisper
+from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_encoder, with_gpt, with_new_rows
+from lauragpt.model.qwen import qwen_config, qwen_gpt
+from lauragpt.model.whisper import begin_with_whisper, whisper_sizes
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop, state
 from lauragpt.train.checks import check_examples, check_recipe
@@ -136,9 +137,9 @@ def provenance_of(recipe: Recipe, examples: list[Example]) -> Provenance:
     """What a run learns from: every corpus of its examples and texts, and what its `init` learned from."""
     names = {example.corpus for example in examples}.union(text_corpora(Path(recipe.data)))
     provenance = Provenance.of(names, described_corpora(Path(recipe.data)), recipe.init)
-    for stage in ("encoder", "codec"):
-        if published := getattr(recipe.stages.get(stage), "init", ""):
-            provenance = provenance.with_published(Path(published))
+    for stage in ("encoder", "codec", "gpt"):
+        if published := published_folder(recipe, stage):
+            provenance = provenance.with_published(published)
     return provenance
 
 
@@ -197,10 +198,12 @@ def read_data(folder: Path) -> tuple[list[Example], list[Example]]:
 
 
 def choose_tokenizer(recipe: Recipe, examples: list[Example]) -> Tokenizer:
-    """That of `out`, or else of `init`, or else a new one, trained on the data's texts. LauraError where it has more units than the
-    preset."""
+    """That of a published GPT, or else of `out`, or else of `init`, or else a new one, trained on the data's texts. LauraError where it has
+    more units than the preset."""
     folders = [Path(recipe.out), *([find_checkpoint(recipe.init)] if recipe.init else [])]
     path = next((folder / "tokenizer.json" for folder in folders if (folder / "tokenizer.json").exists()), None)
+    if published := published_folder(recipe, "gpt"):
+        path = published / "tokenizer.json"
     size = preset_config(recipe).text_size
     if path is None:
         return train_tokenizer(Path(recipe.data), examples, size)
@@ -221,8 +224,8 @@ def train_tokenizer(data: Path, examples: list[Example], size: int) -> Tokenizer
 
 
 def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
-    """The preset's model with the weights of `init`, of a published encoder and codec, and of the stages before `up_to` (of all, when
-    None). LauraError where sizes differ."""
+    """The preset's model with the weights of `init`, of published parts, and of the stages before `up_to` (of all, when None). LauraError
+    where sizes differ."""
     config, start = preset_config(recipe), load_checkpoint(find_checkpoint(recipe.init)) if recipe.init else None
     parts = recipe.init_parts or MODEL_PARTS
     if start is not None:
@@ -234,15 +237,14 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
             if "gpt" not in recipe.stages:
                 kept["posterior_temperature"] = start.config.posterior_temperature  # nothing teaches the GPT to read otherwise
         config = replace(config, **kept)
-    model = LauraModel(config)
+    backbone = published_folder(recipe, "gpt")
+    model = LauraModel(config, qwen_gpt(backbone, config.gpt) if backbone else None)
     if start is not None:
         for name in parts:
             _begin_with(name, model, start, recipe)
-    if published := getattr(recipe.stages.get("encoder"), "init", ""):
-        if model.config.encoder.kind != "whisper":
-            raise LauraError(f"encoder.init: preset {recipe.preset!r} has no encoder of Whisper's kind: leave it out, or choose mini")
-        begin_with_whisper(model.encoder, Path(published))
-    if published := getattr(recipe.stages.get("codec"), "init", ""):
+    if published := published_folder(recipe, "encoder"):
+        begin_with_whisper(model.encoder, published)
+    if published := published_folder(recipe, "codec"):
         if model.config.codec.architecture != "lyra":
             raise LauraError(f"codec.init: preset {recipe.preset!r} has no codec of Lyra's kind: leave it out")
         networks = model.codec.encoder, model.codec.decoder
@@ -297,9 +299,11 @@ def final_model(recipe: Recipe) -> LauraModel:
 
 
 def check_parts(recipe: Recipe) -> None:
-    """LauraError where `init_parts` or `interpolate` name what there is not, or what cannot be averaged."""
+    """LauraError where `init_parts` or `interpolate` name what there is not, or what cannot be averaged, or where a GPT is named twice."""
     if unknown := [part for part in recipe.init_parts if part not in MODEL_PARTS]:
         raise LauraError(f"init_parts: unknown part {unknown[0]!r}: choose from {', '.join(MODEL_PARTS)}")
+    if recipe.init and published_folder(recipe, "gpt") and "gpt" in (recipe.init_parts or MODEL_PARTS):
+        raise LauraError("gpt.init: init brings a GPT as well: name in init_parts the other parts that are taken from there, such as codec")
     parts = tuple(part for part in MODEL_PARTS if part != "codec")
     if recipe.interpolate and not recipe.init:
         raise LauraError("interpolate: without init there is nothing to average with: give a checkpoint there, or leave interpolate out")
@@ -309,6 +313,21 @@ def check_parts(recipe: Recipe) -> None:
 
 
 def preset_config(recipe: Recipe) -> LauraConfig:
+    """The preset's sizes, but those of a published encoder and GPT are their own. LauraError where there is no such preset, or it has no
+    room for these."""
     if recipe.preset not in PRESETS:
         raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
-    return PRESETS[recipe.preset]
+    config = PRESETS[recipe.preset]
+    if published := published_folder(recipe, "encoder"):
+        if config.encoder.kind != "whisper":
+            raise LauraError(f"encoder.init: preset {recipe.preset!r} has no encoder of Whisper's kind: leave it out, or choose mini")
+        config = with_encoder(config, whisper_sizes(published, config.encoder))
+    if published := published_folder(recipe, "gpt"):
+        config = with_gpt(config, qwen_config(published))
+    return config
+
+
+def published_folder(recipe: Recipe, stage: str) -> Path | None:
+    """The folder of published weights with which the part of a stage begins, if it does."""
+    folder = getattr(recipe.stages.get(stage), "init", "")
+    return Path(folder) if folder else None

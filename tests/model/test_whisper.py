@@ -1,7 +1,6 @@
 """The encoder of Whisper's kind: transformers' own output, alone and padded in a batch; published checkpoints read as they are saved."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,8 @@ from transformers import WhisperConfig as TheirConfig
 from transformers import WhisperModel
 
 from lauragpt.errors import LauraError
-from lauragpt.model.whisper import Whisper, WhisperConfig, begin_with_whisper, read_whisper
+from lauragpt.model.lauragpt import PRESETS
+from lauragpt.model.whisper import Whisper, WhisperConfig, begin_with_whisper, whisper_sizes
 
 SMALL = WhisperConfig(input=40, bins=10, width=32, layers=3, heads=4, ffn=48, output=24, units=7, heard=(1, 3))
 THEIRS = TheirConfig(
@@ -104,37 +104,50 @@ def test_layers_are_dropped_in_training_alone():
     assert model.train() and count() > 1
 
 
-def test_a_checkpoint_in_several_files_is_the_same(folder, tmp_path):
-    tensors = load_file(folder / "model.safetensors")
-    names = sorted(tensors)
-    for number, part in enumerate((names[:20], names[20:])):
-        save_file({name: tensors[name] for name in part}, tmp_path / f"model-{number}.safetensors")
-    index = {"weight_map": {name: f"model-{int(name not in names[:20])}.safetensors" for name in names}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    shutil.copy(folder / "config.json", tmp_path)
-    sizes, read = read_whisper(tmp_path)
-    assert sizes == {"width": 32, "layers": 3, "heads": 4, "ffn": 48, "bins": 10}
-    assert all(torch.equal(tensor, read_whisper(folder)[1][name]) for name, tensor in read.items()) and len(read) > 40
+def test_a_checkpoint_in_several_files_is_the_same(folder, tmp_path, encoder):
+    WhisperModel.from_pretrained(folder).save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    again = Whisper(SMALL)
+    begin_with_whisper(again, tmp_path)
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in encoder.state_dict().items() if name.startswith("layers."))
+
+
+@pytest.mark.parametrize(("width", "layers", "heads", "bins", "heard"), [
+    (384, 4, 6, 80, (1, 2)), (512, 6, 8, 80, (2, 4)), (768, 12, 12, 80, (4, 8)), (1024, 24, 16, 80, (8, 16)), (1280, 32, 20, 80, (10, 21)),
+    (1280, 32, 20, 128, (10, 21)),
+], ids=["tiny", "base", "small", "medium", "large-v2", "large-v3"])  # fmt: skip
+def test_published_sizes(width, layers, heads, bins, heard, tmp_path):
+    theirs = TheirConfig(
+        d_model=width, encoder_layers=layers, encoder_attention_heads=heads, encoder_ffn_dim=4 * width, num_mel_bins=bins, decoder_layers=1,
+        decoder_attention_heads=heads,
+    )  # fmt: skip
+    theirs.save_pretrained(tmp_path)
+    config = whisper_sizes(tmp_path, PRESETS["mini"].encoder)
+    assert (config.input, config.heard, config.output) == (4 * bins, heard, PRESETS["mini"].encoder.output)
+    with torch.device("meta"):
+        ours, published = Whisper(config), WhisperModel(theirs).encoder
+    shapes = {name: tensor.shape for name, tensor in published.named_parameters() if name != "embed_positions.weight"}
+    assert {name: ours.state_dict()[name].shape for name in shapes} == shapes
+    assert len(ours.published) == len(shapes)
 
 
 def test_other_models_and_damaged_ones_are_told(folder, tmp_path):
     model = Whisper(SMALL)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(LauraError, match=r"width 32 for 48"):
+    with pytest.raises(LauraError, match=r"has the shape \(32, 10, 3\), and by its config\.json \(48, 10, 3\)"):
         begin_with_whisper(Whisper(replace(SMALL, width=48)), folder)
-    with pytest.raises(LauraError, match=r"no Whisper checkpoint as transformers saves it"):
-        begin_with_whisper(model, tmp_path)
+    with pytest.raises(LauraError, match=r"no model as transformers saves it"):
+        whisper_sizes(tmp_path, SMALL)
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "wav2vec2"}))
-    with pytest.raises(LauraError, match=r"model of type 'wav2vec2'"):
-        begin_with_whisper(model, tmp_path)
-    shutil.copy(folder / "config.json", tmp_path)
+    with pytest.raises(LauraError, match=r"a model of type 'wav2vec2': the encoder begins with one of type whisper alone"):
+        whisper_sizes(tmp_path, SMALL)
     tensors = load_file(folder / "model.safetensors")
     del tensors["encoder.layers.1.fc1.weight"]
     save_file(tensors, tmp_path / "model.safetensors")
-    with pytest.raises(LauraError, match=r"lacks 1 of the encoder's tensors, layers\.1\.fc1\.weight first"):
+    with pytest.raises(LauraError, match=r"lacks 1 of its tensors, encoder\.layers\.1\.fc1\.weight first"):
         begin_with_whisper(model, tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(LauraError, match=r"no Whisper checkpoint"):
+    with pytest.raises(LauraError, match=r"no model as transformers saves it"):
         begin_with_whisper(model, tmp_path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

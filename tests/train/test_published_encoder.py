@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from transformers import WhisperConfig as TheirConfig
 from transformers import WhisperModel
 
@@ -14,7 +15,7 @@ from lauragpt.data.licences import Provenance
 from lauragpt.errors import LauraError
 from lauragpt.features import FeatureConfig
 from lauragpt.model.lauragpt import PRESETS, load_checkpoint
-from lauragpt.model.whisper import WhisperConfig, read_whisper
+from lauragpt.model.whisper import WhisperConfig
 from lauragpt.train import loop
 from lauragpt.train.config import load_recipe
 from lauragpt.train.precision import precision
@@ -22,18 +23,19 @@ from lauragpt.train.run import assemble, provenance_of
 
 DEBUG = Path("recipes/debug.yaml")
 THEIRS = TheirConfig(
-    d_model=32, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=64, max_source_positions=1500, decoder_layers=1,
-    decoder_attention_heads=2, decoder_ffn_dim=16, vocab_size=60, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    d_model=32, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=64, num_mel_bins=128, max_source_positions=1500,
+    decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=16, vocab_size=60,
+    pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
 )  # fmt: skip
 
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """The folder of a random Whisper, and the preset `debug` with an encoder of its size."""
+    """The folder of a random Whisper, and the preset `debug` with an encoder of that kind and other sizes."""
     torch.manual_seed(0)
     WhisperModel(THEIRS).save_pretrained(tmp_path / "small-whisper")
     (tmp_path / "small-whisper" / "LICENSE").write_text("MIT License\n\nCopyright (c) somebody\n")
-    encoder = WhisperConfig(width=32, layers=2, heads=2, ffn=64, output=32, heard=(1, 2))
+    encoder = WhisperConfig(width=16, layers=4, heads=1, ffn=16, output=32, heard=(2, 4))
     features = FeatureConfig(kind="whisper", stack=4, skip=4)
     monkeypatch.setitem(PRESETS, "debug", replace(PRESETS["debug"], encoder=encoder, features=features))
     return tmp_path / "small-whisper"
@@ -41,10 +43,12 @@ def published(tmp_path, monkeypatch):
 
 def test_the_encoder_begins_with_them(published):
     model = assemble(load_recipe(DEBUG, [f"encoder.init={published}", "out=none"]))
-    _, tensors = read_whisper(published)
-    state = model.encoder.state_dict()
-    assert len(tensors) > 30 and all(torch.equal(state[name], tensor) for name, tensor in tensors.items())
-    assert len(model.encoder.published) == len(tensors)
+    state, tensors = model.encoder.state_dict(), load_file(published / "model.safetensors")
+    own = {name.removeprefix("encoder."): tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
+    del own["embed_positions.weight"]
+    assert len(own) > 30 and all(torch.equal(state[name], tensor) for name, tensor in own.items())
+    assert len(model.encoder.published) == len(own) and model.config.encoder.heard == (1, 2)
+    assert model.config.features.bins == model.encoder.config.bins == 128 and model.encoder.config.input == 4 * 128
 
 
 def test_they_learn_at_a_share_of_the_rate(published, corpus, make_stage, tmp_path):

@@ -16,7 +16,7 @@ from lauragpt.train.stage import ListeningConfig, ModelStage, Update
 @dataclass(frozen=True)
 class EncoderStageConfig(ListeningConfig):
     weights: dict[str, float] = field(default_factory=lambda: {"asr": 1.0})
-    init: str = ""  # folder of a published Whisper, as transformers saves it, with whose weights an encoder of that kind begins
+    init: str = ""  # folder of a published Whisper, as transformers saves it, with whose weights and sizes an encoder of that kind begins
     best_by: str = "ctc"
 
 

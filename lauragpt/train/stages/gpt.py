@@ -35,6 +35,7 @@ class ReadingConfig(ModelStageConfig):
 
 @dataclass(frozen=True)
 class GPTStageConfig(ReadingConfig):
+    init: str = ""  # folder of a published Qwen2, Qwen2.5 or Qwen3, with whose weights, sizes and tokenizer the GPT begins
     plain_sentences: float = 0.05  # share of the phrases that are sentences to be continued instead
 
 
