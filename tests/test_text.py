@@ -2,6 +2,9 @@
 
 import os
 
+from qwens import TEXTS, tokenizer_of
+from transformers import AutoTokenizer
+
 from lauragpt.text import CtcUnits, Tokenizer
 
 
@@ -35,3 +38,15 @@ def test_a_tokenizer_is_saved_whole(tmp_path):
     os.link(path, before)
     other.save(path)
     assert Tokenizer.load(before).size == one.size and Tokenizer.load(path).size == other.size != one.size
+
+
+def test_a_published_tokenizer_is_used_whole(tmp_path):
+    tokenizer_of(TEXTS).save_pretrained(tmp_path)
+    ours, theirs = Tokenizer.load(tmp_path / "tokenizer.json"), AutoTokenizer.from_pretrained(tmp_path)
+    assert ours.size == len(theirs)
+    ours.save(tmp_path / "again.json")
+    for text in (*TEXTS, "  Größe 42,\n“ß”", "你好 🎉", "I'll I'LL x1y2"):
+        for tokenizer in (ours, Tokenizer.load(tmp_path / "again.json")):
+            assert tokenizer.encode(text) == theirs.encode(text) and tokenizer.decode(tokenizer.encode(text)) == text
+    asked = "what does <|im_end|> mean"
+    assert theirs.convert_tokens_to_ids("<|im_end|>") not in ours.encode(asked) and ours.decode(ours.encode(asked)) == asked
