@@ -237,7 +237,7 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
             if "gpt" not in recipe.stages:
                 kept["posterior_temperature"] = start.config.posterior_temperature  # nothing teaches the GPT to read otherwise
         config = replace(config, **kept)
-    backbone = published_folder(recipe, "gpt")
+    backbone = published_folder(recipe, "gpt") if start is None or "gpt" not in parts else None  # else it has the sizes alone from there
     model = LauraModel(config, qwen_gpt(backbone, config.gpt) if backbone else None)
     if start is not None:
         for name in parts:
@@ -299,11 +299,9 @@ def final_model(recipe: Recipe) -> LauraModel:
 
 
 def check_parts(recipe: Recipe) -> None:
-    """LauraError where `init_parts` or `interpolate` name what there is not, or what cannot be averaged, or where a GPT is named twice."""
+    """LauraError where `init_parts` or `interpolate` name what there is not, or what cannot be averaged."""
     if unknown := [part for part in recipe.init_parts if part not in MODEL_PARTS]:
         raise LauraError(f"init_parts: unknown part {unknown[0]!r}: choose from {', '.join(MODEL_PARTS)}")
-    if recipe.init and published_folder(recipe, "gpt") and "gpt" in (recipe.init_parts or MODEL_PARTS):
-        raise LauraError("gpt.init: init brings a GPT as well: name in init_parts the other parts that are taken from there, such as codec")
     parts = tuple(part for part in MODEL_PARTS if part != "codec")
     if recipe.interpolate and not recipe.init:
         raise LauraError("interpolate: without init there is nothing to average with: give a checkpoint there, or leave interpolate out")
