@@ -21,6 +21,7 @@ from lauragpt.evaluate.metrics import character_errors, word_errors
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.text import CtcUnits
 from lauragpt.train.run import read_data
+from lauragpt.train.state import weights_of
 
 
 def rates(model: LauraModel, examples: list[Example], waves: Waves) -> tuple[float, float]:
@@ -47,7 +48,7 @@ def main() -> int:
     asked = parser.parse_args()
     model = load_checkpoint(find_checkpoint(asked.checkpoint)).eval()
     if asked.stage:
-        state = load_file(asked.stage / "model.safetensors")
+        state = load_file(weights_of(asked.stage, keep_best=False))
         model.encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")})
     train, dev = ([e for e in examples if e.task == "asr" and e.targets[0]] for examples in read_data(asked.data))
     print("| corpus | train WER % | train CER % | dev WER % | dev CER % |\n| --- | --- | --- | --- | --- |")

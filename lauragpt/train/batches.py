@@ -141,7 +141,7 @@ class PlannedBatches(RecordedBatches):
         return np.random.default_rng((self.seed, int(rng.integers(variants)), crc32(example.id.encode()))) if variants else rng
 
     def draw(self, step: int) -> list[Example]:
-        phase, _ = self.config.phase_at(step)
+        phase, _ = self.config.phase_at(step // self.config.accumulate)
         return [self.examples[i] for plan in self.plans[phase] for i in plan[step]]
 
 

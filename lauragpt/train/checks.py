@@ -19,7 +19,8 @@ from lauragpt.model.lauragpt import LauraConfig, LauraModel
 from lauragpt.train.config import Recipe
 from lauragpt.train.export import check_voices
 
-BYTES_A_PARAMETER = 4 * 3 + 2  # of a stage's checkpoint: weights and both moments of Adam, all float32; and of the finished folder, float16
+CHECKPOINT, AVERAGE, BEST, FINISHED = 4 * 3, 4, 4, 2  # bytes a parameter: of a checkpoint, weights and both moments of Adam, all float32;
+# of the averaged weights in it, if any; of the best weights; of the finished folder, float16
 
 
 def check_recipe(recipe: Recipe, stages: Sequence[str], sizes: LauraConfig) -> None:
@@ -30,7 +31,11 @@ def check_recipe(recipe: Recipe, stages: Sequence[str], sizes: LauraConfig) -> N
     if not (data / "train.jsonl").exists():
         check_sources(recipe)
     check_folder(Path(recipe.out))
-    check_room(Path(recipe.out), BYTES_A_PARAMETER * parameters(sizes), f"a checkpoint of preset {recipe.preset}")
+    each = [
+        (config.keep_last + 1) * (CHECKPOINT + (AVERAGE if config.ema else 0)) + (BEST if config.evaluate_every else 0)
+        for config in (recipe.stages[name] for name in stages)
+    ]  # one more than is kept, while it is written
+    check_room(Path(recipe.out), (max(each) + FINISHED) * parameters(sizes), f"a checkpoint of preset {recipe.preset}")
     compiled = [name for name in stages if getattr(recipe.stages[name], "compile", False)]
     if compiled and not can_compile():
         raise LauraError(

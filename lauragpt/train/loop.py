@@ -1,16 +1,16 @@
 """The only training loop. A stage hands over its modules, its optimizers and one step; the loop does the rest.
 
-For every step: rate, batch, step, log. A checkpoint is saved on a timer and at the end; dev is measured every `evaluate_every` steps and
-at the end, and the weights that did best are kept beside the last ones (state.py). `--hours`, Ctrl-C and SIGTERM end it at the next step
-with a valid checkpoint; whoever interrupts does not wait for a validation. A step's randomness comes from (seed, step), so going on
-equals never having stopped.
+For every step: rate, batch (or several, `accumulate`), step, log. A checkpoint is saved on a timer and at the end; dev is measured every
+`evaluate_every` steps and at the end, and the weights that did best are kept beside the last ones (state.py). `--hours`, Ctrl-C and SIGTERM
+end it at the next step with a valid checkpoint; whoever interrupts does not wait for a validation. A step's randomness comes from (seed,
+step), so going on equals never having stopped, wherever the program was killed.
 """
 
 import random
 import signal
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import torch
@@ -23,8 +23,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lauragpt.errors import LauraError
 from lauragpt.train import state
+from lauragpt.train.average import Average
 from lauragpt.train.prefetch import batches_ahead
 from lauragpt.train.stage import Stage
+from lauragpt.train.update import Update
 
 LOG_EVERY = 50  # steps between two lines, where the output is no terminal
 
@@ -33,51 +35,90 @@ def run(
     stage: Stage, folder: Path, accelerator: Accelerator, seed: int = 0, resume: bool = False, until: float | None = None,
     learning_rate: Callable[[int], float] | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> bool:  # fmt: skip
-    """Trains a stage to its last step. False when stopped before (at `until`, by `clock`) or interrupted in it. `learning_rate`: step ->
-    rate, in place of the configuration's."""
-    config, main = stage.config, accelerator.is_main_process
-    done = step = state.load(folder, stage.modules, stage.optimizers)["step"] if resume and state.exists(folder) else 0
-    if not done and main:
+    """Trains a stage to its last step, or until its patience ends. False when stopped before (at `until`, by `clock`) or interrupted in it.
+    `learning_rate`: step -> rate, in place of the configuration's. LauraError where too many steps in a row had to be left out."""
+    config, main, count = stage.config, accelerator.is_main_process, stage.config.accumulate
+    before = state.load(folder, stage.modules, stage.optimizers) if resume and state.exists(folder) else None
+    if before is None and main:
         state.forget_best(folder)
+    done = step = before["step"] if before else 0
+    average = Average(stage.modules, config.ema) if config.ema else None
     update = Update(stage, accelerator, learning_rate or config.learning_rate)
+    if before:
+        update.guard.load(before)
+        if average and (tensors := state.load_average(folder)):
+            average.load(tensors)
     folder.mkdir(parents=True, exist_ok=True)
-    saved = time.monotonic()
+    saved, anew = time.monotonic(), before is None
+    planned = lambda step: step >= config.steps or (config.evaluate_every > 0 and step % config.evaluate_every == 0)  # noqa: E731
+    measured = done if before and before.get("validated") and planned(done) else -1  # the last step that was
+
+    def save(validated: bool) -> None:
+        nonlocal saved, anew
+        saved = time.monotonic()
+        about = {"validated": validated, **update.guard.state()}
+        state.save(folder, stage, step, about, average and average.tensors, config.keep_last, anew)
+        anew = False
+
+    def measure() -> None:
+        nonlocal measured
+        with average.in_use() if average else nullcontext():
+            evaluate(stage, folder, step, log)
+        state.set_validated(folder, step)
+        measured = step
+
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption(accelerator, until, clock))
         if config.workers and step < config.steps:
             stage.batch.prepare(config.workers)
         pin = accelerator.device.type == "cuda"
-        batches = stack.enter_context(batches_ahead(stage.batch, range(step, config.steps), config.workers, pin))
+        numbers = range(step * count, config.steps * count)
+        batches = stack.enter_context(batches_ahead(stage.batch, numbers, config.workers, pin))
         log = stack.enter_context(Log(stage, folder, done))
+        update.tell = log.say if main else update.tell
         stage.modules.train()
+        if main and before:
+            if not before.get("validated", True) and planned(step) and step < config.steps:
+                measure()  # the program was killed while it did
+                stage.modules.train()
+            interruption.finished = state.out_of_patience(folder, config, step)
         while step < config.steps and not interruption.stops():
             asked = time.monotonic()
-            batch = next(batches)
+            drawn = [next(batches) for _ in range(count)]
             log.waited += time.monotonic() - asked
-            torch.manual_seed(seed * 1_000_003 + step)
-            random.seed(seed * 1_000_003 + step)
-            update.step = step
-            # No cache of cast weights: all threads share it, and the one that makes the next batch would empty it at any time.
-            with accelerator.autocast(AutocastKwargs(cache_enabled=False)):
-                losses = stage.step(batch, step, update)
+            update.begin(step, drawn)
+            parts = []
+            for update.batch, batch in enumerate(drawn):
+                torch.manual_seed(seed * 1_000_003 + step * count + update.batch)
+                random.seed(seed * 1_000_003 + step * count + update.batch)
+                # No cache of cast weights: all threads share it, and the one that makes the next batch would empty it at any time.
+                with accelerator.autocast(AutocastKwargs(cache_enabled=False)):
+                    parts.append(stage.step(batch, step, update))
+            if average:
+                average.update(step)
             step += 1
-            log.losses(losses, step)
-            if main and time.monotonic() - saved > 60 * config.save_minutes:
-                state.save(folder, stage, step)
-                saved = time.monotonic()
-            if main and config.evaluate_every and step % config.evaluate_every == 0 and step < config.steps:
-                evaluate(stage, folder, step, log)
+            log.losses(parts, step)
+            if main and time.monotonic() - saved > 60 * config.save_minutes and not update.guard.skipping:
+                save(validated=not planned(step))
+            if main and planned(step) and step < config.steps and not interruption.signals:
+                measure()
                 stage.modules.train()
+                interruption.finished = state.out_of_patience(folder, config, step)
         if main:
-            state.save(folder, stage, step)
+            save(validated=measured == step)
         interruption.stops()  # it may have been interrupted in the last step
-        if main and not interruption.interrupted:
-            evaluate(stage, folder, step, log)
+        ended = (step >= config.steps or interruption.finished) and not interruption.interrupted
+        if main and not interruption.interrupted and measured != step:
+            measure()
+        if update.guard.skipped:
+            log.say(f"{stage.name}: {update.guard.skipped} of {step} steps were left out")
     stage.modules.eval()
-    if config.keep_best and step >= config.steps and not interruption.interrupted:
+    if config.keep_best and ended:
         accelerator.wait_for_everyone()
         state.load_best(folder, stage.modules)
-    return step >= config.steps and not interruption.interrupted
+    elif average and ended:
+        average.settle()
+    return ended
 
 
 def evaluate(stage: Stage, folder: Path, step: int, log: "Log") -> None:
@@ -95,39 +136,12 @@ def evaluate(stage: Stage, folder: Path, step: int, log: "Log") -> None:
         state.save_best(folder, stage, {"step": step, name: losses[name]})
 
 
-class Update:
-    """update(optimizer's name, loss): gradients, averaged over the processes and clipped, and a step of the optimizer."""
-
-    def __init__(self, stage: Stage, accelerator: Accelerator, learning_rate: Callable[[int], float]):
-        self.stage, self.accelerator, self.learning_rate, self.step = stage, accelerator, learning_rate, 0
-
-    def __call__(self, name: str, loss: Tensor) -> None:
-        optimizer = self.stage.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._average(parameters)
-        torch.nn.utils.clip_grad_norm_(parameters, self.stage.config.grad_clip)
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step) * group.get("share", 1.0)
-        optimizer.step()
-
-    def _average(self, parameters: list[Tensor]) -> None:
-        """Gradients averaged over the processes. Done here and not by a wrapper, since a step may call a module's parts one by one."""
-        if self.accelerator.num_processes > 1:
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-            flat = torch.cat([gradient.flatten() for gradient in gradients])  # one message: each costs a millisecond, whatever its size
-            torch.distributed.all_reduce(flat)
-            flat /= self.accelerator.num_processes
-            for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-                parameter.grad = gradient.view_as(parameter)
-
-
 class Interruption:
-    """Ctrl-C, SIGTERM and the time limit, over all processes."""
+    """Ctrl-C, SIGTERM, the time limit and patience, over all processes."""
 
     def __init__(self, accelerator: Accelerator, until: float | None, clock: Callable[[], float] = time.monotonic):
-        self.accelerator, self.until, self.clock, self.signals, self.interrupted = accelerator, until, clock, [], False
+        self.accelerator, self.until, self.clock, self.signals = accelerator, until, clock, []
+        self.interrupted = self.finished = False  # finished: dev has not become better for long, which the main process finds
 
     def __enter__(self) -> "Interruption":
         self.handlers = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -142,11 +156,12 @@ class Interruption:
 
     def stops(self) -> bool:
         """Whether any process was told to stop: all stop at the same step, or those that go on would wait for ever."""
-        asked = torch.tensor([float(bool(self.signals)), float(self.until is not None and self.clock() >= self.until)])
+        late = self.until is not None and self.clock() >= self.until
+        asked = torch.tensor([float(bool(self.signals)), float(late), float(self.finished)])
         if self.accelerator.num_processes > 1:
             asked = asked.to(self.accelerator.device)
             torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-        self.interrupted = bool(asked[0])
+        self.interrupted, self.finished = bool(asked[0]), bool(asked[2])
         return bool(asked.any())
 
 
@@ -156,7 +171,7 @@ class Log:
     def __init__(self, stage: Stage, folder: Path, done: int):
         self.name, self.steps = stage.name, stage.config.steps
         self.writer, self.console = SummaryWriter(folder / "log"), Console(stderr=True)
-        self.waiting: tuple[dict[str, float | Tensor], int] | None = None
+        self.waiting: tuple[Sequence[dict[str, float | Tensor]], int] | None = None
         self.waited, self.told = 0.0, time.monotonic()  # seconds in which no batch was ready, since the line before
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, TextColumn("{task.fields[losses]}"), console=self.console, disable=not self.console.is_terminal)
@@ -171,16 +186,21 @@ class Log:
         self.bar.stop()
         self.writer.close()
 
-    def losses(self, losses: dict[str, float | Tensor], step: int) -> None:
-        """Shows the step before: to read the losses of this one would wait for the device, which is still at it."""
+    def losses(self, losses: Sequence[dict[str, float | Tensor]], step: int) -> None:
+        """Of each batch of a step. Shows the step before: to read the losses of this one would wait for the device, which is still at
+        it."""
         self._show()
         self.waiting = losses, step
+
+    def say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True, highlight=False)
 
     def _show(self) -> None:
         if self.waiting is None:
             return
-        (losses, step), self.waiting = self.waiting, None
-        losses = {name: float(value) for name, value in losses.items()}
+        (batches, step), self.waiting = self.waiting, None
+        values = {name: [float(losses[name]) for losses in batches if name in losses] for losses in batches for name in losses}
+        losses = {name: sum(several) / len(several) for name, several in values.items()}
         text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
         self.bar.update(self.shown, completed=step, losses=text)
         for name, value in losses.items():

@@ -1,6 +1,6 @@
 """Losses that several stages share: CTC over both heads of the encoder, and how much each output token counts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -27,11 +27,22 @@ def ctc_loss(output: EncoderOutput, rows: Sequence[int], units: Sequence[Sequenc
     return loss
 
 
+def ctc_size(units: Iterable[Sequence[int]]) -> int:
+    """What `ctc_loss` is a mean over."""
+    return sum(max(1, len(text)) for text in units)
+
+
+def sequence_shares(layouts: Sequence[Layout], sequence_weights: Sequence[float] | None = None) -> list[float]:
+    """How much each sequence counts in the loss: of n tokens, the root of n times its weight."""
+    weights = sequence_weights or [1.0] * len(layouts)
+    return [weight * sum(row.targets) ** 0.5 for weight, row in zip(weights, layouts, strict=True)]
+
+
 def token_weights(layouts: Sequence[Layout], sequence_weights: Sequence[float] | None = None) -> list[float]:
     """What each output token counts in the loss, together 1. A sequence of n tokens counts as the root of n times its weight, so that a
     second of sound, 25 tokens, does not drown an emotion, of whose few tokens one says which it is."""
     counts = [sum(layout.targets) for layout in layouts]
-    weights = [weight * count**0.5 for weight, count in zip(sequence_weights or [1.0] * len(layouts), counts, strict=True)]
+    weights = sequence_shares(layouts, sequence_weights)
     return [weight / sum(weights) / count for weight, count in zip(weights, counts, strict=True) for _ in range(count)]
 
 

@@ -64,7 +64,7 @@ def train(
     corpus = None
     for name in names:
         config, folder = plan.stages[name], Path(plan.out) / name
-        if resume and state.steps_done(folder) >= config.steps:
+        if resume and state.finished(folder, config):
             say(f"{name}: done before")
             continue
         if loop.Interruption(accelerator, until, clock).stops():
@@ -76,9 +76,11 @@ def train(
         check_order(name, model, plan)
         if corpus is None:
             corpus = begin_run(plan, names[names.index(name) :], train_examples, dev_examples, accelerator)
+        torch.manual_seed(plan.seed)
         trainer = STAGES[name](model, corpus, config, plan.seed, accelerator.process_index)
         trainer.modules.to(accelerator.device)
-        say(f"{name}: {config.steps} steps into {folder}")
+        done = state.steps_done(folder) if resume else 0
+        say(f"{name}: {config.steps} steps into {folder}" + (f", from {done} on" if done else ""))
         if not loop.run(trainer, folder, accelerator, plan.seed, resume, until, clock=clock):
             say(f"{name}: stopped early; `--resume` goes on")
             return
@@ -238,6 +240,7 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
                 kept["posterior_temperature"] = start.config.posterior_temperature  # nothing teaches the GPT to read otherwise
         config = replace(config, **kept)
     backbone = published_folder(recipe, "gpt") if start is None or "gpt" not in parts else None  # else it has the sizes alone from there
+    torch.manual_seed(recipe.seed)  # the first weights of a part are the same whether the stages before it were trained now or earlier
     model = LauraModel(config, qwen_gpt(backbone, config.gpt) if backbone else None)
     if start is not None:
         for name in parts:

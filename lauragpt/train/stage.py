@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
 
-Update = Callable[[str, Tensor], None]  # (name of the optimizer, loss): zero_grad, backward, clip, step; in validation it does nothing
+Update = Callable[[str, Tensor | dict[str, Tensor]], None]  # (name of the optimizer, loss or losses by name): zero_grad, backward, clip,
+# step (update.py); in validation it does nothing
 
 RULES = (  # keys, what they must be, the test
     (("workers", "cache_gigabytes", "frozen_layers", "variants", "frames_gigabytes"), "not be below 0", lambda value: value >= 0),
-    (("steps", "dev_batches", "phrase_words"), "be at least 1", lambda value: value >= 1),
+    (("steps", "dev_batches", "phrase_words", "accumulate", "keep_last"), "be at least 1", lambda value: value >= 1),
     (("batch_seconds", "lr", "grad_clip", "crop_seconds"), "be above 0", lambda value: value > 0),
-    (("warmup", "weight_decay", "evaluate_every", "save_minutes", "phrases"), "not be below 0", lambda value: value >= 0),
+    (("warmup", "weight_decay", "evaluate_every", "save_minutes", "phrases", "patience"), "not be below 0", lambda value: value >= 0),
+    (("ema",), "be at least 0 and below 1", lambda value: 0 <= value < 1),
+    (("spike",), "be 0 or above 1", lambda value: value == 0 or value > 1),
     (("text_seconds", "sound_seconds", "captions", "pseudo_labels", "slu_templates"), "not be below 0", lambda value: value >= 0),
     (("decay", "lr_floor", "noise", "degraded", "text_injection", "voice_prompt"), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
     (("published_lr",), "be a share, 0 to 1", lambda value: 0 <= value <= 1),
@@ -63,11 +66,18 @@ class StageConfig:
     weight_decay: float = 0.02
     betas: tuple[float, float] = (0.9, 0.98)  # of AdamW
     grad_clip: float = 1.0  # largest norm of the gradient
+    accumulate: int = 1  # batches of a step, of each process: their gradient is that of one batch as large as all of them
+    spike: float = 0.0  # a step is left out whose gradient is so many times the median of the last; 0 leaves out none but those that are
+    # not finite
+    ema: float = 0.0  # share that the moving average of the weights keeps at each step, such as 0.999: it is measured on dev and handed on
+    # in place of the last weights; 0 makes none
     evaluate_every: int = 0  # steps between two validations; 0 validates at the end alone
     best_by: str = "loss"  # the loss on dev, lower is better, by which the best checkpoint is chosen
     keep_best: bool = False  # go on with the best checkpoint in place of the last. Off, since behind a falling rate the last is nearly
     # always the best, and a dev loss of a few batches is noisy
-    save_minutes: float = 3.0
+    patience: int = 0  # validations in a row without a better one, after which the stage ends; 0 goes all the steps
+    save_minutes: float = 3.0  # between two checkpoints: so much is lost at most where the program is killed
+    keep_last: int = 2  # checkpoints that are kept, beside the best: where the last is damaged, the one before it is taken
     workers: int = 0  # processes that make batches; 0 is a thread. With some, all that a stage can draw is decoded before the first step
     cache_gigabytes: float = 4.0  # of decoded recordings in memory, 35 hours; beyond it a recording is decoded each time
 
@@ -75,6 +85,8 @@ class StageConfig:
         check(self)
         if self.keep_best and not self.evaluate_every:
             raise LauraError("keep_best chooses among checkpoints that were validated: set evaluate_every as well")
+        if self.patience and not self.keep_best:
+            raise LauraError("patience ends a stage some time after its best checkpoint: set keep_best as well, which hands that on")
 
     def for_dev(self) -> "StageConfig":
         """The configuration of batches of dev."""
@@ -131,7 +143,12 @@ class Stage(Protocol):
     optimizers: dict[str, torch.optim.Optimizer]
 
     def batch(self, step: int) -> Any:
-        """With `workers` it has a method `prepare(processes)`, after which it needs no device (batches.py)."""
+        """With `accumulate` the numbers of steps count batches. With `workers` it has a method `prepare(processes)`, after which it needs
+        no device (batches.py)."""
+
+    def sizes(self, batch: Any) -> dict[str, float]:
+        """How much each of the losses that `step` hands to `update` by name counts beside those of other batches: what it is a mean over.
+        A stage may lack the method: then all batches count alike."""
 
     def step(self, batch: Any, step: int, update: Update) -> dict[str, float | Tensor]: ...
     def validate(self) -> dict[str, float]: ...

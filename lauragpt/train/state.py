@@ -1,43 +1,150 @@
-"""A stage's state on disk, as safetensors and JSON (never pickle), written aside and then renamed.
+"""A stage's state on disk, as safetensors and JSON (never pickle).
 
-    STAGE/model.safetensors, optimizer.safetensors, state.json   the last step, from which training goes on
-    STAGE/best/model.safetensors, state.json                     the step that did best on dev, and its loss
+    STAGE/steps/00000200/model.safetensors, optimizer.safetensors, average.safetensors, state.json   training can go on from here: the last
+                                                                                                     few steps that were saved
+    STAGE/best/model.safetensors, state.json                                                         the step that did best on dev
+
+A folder is written aside and then renamed, so that it is whole or not there, wherever the program is killed. Its state.json holds the
+hashes of its files: one that was damaged later is passed over, and the step saved before it is taken. `average` is there with `ema` alone.
 """
 
 import json
 import os
 import shutil
+import warnings
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lauragpt.train.stage import Stage
+from lauragpt.checkpoint import hash_of
+from lauragpt.errors import LauraError, LauraWarning
+from lauragpt.files import replace_folder
+from lauragpt.train.stage import Stage, StageConfig
+
+MODEL, OPTIMIZER, AVERAGE, STATE = "model.safetensors", "optimizer.safetensors", "average.safetensors", "state.json"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Of a stage, the newest first. Versions before 0.3 saved one, into the stage's folder itself."""
+    steps = [path for path in (folder / "steps").glob("*") if path.name.isdigit()]
+    return sorted(steps, reverse=True) + ([folder] if (folder / MODEL).exists() else [])
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole, None where none was saved. A LauraWarning tells of each that is damaged; LauraError where all
+    are."""
+    found = checkpoints(folder)
+    for path in found:
+        if not damaged(path):
+            return path
+    if found:
+        raise LauraError(f"{folder}: every checkpoint in it is damaged: delete it, and train {folder.name} anew")
+    return None
+
+
+def damaged(folder: Path) -> bool:
+    """Whether the files of a checkpoint are others than were written. Each is told once, by a LauraWarning."""
+    paths = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    return _damaged(folder, tuple(sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths)))
+
+
+@cache  # by sizes and times, since to read a large checkpoint takes seconds
+def _damaged(folder: Path, files: tuple) -> bool:
+    wrong = _wrong(folder)
+    if wrong:
+        warnings.warn(f"{folder} is damaged, {wrong}: it is passed over", LauraWarning, stacklevel=3)
+    return bool(wrong)
+
+
+def _wrong(folder: Path) -> str:
+    """What is wrong with a checkpoint's files, "" where nothing is."""
+    if not folder.name.isdigit() and not (folder / STATE).exists():
+        return "" if (folder / MODEL).exists() else f"{MODEL} is missing"  # weights alone, or an earlier version's
+    try:
+        hashes = dict(json.loads((folder / STATE).read_text(encoding="utf-8")).get("files", {}))
+    except FileNotFoundError:
+        return f"{STATE} is missing"
+    except (OSError, ValueError, AttributeError, TypeError):
+        return f"{STATE} is not as it was written"
+    if folder.name.isdigit() and not hashes:
+        return f"{STATE} is not as it was written"
+    for name, expected in hashes.items():
+        if not (folder / name).exists():
+            return f"{name} is missing"
+        if hash_of(folder / name) != expected:
+            return f"{name} is not as it was written"
+    return ""
 
 
 def exists(folder: Path) -> bool:
-    return (folder / "state.json").exists()
+    path = newest(folder)
+    return path is not None and (path / STATE).exists()
+
+
+def read(folder: Path) -> dict:
+    """The state that was saved with the newest checkpoint."""
+    return json.loads((newest(folder) / STATE).read_text(encoding="utf-8"))
 
 
 def steps_done(folder: Path) -> int:
-    return json.loads((folder / "state.json").read_text(encoding="utf-8"))["step"] if exists(folder) else 0
+    return read(folder)["step"] if exists(folder) else 0
 
 
-def save(folder: Path, stage: Stage, step: int) -> None:
-    moments: dict[str, Tensor] = {}
-    for name, optimizer in stage.optimizers.items():
-        for index, slots in optimizer.state_dict()["state"].items():
-            moments |= {f"{name}.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
-    _write_tensors(folder / "model.safetensors", stage.modules.state_dict())
-    _write_tensors(folder / "optimizer.safetensors", moments)
-    _write_state(folder, {"step": step, "stage": stage.name})  # last: it says that the rest is whole
+def finished(folder: Path, config: StageConfig) -> bool:
+    """Whether a stage has gone all its steps, or as far as its patience, and its last validation was ended."""
+    if not exists(folder):
+        return False
+    saved = read(folder)
+    return saved.get("validated", True) and (saved["step"] >= config.steps or out_of_patience(folder, config, saved["step"]))
+
+
+def out_of_patience(folder: Path, config: StageConfig, step: int) -> bool:
+    """Whether the last `patience` validations up to this step were no better than the one before them."""
+    found = best(folder) if config.patience else None
+    return found is not None and step - found["step"] >= config.patience * config.evaluate_every
+
+
+def save(
+    folder: Path, stage: Stage, step: int, about: Mapping[str, object], average: Mapping[str, Tensor] | None = None, keep: int = 2,
+    anew: bool = False,
+) -> None:  # fmt: skip
+    """Saves a step; of the others the newest stay, `keep` in all. `anew`: none of them, since they are another training's. `about`: more
+    to be remembered of it."""
+    steps = folder / "steps"
+    place, aside = steps / f"{step:08d}", steps / "part"
+    about = {"step": step, "stage": stage.name, **about}
+    for path in [path for path in checkpoints(folder) if anew or (path != folder and path.name > place.name)]:
+        _remove(path)  # what is ahead of this step is damaged, or training would have gone on from there
+    if place.exists() and not damaged(place):  # the same weights, as training is exact
+        _write_state(place, json.loads((place / STATE).read_text(encoding="utf-8")) | about)
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
+        tensors = {MODEL: stage.modules.state_dict(), OPTIMIZER: _moments(stage.optimizers)}
+        _write(aside, tensors | ({AVERAGE: stage.modules.state_dict() | dict(average)} if average is not None else {}), about)
+        if place.exists():
+            _remove(place)
+        os.replace(aside, place)
+    for path in checkpoints(folder)[keep:]:
+        _remove(path)
+    shutil.rmtree(steps / "old", ignore_errors=True)  # of a program that was killed while it removed one
+
+
+def set_validated(folder: Path, step: int) -> None:
+    """What this step was to be measured by is done: so says its checkpoint, if it has one."""
+    place = folder / "steps" / f"{step:08d}"
+    if place.exists():
+        _write_state(place, json.loads((place / STATE).read_text(encoding="utf-8")) | {"validated": True})
 
 
 def load(folder: Path, modules: nn.ModuleDict, optimizers: dict[str, torch.optim.Optimizer]) -> dict:
-    """Fills modules and optimizers; returns the state that was saved with them."""
-    modules.load_state_dict(load_file(folder / "model.safetensors"))
-    moments = load_file(folder / "optimizer.safetensors")
+    """Fills modules and optimizers by the newest checkpoint; returns the state that was saved with them."""
+    path = newest(folder)
+    modules.load_state_dict(load_file(path / MODEL))
+    moments = load_file(path / OPTIMIZER)
     for name, optimizer in optimizers.items():
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in moments.items():
@@ -45,43 +152,92 @@ def load(folder: Path, modules: nn.ModuleDict, optimizers: dict[str, torch.optim
             if owner == name:
                 slots.setdefault(int(index), {})[slot] = value
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    return json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return json.loads((path / STATE).read_text(encoding="utf-8"))
+
+
+def load_average(folder: Path) -> dict[str, Tensor] | None:
+    """The averaged weights that the newest checkpoint holds beside the last ones, if it does."""
+    path = newest(folder) / AVERAGE
+    return load_file(path) if path.exists() else None
 
 
 def best(folder: Path) -> dict | None:
     """{"step": ..., the loss's name: its value} of the best weights, if there are any."""
-    path = folder / "best" / "state.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    path = _best(folder) / STATE
+    if not path.exists():
+        return None
+    return {name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name != "files"}
 
 
-def save_best(folder: Path, stage: Stage, state: dict) -> None:
-    _write_tensors(folder / "best" / "model.safetensors", stage.modules.state_dict())
-    _write_state(folder / "best", state)
+def save_best(folder: Path, stage: Stage, about: dict) -> None:
+    aside = folder / "best.part"
+    shutil.rmtree(aside, ignore_errors=True)
+    _write(aside, {MODEL: stage.modules.state_dict()}, about)
+    replace_folder(aside, folder / "best")
 
 
 def load_best(folder: Path, modules: nn.ModuleDict) -> None:
-    modules.load_state_dict(load_file(folder / "best" / "model.safetensors"))
+    modules.load_state_dict(load_file(_best(folder) / MODEL))
 
 
 def forget_best(folder: Path) -> None:
     """Before training anew: what did best was another run's."""
-    shutil.rmtree(folder / "best", ignore_errors=True)
+    for name in ("best", "best.old"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def weights_of(folder: Path, keep_best: bool) -> Path | None:
-    """The file of the stage's weights with which others go on, if it was trained."""
-    path = folder / "best" / "model.safetensors" if keep_best and best(folder) else folder / "model.safetensors"
-    return path if path.exists() else None
+    """The file of the stage's weights with which others go on, if it was trained: the best, or the last, averaged where they were."""
+    if keep_best and best(folder) and not damaged(_best(folder)):
+        return _best(folder) / MODEL
+    path = newest(folder)
+    return path and (path / AVERAGE if (path / AVERAGE).exists() else path / MODEL)
 
 
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, aside)
-    os.replace(aside, path)
+def _best(folder: Path) -> Path:
+    return folder / "best" if (folder / "best").exists() else folder / "best.old"  # a run ended between two renames (replace_folder)
 
 
-def _write_state(folder: Path, state: dict) -> None:
-    aside = folder / "state.json.part"
-    aside.write_text(json.dumps(state), encoding="utf-8")
-    os.replace(aside, folder / "state.json")
+def _moments(optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
+    moments: dict[str, Tensor] = {}
+    for name, optimizer in optimizers.items():
+        for index, slots in optimizer.state_dict()["state"].items():
+            moments |= {f"{name}.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
+    return moments
+
+
+def _write(folder: Path, files: Mapping[str, Mapping[str, Tensor]], about: dict) -> None:
+    """A new folder, on the disk and not in its cache alone when this returns."""
+    folder.mkdir(parents=True)
+    for name, tensors in files.items():
+        save_file({key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors.items()}, folder / name)
+        _sync(folder / name)
+    _write_state(folder, about | {"files": {name: hash_of(folder / name) for name in files}})
+    _sync(folder)
+
+
+def _write_state(folder: Path, about: dict) -> None:
+    aside = folder / f"{STATE}.part"
+    aside.write_text(json.dumps(about), encoding="utf-8")
+    _sync(aside)
+    os.replace(aside, folder / STATE)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    """Renamed first: half of a checkpoint would be taken for a damaged one."""
+    if not path.name.isdigit():
+        for name in (STATE, OPTIMIZER, MODEL):
+            (path / name).unlink(missing_ok=True)
+        return
+    old = path.with_name("old")
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(path, old)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,6 +1,5 @@
 """What would fail after hours is said at once; and hours are hours, by a clock that the test turns."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from lauragpt.cli.training import Stage
 from lauragpt.data import synthesisers
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraModel
-from lauragpt.train import checks, run
+from lauragpt.train import checks, run, state
 from lauragpt.train.run import train
 from lauragpt.train.stages import STAGES
 
@@ -102,7 +101,7 @@ def test_hours_mean_hours(prepared, tmp_path, capsys):
     out = tmp_path / "out"
 
     def step() -> int:
-        return json.loads((out / "encoder" / "state.json").read_text())["step"]
+        return state.steps_done(out / "encoder")
 
     how = overridden(prepared, out, "encoder.steps=5")
     train(**how, hours=1.0, clock=Clock(900))  # looks: at the beginning, before the stage, before each step
@@ -110,9 +109,9 @@ def test_hours_mean_hours(prepared, tmp_path, capsys):
     train(**how, hours=1.5, clock=Clock(900), resume=True)
     assert step() == 5 and not (out / "codec").exists()
     assert "codec: not begun, since the time is over" in capsys.readouterr().err
-    before = (out / "encoder" / "model.safetensors").read_bytes()
+    before = state.weights_of(out / "encoder", False).read_bytes()
     train(**how, hours=0.1, clock=Clock(900), resume=True)
-    assert not (out / "codec").exists() and (out / "encoder" / "model.safetensors").read_bytes() == before
+    assert not (out / "codec").exists() and state.weights_of(out / "encoder", False).read_bytes() == before
 
 
 def test_preparing_data_counts(tmp_path, monkeypatch, capsys):

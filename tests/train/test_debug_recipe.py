@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from lauragpt.cli.app import app
 from lauragpt.engine.api import Laura
+from lauragpt.train import state
 from lauragpt.train.config import load_recipe
 
 DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
@@ -39,7 +40,7 @@ def folder(tmp_path_factory):
 def test_the_commands_that_the_recipe_prints_work(folder):
     recipe = load_recipe(DEBUG)
     for name, config in recipe.stages.items():
-        assert json.loads((folder / recipe.out / name / "state.json").read_text())["step"] == config.steps
+        assert state.finished(folder / recipe.out / name, config)
     graphs = json.loads((folder / recipe.out / "export" / "onnx" / "graphs.json").read_text())["graphs"]
     assert graphs.keys() == {"listen", "step", "predict", "sound", "codes"}
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from lauragpt.train import loop, state
 from lauragpt.train.precision import precision
 from lauragpt.train.stage import StageConfig, Update
 
+LAST = "steps/00000006/model.safetensors"
 JOINT = {"noise": 0.5, "batch_seconds": 4, "dev_batches": 1, "weights": {"asr": 1, "mt": 1, "tts": 1, "se": 1, "aac": 1}}
 
 
@@ -56,7 +58,7 @@ def test_going_on_equals_never_having_stopped(make_stage, accelerator, tmp_path,
         parameter.data.zero_()  # all must come from the checkpoint
     assert loop.run(stage, tmp_path / "halves", accelerator, resume=True)
     best = ["best/model.safetensors"] if "evaluate_every" in keys else []
-    for file in ["model.safetensors", "optimizer.safetensors", *best]:
+    for file in ["steps/00000004/model.safetensors", "steps/00000004/optimizer.safetensors", *best]:
         straight, halves = load_file(tmp_path / "straight" / file), load_file(tmp_path / "halves" / file)
         assert straight.keys() == halves.keys()
         assert all(torch.equal(straight[key], halves[key]) for key in straight)
@@ -69,8 +71,8 @@ def test_until_leaves_a_checkpoint_that_can_go_on(make_stage, accelerator, tmp_p
     validated, validate = [], stage.validate
     stage.validate = lambda: validated.append(1) or validate()
     assert not loop.run(stage, tmp_path, accelerator, until=time.monotonic())
-    assert json.loads((tmp_path / "state.json").read_text()) == {"step": 0, "stage": "gpt"}
-    assert not list(tmp_path.glob("*.part")) and validated == [1]
+    assert state.read(tmp_path)["step"] == 0 and state.read(tmp_path)["stage"] == "gpt"
+    assert [path.name for path in (tmp_path / "steps").iterdir()] == ["00000000"] and validated == [1]
     assert loop.run(stage, tmp_path, accelerator, resume=True) and validated == [1, 1]
     stop_at(stage, 0)
     assert not loop.run(stage, tmp_path / "again", accelerator) and validated == [1, 1]  # interrupted: the machine is wanted back
@@ -113,22 +115,65 @@ def test_the_best_of_the_validations_is_kept_beside_the_last_step(accelerator, t
     assert stage.dev == [] and stage.modes == [True] * 6
     assert state.best(tmp_path) == {"step": 4, "loss": 1.0} and state.steps_done(tmp_path) == 6
     assert stage.weight.item() == pytest.approx(weight)
-    for file, value in (("model.safetensors", 6.0), ("best/model.safetensors", 4.0)):
+    for file, value in ((LAST, 6.0), ("best/model.safetensors", 4.0)):
         assert load_file(tmp_path / file)["line.weight"].item() == pytest.approx(value)
-    chosen = state.weights_of(tmp_path, keep_best)
-    assert chosen == tmp_path / ("best/model.safetensors" if keep_best else "model.safetensors")
+    assert state.weights_of(tmp_path, keep_best) == tmp_path / ("best/model.safetensors" if keep_best else LAST)
 
 
 def test_without_intervals_dev_is_measured_at_the_end_alone(accelerator, tmp_path):
     stage = Descent([3.0])
     assert loop.run(stage, tmp_path, accelerator) and stage.dev == [] and state.best(tmp_path) is None
-    assert state.weights_of(tmp_path, True) == tmp_path / "model.safetensors" and state.weights_of(tmp_path / "none", False) is None
+    assert state.weights_of(tmp_path, True) == tmp_path / LAST and state.weights_of(tmp_path / "none", False) is None
 
 
 def test_training_anew_forgets_what_did_best_before(accelerator, tmp_path):
     assert loop.run(Descent([0.0, 0.0, 0.0], evaluate_every=2), tmp_path, accelerator)
     assert loop.run(Descent([3.0, 2.0, 1.0], evaluate_every=2), tmp_path, accelerator)
     assert state.best(tmp_path) == {"step": 6, "loss": 1.0}
+
+
+def test_a_stage_ends_where_dev_has_not_become_better_for_long(accelerator, tmp_path):
+    keys = {"evaluate_every": 1, "keep_best": True, "patience": 2}
+    stage = Descent([3.0, 1.0, 2.0, 1.0, 0.5, 0.4], **keys)
+    assert loop.run(stage, tmp_path, accelerator) and stage.dev == [0.5, 0.4], "as good as the best is no better"
+    assert state.best(tmp_path) == {"step": 2, "loss": 1.0} and stage.weight.item() == pytest.approx(2.0)
+    assert state.steps_done(tmp_path) == 4 and state.finished(tmp_path, stage.config)
+    assert not state.finished(tmp_path, replace(stage.config, patience=3))
+    again = Descent([], **keys)
+    assert loop.run(again, tmp_path, accelerator, resume=True) and again.modes == [], "it is done"
+    more = Descent([0.5, 0.4], **keys | {"patience": 3})
+    assert loop.run(more, tmp_path, accelerator, resume=True) and state.best(tmp_path) == {"step": 6, "loss": 0.4}
+
+
+def test_the_averaged_weights_are_measured_and_handed_on(accelerator, tmp_path):
+    stage, measured = Descent([3.0, 2.0, 1.0], evaluate_every=2, ema=0.5), []
+    validate = stage.validate
+    stage.validate = lambda: measured.append(stage.weight.item()) or validate()
+    average, averages = 0.0, []
+    for step in range(6):
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * (step + 1)
+        averages.append(average)
+    assert loop.run(stage, tmp_path, accelerator)
+    assert measured == pytest.approx(averages[1::2]) and stage.weight.item() == pytest.approx(average)
+    chosen = state.weights_of(tmp_path, False)
+    assert chosen == tmp_path / "steps/00000006/average.safetensors"
+    assert load_file(chosen)["line.weight"].item() == pytest.approx(average)
+    assert load_file(tmp_path / LAST)["line.weight"].item() == pytest.approx(6.0), "training goes on from its own weights"
+    assert load_file(tmp_path / "best/model.safetensors")["line.weight"].item() == pytest.approx(average)
+
+
+def test_the_average_goes_on_as_if_it_had_never_stopped(make_stage, accelerator, tmp_path):
+    keys = JOINT | {"ema": 0.9, "accumulate": 2, "batch_seconds": 2}
+    assert loop.run(make_stage("joint", **keys), tmp_path / "straight", accelerator)
+    stage = make_stage("joint", **keys)
+    stop_at(stage, 1)
+    assert not loop.run(stage, tmp_path / "halves", accelerator) and state.steps_done(tmp_path / "halves") == 2
+    assert loop.run(make_stage("joint", **keys), tmp_path / "halves", accelerator, resume=True)
+    straight, halves = (load_file(state.weights_of(tmp_path / name, False)) for name in ("straight", "halves"))
+    assert straight.keys() == halves.keys() and all(straight[key].equal(halves[key]) for key in straight)
+    last = load_file(tmp_path / "halves" / "steps" / "00000004" / "model.safetensors")
+    assert any(not last[key].equal(halves[key]) for key in last)
 
 
 def test_the_loss_to_choose_by_must_be_measured(accelerator, tmp_path):
@@ -177,8 +222,7 @@ def test_two_processes_share_their_gradients_and_stop_together(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    state = json.loads((out / "state.json").read_text())
-    assert state["step"] == 2
+    assert state.steps_done(out) == 2
     for rank in (0, 1):  # two steps down the mean of the two slopes
         finished, weight = json.loads((out / f"rank{rank}.json").read_text())
         assert not finished and weight == pytest.approx([-0.04, -0.1, 0.0])

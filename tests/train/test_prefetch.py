@@ -99,7 +99,7 @@ def test_a_stage_is_the_same_with_workers_and_goes_on_after_an_interruption(make
     assert not multiprocessing.active_children()
     assert loop.run(make_stage(name, corpus=anew, workers=2, **keys), tmp_path / "workers", accelerator, resume=True)
     assert not multiprocessing.active_children()
-    one, other = (load_file(tmp_path / folder / "model.safetensors") for folder in ("thread", "workers"))
+    one, other = (load_file(state.weights_of(tmp_path / folder, False)) for folder in ("thread", "workers"))
     assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 

@@ -15,6 +15,7 @@ from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, load_checkpoint
 from lauragpt.text import Tokenizer
+from lauragpt.train import state
 from lauragpt.train.config import load_recipe
 from lauragpt.train.run import assemble, final_model, read_data, train
 
@@ -41,7 +42,7 @@ def test_training_reads_train_alone(prepared):
 def test_every_stage_leaves_its_checkpoint_and_the_engine_loads_the_last(trained, prepared):
     recipe, overrides, out = trained
     for name, config in load_recipe(recipe, overrides).stages.items():
-        assert json.loads((out / name / "state.json").read_text()) == {"step": config.steps, "stage": name}
+        assert state.finished(out / name, config) and state.read(out / name)["stage"] == name
     laura = Laura.load(out / "export")
     wave = load_audio(prepared / "dev-0.wav")
     result = laura.transcribe(wave)
@@ -54,19 +55,32 @@ def test_every_stage_leaves_its_checkpoint_and_the_engine_loads_the_last(trained
 
 def test_the_parts_come_from_the_last_stage_that_trained_them(trained):
     recipe, overrides, out = trained
-    state = {f"{part}.{k}": v for part in ("codec", "encoder", "gpt", "vocoder")
+    parts = {f"{part}.{k}": v for part in ("codec", "encoder", "gpt", "vocoder")
              for k, v in getattr(assemble(load_recipe(recipe, overrides)), part).state_dict().items()}  # fmt: skip
     for stage in ("codec", "vocoder", "joint"):
-        saved = {k: v for k, v in load_file(out / stage / "model.safetensors").items() if k in state}
-        assert saved and all(state[key].equal(value) for key, value in saved.items())
+        saved = {k: v for k, v in load_file(state.weights_of(out / stage, False)).items() if k in parts}
+        assert saved and all(parts[key].equal(value) for key, value in saved.items())
 
 
 def test_resume_finds_what_was_done(trained, capsys):
     recipe, overrides, out = trained
-    before = (out / "gpt" / "model.safetensors").stat().st_mtime_ns
+    before = state.weights_of(out / "gpt", False).stat().st_mtime_ns
     train(recipe, resume=True, overrides=overrides)
     assert capsys.readouterr().err.count("done before") == 5
-    assert (out / "gpt" / "model.safetensors").stat().st_mtime_ns == before
+    assert state.weights_of(out / "gpt", False).stat().st_mtime_ns == before
+
+
+def test_stages_that_are_trained_one_by_one_give_what_they_give_in_one_go(trained, tmp_path):
+    """The first weights of a part do not depend on what was done before in the same program."""
+    recipe, overrides, out = trained
+    given = [*overrides, f"out={tmp_path}"]
+    train(recipe, stage="encoder", overrides=given)
+    torch.manual_seed(7)
+    train(recipe, resume=True, overrides=given)
+    files = sorted(path.relative_to(out) for path in out.rglob("*.safetensors"))
+    assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.safetensors"))
+    different = [str(path) for path in files if (out / path).read_bytes() != (tmp_path / path).read_bytes()]
+    assert len(files) > 10 and not different
 
 
 def test_a_stage_that_the_recipe_lacks(trained, tmp_path):
@@ -182,8 +196,9 @@ def test_a_stage_goes_on_from_the_best_of_the_one_before_when_asked(trained, tmp
     shutil.copytree(out / "gpt", tmp_path / "gpt")
     best = load_file(out / "gpt" / "best" / "model.safetensors")
     save_file({key: value + 1 for key, value in best.items()}, tmp_path / "gpt" / "best" / "model.safetensors")
+    (tmp_path / "gpt" / "best" / "state.json").write_text(json.dumps(state.best(out / "gpt")))
     for keep_best, shift in ((True, 1.0), (False, 0.0)):
         begun = load_recipe(recipe, [*overrides, f"out={tmp_path}", f"gpt.keep_best={keep_best}"])
         weight = assemble(begun, up_to="vocoder").gpt.norm.weight
-        expected = (best if keep_best else load_file(out / "gpt" / "model.safetensors"))["gpt.norm.weight"] + shift
+        expected = (best if keep_best else load_file(state.weights_of(out / "gpt", False)))["gpt.norm.weight"] + shift
         torch.testing.assert_close(weight, expected)

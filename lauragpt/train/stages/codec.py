@@ -55,6 +55,11 @@ class CodecStageConfig(StageConfig):
     guide_weight: float = 0.3
     best_by: str = "mel_distance"
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.accumulate > 1:
+            raise LauraError("accumulate: codebooks and discriminator learn from one batch at a time: raise batch_seconds instead")
+
 
 class CodecStage:
     name = "codec"

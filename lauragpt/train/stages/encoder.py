@@ -9,7 +9,7 @@ from lauragpt.train.batches import EncoderBatch, EncoderBatches, train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import encode_recordings
 from lauragpt.train.frozen_frames import frozen_frames
-from lauragpt.train.losses import ctc_loss
+from lauragpt.train.losses import ctc_loss, ctc_size
 from lauragpt.train.stage import ListeningConfig, ModelStage, Update
 
 
@@ -31,8 +31,11 @@ class EncoderStage(ModelStage):
             model.encoder.intermediate.deviation.zero_()  # the layer changes: joint training measures it when it begins
         self.batch, self.dev_batch = train_and_dev(EncoderBatches, corpus, config, seed, rank)
 
+    def sizes(self, batch: EncoderBatch) -> dict[str, float]:
+        return {"ctc": ctc_size(batch.units)}
+
     def step(self, batch: EncoderBatch, step: int, update: Update) -> dict[str, Tensor]:
         output = encode_recordings(self.model, batch.recordings, self.config.spec_augment, self.frozen)
         loss = ctc_loss(output, range(len(batch.units)), batch.units, self.config.middle_ctc_weight)
-        update("model", loss)
+        update("model", {"ctc": loss})
         return {"ctc": loss.detach()}

@@ -9,7 +9,7 @@ from lauragpt.model.lauragpt import LauraModel, to_device
 from lauragpt.train.batches import train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import CodecTokens
-from lauragpt.train.losses import means_by_name, token_weights
+from lauragpt.train.losses import means_by_name, sequence_shares, token_weights
 from lauragpt.train.posterior_banks import PosteriorSampler, collect_banks
 from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
 from lauragpt.train.text_batches import GPTBatches, ReadBatch
@@ -48,11 +48,14 @@ class GPTStage(ModelStage):
         parts = reading_parts(model, corpus, config, seed, rank)
         self.batch, self.dev_batch = train_and_dev(GPTBatches, corpus, config, seed, rank, *parts)
 
+    def sizes(self, batch: ReadBatch) -> dict[str, float]:
+        return {"tokens": sum(sequence_shares(batch.layouts))}
+
     def step(self, batch: ReadBatch, step: int, update: Update) -> dict[str, torch.Tensor]:
         layouts, reading = batch.layouts, len(batch.posteriors)
         losses = self.model.loss(layouts, embed_posteriors(self.model, batch) if reading else None)
         loss = (losses * to_device(np.array(token_weights(layouts), np.float32), self.device)).sum()
-        update("model", loss)
+        update("model", {"tokens": loss})
         tts = self.model.vocabulary.task("tts")
         names = ["tts" if tts in row.ids else "read" if index < reading else "text" for index, row in enumerate(layouts)]
         return {"loss": loss.detach()} | means_by_name(losses, layouts, names)

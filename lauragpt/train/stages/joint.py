@@ -14,7 +14,7 @@ from lauragpt.train.batches import train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import encode_recordings
 from lauragpt.train.frozen_frames import frozen_frames
-from lauragpt.train.losses import ctc_loss, means_by_name, token_weights
+from lauragpt.train.losses import ctc_loss, ctc_size, means_by_name, sequence_shares, token_weights
 from lauragpt.train.pseudo_labels import likeliest_texts
 from lauragpt.train.stage import ListeningConfig, ModelStage, Phase, Update
 from lauragpt.train.stages.gpt import ReadingConfig, embed_posteriors, reading_parts
@@ -64,6 +64,15 @@ class JointStage(ModelStage):
         labels = likeliest_texts(model, corpus.train, corpus.waves, corpus.units, tries, seed) if tries else {}
         self.batch, self.dev_batch = train_and_dev(JointBatches, corpus, config, seed, rank, *parts, labels)
 
+    def sizes(self, batch: JointBatch) -> dict[str, float]:
+        layouts = [example.layout for example in batch.examples] + batch.read.layouts
+        shares = sequence_shares(layouts, self._sequence_weights(batch))
+        return {"tokens": sum(shares), "ctc": ctc_size(example.units for example in batch.examples if example.units is not None)}
+
+    def _sequence_weights(self, batch: JointBatch) -> list[float]:
+        """How many times as much the tokens of each sequence count: of the examples, then of what is read."""
+        return [self.config.loss_weight.get(example.task, 1.0) for example in batch.examples] + [1.0] * len(batch.read.layouts)
+
     def step(self, batch: JointBatch, step: int, update: Update) -> dict[str, Tensor]:
         config, device = self.config, self.device
         recordings = batch.recordings
@@ -72,18 +81,18 @@ class JointStage(ModelStage):
         nothing = torch.zeros(0, device=device)
         losses = self.model.loss(layouts, output.embeddings if output else None) if layouts else nothing
         read = self.model.loss(batch.read.layouts, embed_posteriors(self.model, batch.read)) if batch.read.layouts else nothing
-        sequence_weights = [config.loss_weight.get(example.task, 1.0) for example in batch.examples] + [1.0] * len(batch.read.layouts)
-        weights = to_device(np.array(token_weights(layouts + batch.read.layouts, sequence_weights), np.float32), device)
-        loss, report = (torch.cat([losses, read]) * weights).sum(), {"read": read.detach().mean()} if len(read) else {}
+        weights = token_weights(layouts + batch.read.layouts, self._sequence_weights(batch))
+        loss = (torch.cat([losses, read]) * to_device(np.array(weights, np.float32), device)).sum()
+        parts, report = {"tokens": loss}, {"read": read.detach().mean()} if len(read) else {}
         report |= means_by_name(losses, layouts, [example.task for example in batch.examples])
         transcribed = [(index, example.units) for index, example in enumerate(batch.examples) if example.units is not None]
         if transcribed:
             rows, units = zip(*transcribed, strict=True)
             ctc = ctc_loss(output, rows, units, config.middle_ctc_weight)
-            loss = loss + config.ctc_weight * ctc
+            parts["ctc"] = config.ctc_weight * ctc
             report["ctc"] = ctc.detach()
-        update("model", loss)
-        return {"loss": loss.detach()} | report
+        update("model", parts)
+        return {"loss": sum(parts.values()).detach()} | report
 
     def _align(self, layouts: list[Layout], batch: JointBatch, output: EncoderOutput | None) -> list[Layout]:
         """The transcripts' letters at the times at which CTC hears them, as they will be when they are written."""

@@ -25,7 +25,7 @@ from lauragpt.train.batches import EncoderBatch, EncoderBatches, train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import encode_recordings
 from lauragpt.train.frozen_frames import frozen_frames
-from lauragpt.train.losses import ctc_loss
+from lauragpt.train.losses import ctc_loss, ctc_size
 from lauragpt.train.stage import ListeningConfig, ModelStage, Update
 
 
@@ -73,6 +73,9 @@ class ListenerStage(ModelStage):
         super().__init__(model, config, config.published_lr, {"reader": self.reader})
         self.batch, self.dev_batch = train_and_dev(EncoderBatches, corpus, config, seed, rank)
 
+    def sizes(self, batch: EncoderBatch) -> dict[str, float]:
+        return {"ctc": ctc_size(batch.units), "frames": int(self.listener.features.lengths(batch.recordings.lengths).sum())}
+
     def step(self, batch: EncoderBatch, step: int, update: Update) -> dict[str, Tensor]:
         output = encode_recordings(self.listener, batch.recordings, self.config.spec_augment, self.frozen)
         with torch.autocast(self.device.type, enabled=False):
@@ -80,12 +83,12 @@ class ListenerStage(ModelStage):
         letters, sound = self.reader(numbers, output.lengths)
         read = replace(output, ctc_log_probs=letters, middle_log_probs=None)
         loss = ctc_loss(read, range(len(batch.units)), batch.units, 0.0)
-        if not self.config.sound_weight:
-            update("model", loss)
-            return {"ctc": loss.detach()}
-        apart = self.sound_loss(sound, batch, output.lengths)
-        update("model", loss + self.config.sound_weight * apart)
-        return {"ctc": loss.detach(), "sound": apart.detach()}
+        losses, told = {"ctc": loss}, {"ctc": loss.detach()}
+        if self.config.sound_weight:
+            apart = self.sound_loss(sound, batch, output.lengths)
+            losses["frames"], told["sound"] = self.config.sound_weight * apart, apart.detach()
+        update("model", losses)
+        return told
 
     def sound_loss(self, predicted: Tensor, batch: EncoderBatch, lengths: Tensor) -> Tensor:
         """L1 to the log-mel spectrum of each frame (B, T, bins), less its mean and standardised in each recording, over real frames."""

@@ -34,6 +34,9 @@ class SpellerStage(ModelStage):
         tokens = CodecTokens(model, corpus.waves, corpus.out)
         self.batch, self.dev_batch = train_and_dev(SpellerBatches, corpus, config, seed, rank, tokens)
 
+    def sizes(self, batch: SpellerBatch) -> dict[str, float]:
+        return {"ctc": sum(len(text) for text in batch.letters)}
+
     def step(self, batch: SpellerBatch, step: int, update: Update) -> dict[str, Tensor]:
         tokens, lengths = batch.tokens.to(self.device), batch.lengths.to(self.device)
         given = with_errors(tokens, self.config.token_errors, self.model.config.audio_size, torch.Generator().manual_seed(batch.seed))
@@ -46,7 +49,7 @@ class SpellerStage(ModelStage):
             log_probs, letters.to(self.device), lengths, counts, blank=len(used), reduction="sum", zero_infinity=True
         )
         loss = each / counts.sum()
-        update("model", loss)
+        update("model", {"ctc": loss})
         return {"ctc": loss.detach()}
 
 

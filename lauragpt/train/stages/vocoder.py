@@ -67,10 +67,17 @@ class VocoderStage(ModelStage):
         self.batch, self.dev_batch = train_and_dev(VocoderBatches, corpus, config, seed, rank, model.config.codec.hop, tokens, frames)
         self.spectral_loss = SpectralLoss(config.spectral_windows, SAMPLE_RATE).to(self.device)
 
+    def tokens(self, batch: VocoderBatch) -> list[int]:
+        """Of each group."""
+        return [int(-(-group.clean.samples // self.model.config.codec.hop).sum()) for group in batch.groups]
+
+    def sizes(self, batch: VocoderBatch) -> dict[str, float]:
+        return {"tokens": sum(self.tokens(batch))}
+
     def step(self, batch: VocoderBatch, step: int, update: Update) -> dict[str, Tensor]:
-        tokens = [int(-(-group.clean.samples // self.model.config.codec.hop).sum()) for group in batch.groups]
+        tokens = self.tokens(batch)
         loss = sum(self.loss(group) * (count / sum(tokens)) for group, count in zip(batch.groups, tokens, strict=True))
-        update("model", loss)
+        update("model", {"tokens": loss})
         return {"loss": loss.detach(), batch.task: loss.detach()}
 
     def loss(self, group: VocoderGroup) -> Tensor:
