@@ -9,10 +9,11 @@ import multiprocessing
 import random
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from lauragpt.checkpoint import hash_of
-from lauragpt.train import state
+from lauragpt.train import loop, state
 from lauragpt.train.config import load_recipe
 from lauragpt.train.run import train
 from lauragpt.train.stages import STAGES
@@ -29,12 +30,20 @@ def steps_of(out: Path) -> dict[str, int]:
     return {path.parent.name: state.steps_done(path.parent) for path in sorted(out.glob("*/steps"))}
 
 
+def go_on(recipe: Path, overrides: list[str], begun) -> None:
+    """Trains on. The event `begun` is set when the first stage begins, since until then nothing can be lost."""
+    run = loop.run
+    loop.run = lambda *arguments, **more: begun.set() or run(*arguments, **more)
+    train(recipe, resume=True, overrides=overrides)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", type=Path, default=Path("recipes/debug.yaml"))
     parser.add_argument("--out", type=Path, default=Path("runs/kills"))
     parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=8.0, help="a training is killed so long after it begins, at most")
+    parser.add_argument("--seconds", type=float, help="a training is killed so long after its first stage begins, at most; by default so "
+                        "that it is about done when it was killed so often")  # fmt: skip
     parser.add_argument("--save-minutes", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", help="key=value, as of laura train")
@@ -42,15 +51,27 @@ def main() -> int:
     given = [*asked.overrides, f"save_minutes={asked.save_minutes}", f"data={asked.out / 'data'}"]
     straight, killed, rng = asked.out / "straight", asked.out / "killed", random.Random(asked.seed)
     shutil.rmtree(asked.out, ignore_errors=True)
+    spent, run = [], loop.run
+
+    def timed(*arguments, **more) -> bool:
+        begun = time.monotonic()
+        done = run(*arguments, **more)
+        spent.append(time.monotonic() - begun)
+        return done
+
+    loop.run = timed
     train(asked.recipe, overrides=[*given, f"out={straight}"])
-    kills, hit, gained = 0, {}, 0
+    loop.run = run
+    seconds = asked.seconds or 2 * sum(spent) / asked.kills
+    kills, hit, gained, fork = 0, {}, 0, multiprocessing.get_context("fork")
     while True:
         before = sum(steps_of(killed).values())
-        training = multiprocessing.get_context("fork").Process(
-            target=train, args=(asked.recipe,), kwargs={"resume": True, "overrides": [*given, f"out={killed}"]}
-        )
+        begun = fork.Event()
+        training = fork.Process(target=go_on, args=(asked.recipe, [*given, f"out={killed}"], begun))
         training.start()
-        training.join(rng.uniform(0, asked.seconds) if kills < asked.kills else None)
+        while training.is_alive() and not begun.wait(0.1):
+            pass
+        training.join(rng.uniform(0, seconds) if kills < asked.kills else None)
         if training.is_alive():
             training.kill()
             training.join()

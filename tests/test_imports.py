@@ -13,7 +13,7 @@ LEVELS = (
     ("decoders",),
     (
         "audio", "spoken", "text", "subtitles", "result", "features", "streaming", "sequence", "ctc", "ctc_units", "checkpoint",
-        "stored_weights", "__init__",
+        "adapters", "stored_weights", "__init__",
     ),
     ("codec",),
     ("model",),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # package -> the extra that brings it
 EXTRAS = {
     **dict.fromkeys(("torch", "accelerate", "tensorboard", "onnx", "onnxscript"), "train"),
+    "peft": "lora",
     **dict.fromkeys(("mcp", "anyio"), "mcp"),
     **dict.fromkeys(("fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "prometheus_client", "websockets"), "serve"),
 }

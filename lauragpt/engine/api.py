@@ -17,6 +17,7 @@ from typing import overload
 
 import numpy as np
 
+from lauragpt.adapters import read_adapter
 from lauragpt.audio import Audio, Recording, read_audio, read_recording
 from lauragpt.checkpoint import find_checkpoint, read_config, read_info
 from lauragpt.engine import chain as chains
@@ -47,27 +48,27 @@ class Laura:
 
     @classmethod
     def load(
-        cls,
-        name_or_path: str | Path = "mini",
-        device: str | None = None,
-        backend: str | Backend | None = None,
-        compile: bool = False,
-        beams: int = BEAMS,
-        threads: int | None = None,
-    ) -> "Laura":
+        cls, name_or_path: str | Path = "mini", device: str | None = None, backend: str | Backend | None = None, compile: bool = False,
+        beams: int = BEAMS, threads: int | None = None, adapter: str | Path | None = None,
+    ) -> "Laura":  # fmt: skip
         """A checkpoint by name ("mini" ships with the package) or by folder.
 
         `backend`: "onnx" (CPU, no torch), "torch", a backend that is open already, or None, which is onnx where the checkpoint was
         exported. `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen. `compile`: the GPT's
         layers by torch.compile (it needs a C++ compiler); the first answers then take some tens of seconds longer. `beams`: hypotheses of
         beam search in transcripts and translations; 1 is greedy decoding, about twice as fast and with more errors. `threads`: of a
-        computation on the CPU; None is OMP_NUM_THREADS or all cores. LauraError for a folder that is no checkpoint, is damaged, or does
-        not fit its codec."""
+        computation on the CPU; None is OMP_NUM_THREADS or all cores. `adapter`: a folder of LoRA
+        factors, which are added to the weights as they are read. LauraError for a folder that is no checkpoint, is damaged, or does not
+        fit its codec or the adapter."""
         folder = find_checkpoint(name_or_path)
         config = read_config(folder)
         info = read_info(folder, config)
+        added = read_adapter(adapter, info.weights) if adapter is not None else None
+        info = replace(info, weights=added.hash) if added is not None else info
         if backend is None or isinstance(backend, str):
-            backend = open_backend(folder, config, info, device, backend, compile, threads)
+            backend = open_backend(folder, config, info, device, backend, compile, threads, added)
+        elif added is not None:
+            raise LauraError("an adapter is added to weights while they are read, and the backend is open: leave the backend out")
         elif backend.codec_hash != info.codec_hash:
             raise LauraError(f"{folder} was trained on codec {info.codec_hash}, but the backend holds codec {backend.codec_hash}")
         return cls(Runtime(backend, Tokenizer.load(folder / "tokenizer.json"), info, beams), Voices(folder / "voices", backend))

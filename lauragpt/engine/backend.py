@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from lauragpt.adapters import Adapter
 from lauragpt.checkpoint import CheckpointInfo, hash_of_weights
 from lauragpt.ctc import CtcAligner
 from lauragpt.errors import LauraError, install_hint
@@ -125,16 +126,21 @@ def open_backend(
     name: str | None = None,
     compile: bool = False,
     threads: int | None = None,
+    adapter: Adapter | None = None,
 ) -> Backend:
-    """The backend that computes a checkpoint: `name` is "onnx", "torch" or None for onnx where the folder was exported. `compile`: the
-    GPT's layers, with torch. `threads`: of a computation; None: all cores that the process may use. LauraError for a damaged or foreign
-    folder, one that was trained on the tokens of another codec, or a backend that is not available."""
+    """The backend that computes a checkpoint, to whose weights an `adapter` adds: `name` is "onnx", "torch" or None for onnx where the
+    folder was exported. `compile`: the GPT's layers, with torch. `threads`: of a computation; None: all cores that the process may use.
+    LauraError for a damaged or foreign folder, one that was trained on the tokens of another codec, or a backend that is not available."""
     if name not in (None, *BACKENDS):
         raise LauraError(f"unknown backend {name!r}: choose onnx or torch")
     if device not in (None, "cpu", "cuda"):
         raise LauraError(f"unknown device {device!r}: choose cpu or cuda")
     if threads is not None and not (isinstance(threads, int) and threads > 0):
         raise LauraError(f"threads is {threads!r}: give a whole number from 1, or leave it out for all cores")
+    if adapter is not None and adapter.rows:
+        known, added = config["model"]["gpt"]["vocabulary"], max(len(rows) for rows in adapter.rows.values())
+        if info.vocabulary.size < known + added:
+            raise LauraError(f"{adapter.folder} knows more tasks than were added here: add them in the same order before (tasks.add_task)")
     exported = (folder / "onnx" / "graphs.json").exists()
     reason = "it has no onnx/ folder: `laura export` makes it" if not exported else ""
     if device == "cuda":
@@ -146,22 +152,24 @@ def open_backend(
     if compile and name != "torch" and not reason:
         raise LauraError("ONNX Runtime's graphs are compiled already: compile is for the torch backend (backend='torch')")
     if name == "torch" or reason:
-        return _open_torch(folder, device, config, reason, compile, threads)
-    return _open_onnx(folder, config, info, threads)
+        return _open_torch(folder, device, config, reason, compile, threads, adapter)
+    return _open_onnx(folder, config, info, threads, adapter)
 
 
-def _open_onnx(folder: Path, config: dict, info: CheckpointInfo, threads: int | None) -> Backend:
+def _open_onnx(folder: Path, config: dict, info: CheckpointInfo, threads: int | None, adapter: Adapter | None) -> Backend:
     from lauragpt.engine.onnx_backend import OnnxBackend
 
     try:
-        return OnnxBackend(folder, config, info.vocabulary, hash_of_weights(folder), threads)
+        return OnnxBackend(folder, config, info.vocabulary, hash_of_weights(folder), threads, adapter)
     except (KeyError, TypeError, AttributeError) as error:
         raise LauraError(
             f"{folder}/onnx is not what an export makes ({type(error).__name__}: {error}): make it anew with `laura export {folder}`"
         ) from None
 
 
-def _open_torch(folder: Path, device: str | None, config: dict, reason: str, compile: bool, threads: int | None) -> Backend:
+def _open_torch(
+    folder: Path, device: str | None, config: dict, reason: str, compile: bool, threads: int | None, adapter: Adapter | None
+) -> Backend:
     try:
         from lauragpt.engine.torch_backend import open_torch
     except ModuleNotFoundError as error:
@@ -169,4 +177,4 @@ def _open_torch(folder: Path, device: str | None, config: dict, reason: str, com
             raise
         why = f" ({reason})" if reason else ""
         raise LauraError(f"{folder} is to run on torch{why}, which is missing: {install_hint('train')}") from None
-    return open_torch(folder, device, config, compile, threads)
+    return open_torch(folder, device, config, compile, threads, adapter)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lauragpt.adapters import Adapter
 from lauragpt.ctc import LAG, CtcAligner, follow_rows, select_aligners, token_times
 from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.engine.onnx_weights import Graphs
@@ -84,13 +85,15 @@ class OnnxSession:
 class OnnxBackend:
     name, device = "onnx", "cpu"
 
-    def __init__(self, folder: Path, config: dict, vocabulary: Vocabulary, weights: str, threads: int | None = None):
-        """folder, config: of an exported checkpoint; weights: the hash of its weights; threads: of a computation, None for
-        OMP_NUM_THREADS, as torch and numpy take it, or all cores. LauraError when a file is missing or was altered, and when the
-        checkpoint was trained on the tokens of another codec."""
+    def __init__(
+        self, folder: Path, config: dict, vocabulary: Vocabulary, weights: str, threads: int | None = None, adapter: Adapter | None = None
+    ):
+        """folder, config: of an exported checkpoint; weights: the hash of its weights; threads: of a computation, None for OMP_NUM_THREADS,
+        as torch and numpy take it, or all cores; adapter: what is added to the weights. LauraError when a file is missing or was altered,
+        and when the checkpoint was trained on the tokens of another codec."""
         model, default = config["model"], os.environ.get("OMP_NUM_THREADS", "")
         self.threads = threads or (int(default) if default.isdigit() and int(default) else cores())
-        self.graphs, self.vocabulary = Graphs(folder, self.threads, weights), vocabulary
+        self.graphs, self.vocabulary = Graphs(folder, self.threads, weights, adapter), vocabulary
         self._opened: dict[str, object] = {}
         self.features = numpy_features(FeatureConfig(**model["features"]))
         self.frame = self.features.config.seconds

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
+from lauragpt.adapters import Adapter
 from lauragpt.checkpoint import hash_of
 from lauragpt.errors import LauraError
 from lauragpt.stored_weights import read_tensor
@@ -53,9 +54,9 @@ def taken(weights: Sequence[np.ndarray], how: str) -> np.ndarray:
 class Graphs:
     """The graphs of an exported checkpoint, each opened when first asked for. LauraError when a file is missing or was altered."""
 
-    def __init__(self, folder: Path, threads: int, weights: str):
-        """weights: the hash of its weights as they are."""
-        self.folder, self.threads = folder, threads
+    def __init__(self, folder: Path, threads: int, weights: str, adapter: Adapter | None = None):
+        """weights: the hash of its weights as they are; adapter: what is added to them."""
+        self.folder, self.threads, self.adapter = folder, threads, adapter
         try:
             self.about = json.loads((folder / "onnx" / "graphs.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -64,6 +65,9 @@ class Graphs:
             raise LauraError(f"{folder}/onnx was exported by another version: make it anew with `laura export {folder}`")
         if weights != self.about["weights"]:
             raise LauraError(f"the weights in {folder} are not those that were exported: make the graphs anew with `laura export {folder}`")
+        if adapter is not None:
+            read = [keys for graph in self.about["graphs"].values() for keys, _ in graph["initializers"].values()]
+            adapter.check_known({key for keys in read for key in keys})
         self._kept: list = []  # what the sessions look at without owning it
 
     def _check(self, path: Path, expected: str) -> None:
@@ -73,6 +77,10 @@ class Graphs:
             raise LauraError(f"{path} is missing: make it anew with `laura export {self.folder}`") from None
         if actual != expected:
             raise LauraError(f"{path} is not the file that was exported: make the graphs anew with `laura export {self.folder}`")
+
+    def _read(self, name: str) -> np.ndarray:
+        weight = read_tensor(self.folder, name)
+        return weight if self.adapter is None else self.adapter.applied(name, weight)
 
     def weight(self, name: str) -> np.ndarray:
         """A tensor of the checkpoint, float32 where it is a float."""
@@ -91,7 +99,7 @@ class Graphs:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.enable_mem_pattern = False  # it keeps a block of memory for each shape that was ever run, and is no quicker
-        weights = [taken([read_tensor(self.folder, key) for key in keys], how) for keys, how in about["initializers"].values()]
+        weights = [taken([self._read(key) for key in keys], how) for keys, how in about["initializers"].values()]
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in weights]
         self._kept += [weights, values]
         options.add_external_initializers(list(about["initializers"]), values)

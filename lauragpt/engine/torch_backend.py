@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from lauragpt.adapters import Adapter
 from lauragpt.ctc import LAG, CtcAligner, select_aligners, token_times
 from lauragpt.engine.backend import EncoderOutput, TextCondition
 from lauragpt.errors import LauraError
@@ -28,10 +29,10 @@ ROOM = 64  # slots: a cache has a multiple of it
 
 
 def open_torch(
-    folder: Path, device: str | None, config: dict, compile: bool = False, threads: int | None = None
+    folder: Path, device: str | None, config: dict, compile: bool = False, threads: int | None = None, adapter: Adapter | None = None
 ) -> "TorchBackend":
-    """A folder's model on a device. `threads`: of a computation on the CPU, which is torch's setting for the whole process. LauraError
-    when it is damaged, foreign, or was trained on the tokens of another codec."""
+    """A folder's model on a device, with what an `adapter` adds to its weights. `threads`: of a computation on the CPU, which is torch's
+    setting for the whole process. LauraError when it is damaged, foreign, or was trained on the tokens of another codec."""
     if threads is not None:
         torch.set_num_threads(threads)
     torch_device = pick_device(device)
@@ -42,6 +43,8 @@ def open_torch(
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({first}): fetch or export it again") from None
+    if adapter is not None:
+        adapt(model, adapter, config["model"]["gpt"]["vocabulary"])
     backend = TorchBackend(model, torch_device, compile)
     expected, actual = config.get("codec_hash"), backend.codec_hash
     if expected != actual:
@@ -49,6 +52,17 @@ def open_torch(
             f"{folder} was trained on the tokens of codec {expected}, but holds codec {actual}: use the codec it was trained with"
         )
     return backend
+
+
+@torch.no_grad()
+def adapt(model: LauraModel, adapter: Adapter, known: int) -> None:
+    """Adds an adapter to the weights, and its rows behind the `known` ones of the vocabulary. LauraError where it does not fit."""
+    weights = model.state_dict()
+    adapter.check_known(set(weights))
+    for name in adapter.factors:
+        weights[name].copy_(torch.from_numpy(adapter.applied(name, weights[name].numpy())))
+    for name, rows in adapter.rows.items():
+        weights[name][known : known + len(rows)] = torch.from_numpy(rows)
 
 
 def pick_device(device: str | None) -> torch.device:

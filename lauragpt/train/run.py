@@ -31,6 +31,7 @@ from lauragpt.train.config import Recipe, load_recipe
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.ctc_units import check_ctc_lengths, choose_ctc_units, save_ctc_units
 from lauragpt.train.export import export
+from lauragpt.train.lora import LoraConfig, merged, save_adapter
 from lauragpt.train.precision import precision
 from lauragpt.train.stages import STAGES
 
@@ -131,8 +132,14 @@ def begin_run(
 
 
 def export_run(recipe: Recipe, corpus: Corpus) -> Path:
-    """Writes the folder that ships, with the provenance of every run into `out`."""
-    return export(final_model(recipe), recipe, corpus, record(Path(recipe.out), provenance_of(recipe, corpus.train)))
+    """Writes the folder that ships, with the provenance of every run into `out`; and `adapter`, where nothing else was trained."""
+    provenance = record(Path(recipe.out), provenance_of(recipe, corpus.train))
+    folder, (stage, *more) = export(final_model(recipe), recipe, corpus, provenance), recipe.stages.items()
+    if recipe.init and not more and not recipe.interpolate and getattr(stage[1], "lora", LoraConfig()).rank:
+        start, path = find_checkpoint(recipe.init), state.weights_of(Path(recipe.out) / stage[0], stage[1].keep_best)
+        tensors, card = load_file(path), (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+        save_adapter(Path(recipe.out) / "adapter", tensors, start, card)
+    return folder
 
 
 def provenance_of(recipe: Recipe, examples: list[Example]) -> Provenance:
@@ -282,7 +289,7 @@ def _begin_with(name: str, model: LauraModel, start: LauraModel, recipe: Recipe)
 
 def _load_parts(model: LauraModel, path: Path) -> None:
     """Fills the model's parts that a stage has saved."""
-    tensors = load_file(path)
+    tensors = merged(load_file(path))
     for name in {key.partition(".")[0] for key in tensors} & {*MODEL_PARTS, "listener"}:
         part, own = getattr(model, name), {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
         try:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
+from lauragpt.train.lora import LoraConfig, add_adapters
 
 Update = Callable[[str, Tensor | dict[str, Tensor]], None]  # (name of the optimizer, loss or losses by name): zero_grad, backward, clip,
 # step (update.py); in validation it does nothing
@@ -175,6 +176,8 @@ class ModelStage:
         self.model, self.config = model, config
         self.modules = nn.ModuleDict({name: getattr(model, name) for name in self.trained} | (beside or {}))
         published = {id(p) for module in self.modules.modules() for p in getattr(module, "published", ())}
+        if (lora := getattr(config, "lora", LoraConfig())).rank:
+            add_adapters(self.modules, lora)  # published weights are not among those that are trained then
         groups = []
         for share, inside in ((1.0, False), (published_lr, True)):
             chosen = [p for p in self.modules.parameters() if p.requires_grad and (id(p) in published) is inside]

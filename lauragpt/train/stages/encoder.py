@@ -9,6 +9,7 @@ from lauragpt.train.batches import EncoderBatch, EncoderBatches, train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import encode_recordings
 from lauragpt.train.frozen_frames import frozen_frames
+from lauragpt.train.lora import LoraConfig
 from lauragpt.train.losses import ctc_loss, ctc_size
 from lauragpt.train.stage import ListeningConfig, ModelStage, Update
 
@@ -18,6 +19,7 @@ class EncoderStageConfig(ListeningConfig):
     weights: dict[str, float] = field(default_factory=lambda: {"asr": 1.0})
     init: str = ""  # folder of a published Whisper, as transformers saves it, with whose weights and sizes an encoder of that kind begins
     best_by: str = "ctc"
+    lora: LoraConfig = field(default_factory=LoraConfig)  # adapters in place of the weights
 
 
 class EncoderStage(ModelStage):

@@ -9,6 +9,7 @@ from lauragpt.model.lauragpt import LauraModel, to_device
 from lauragpt.train.batches import train_and_dev
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import CodecTokens
+from lauragpt.train.lora import LoraConfig
 from lauragpt.train.losses import means_by_name, sequence_shares, token_weights
 from lauragpt.train.posterior_banks import PosteriorSampler, collect_banks
 from lauragpt.train.stage import ModelStage, ModelStageConfig, Update
@@ -30,6 +31,7 @@ class ReadingConfig(ModelStageConfig):
     text_injection: float = 0.0  # chance that a pair to be translated is read from the posteriors of its source, as if it were spoken
     token_errors: float = 0.0  # share of the audio tokens that the GPT reads as others, since its own will have errors
     voice_prompt: float = 0.3  # chance that a text is spoken after another utterance of its speaker
+    lora: LoraConfig = field(default_factory=LoraConfig)  # adapters in place of the weights
     compile: bool = False  # torch.compile of the GPT's layers: half as fast again, takes a minute to start, needs a C++ compiler
 
 
