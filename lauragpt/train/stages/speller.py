@@ -40,10 +40,13 @@ class SpellerStage(ModelStage):
     def step(self, batch: SpellerBatch, step: int, update: Update) -> dict[str, Tensor]:
         tokens, lengths = batch.tokens.to(self.device), batch.lengths.to(self.device)
         given = with_errors(tokens, self.config.token_errors, self.model.config.audio_size, torch.Generator().manual_seed(batch.seed))
-        # Of thousands of text tokens a few are letters: CTC is told of those that the batch has, and blank.
+        # Of thousands of text tokens a few are letters: CTC is told of those that the batch has, and blank. All others are one more, since
+        # its gradient takes for granted that what it is told of sums up to 1.
         used, letters = torch.cat(batch.letters).unique(return_inverse=True)
         columns = torch.cat([used, used.new_tensor([self.model.speller.blank])]).to(self.device)
-        log_probs = self.model.speller(given, lengths).index_select(2, columns).transpose(0, 1)
+        spelled = self.model.speller(given, lengths)
+        others = spelled.index_fill(2, columns, float("-inf")).logsumexp(2, keepdim=True)
+        log_probs = torch.cat([spelled.index_select(2, columns), others], 2).transpose(0, 1)
         counts = torch.tensor([len(text) for text in batch.letters], device=self.device)
         each = torch.nn.functional.ctc_loss(
             log_probs, letters.to(self.device), lengths, counts, blank=len(used), reduction="sum", zero_infinity=True
