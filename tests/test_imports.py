@@ -12,8 +12,8 @@ LEVELS = (
     ("containers", "mixing", "samples"),
     ("decoders",),
     (
-        "audio", "spoken", "text", "subtitles", "result", "features", "streaming", "sequence", "ctc", "ctc_units", "checkpoint",
-        "adapters", "stored_weights", "__init__",
+        "audio", "spoken", "text", "subtitles", "result", "features", "streaming", "sequence", "source_filter", "ctc", "ctc_units",
+        "checkpoint", "adapters", "stored_weights", "__init__",
     ),
     ("codec",),
     ("model",),

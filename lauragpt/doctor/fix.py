@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lauragpt.data.licences import CORPORA, OWN_CORPORA
 from lauragpt.data.manifest import SPLITS, Example, check_example, write_manifest
+from lauragpt.data.spans import split_span
 from lauragpt.doctor.diagnosis import Diagnosis
 from lauragpt.errors import LauraError
 from lauragpt.files import replacing
@@ -40,21 +41,30 @@ def write_fixed(found: Diagnosis, path: Path, keep: Collection[str] = ()) -> tup
     """Writes what `cleaned` gives: to `path`, or where that is a folder (it exists, or has no suffix) a manifest a split and the licences
     of corpora that no table knows. Returns how many examples were written, and how many were left out by kind. LauraError where nothing is
     left, where the data themselves would be replaced, or where a manifest cannot hold a task or a language; then nothing is written."""
-    if path.exists() and (path.samefile(found.data.path) or path.absolute() in {Path(place.rpartition(", line")[0]).absolute() for place in
-                                                                             found.data.places}):  # fmt: skip
-        raise LauraError(f"{path} is the data themselves: give --fix another name")
     examples, left_out = cleaned(found, keep)
     if not examples:
         raise LauraError(f"{path} is not written: no example is without a fault")
     for example in examples:
         check_example(vars(example), f"{example.id} cannot be written")
-    if path.suffix and not path.is_dir():
-        return write_manifest(path, examples), left_out
-    for split in SPLITS:
-        if chosen := [example for example in examples if example.split == split]:
-            write_manifest(path / f"{split}.jsonl", chosen)
-    own = {corpus: vars(licence) for corpus, licence in sorted(found.data.licences.items()) if corpus not in CORPORA}
+    whole = bool(path.suffix) and not path.is_dir()
+    split_up = {path / f"{split}.jsonl": [example for example in examples if example.split == split] for split in SPLITS}
+    manifests = {path: examples} if whole else {file: chosen for file, chosen in split_up.items() if chosen}
+    own = {corpus: vars(licence) for corpus, licence in sorted(found.data.licences.items()) if corpus not in CORPORA and not whole}
+    kept = _files_of(found)
+    for file in [*manifests, *([path / OWN_CORPORA] if own else [])]:
+        if file.resolve() in kept:
+            raise LauraError(f"{file} is the data themselves: give --fix another name")
+    for file, chosen in manifests.items():
+        write_manifest(file, chosen)
     if own:
         with replacing(path / OWN_CORPORA, "w", encoding="utf-8") as file:
             file.write(json.dumps(own, indent=1, ensure_ascii=False) + "\n")
     return len(examples), left_out
+
+
+def _files_of(found: Diagnosis) -> set[Path]:
+    """The files that the data lie in, recordings among them. A place is a file's name, and what comes behind a comma is where in it."""
+    places, data = set(found.data.places), found.data.path
+    names = {place[:end] for place in places for end in (len(place), *(at for at, letter in enumerate(place) if letter == ","))}
+    names |= {split_span(example.audio)[0] for example in found.examples if example.audio}
+    return {Path(name).resolve() for name in names} | {data.resolve(), ((data if data.is_dir() else data.parent) / OWN_CORPORA).resolve()}

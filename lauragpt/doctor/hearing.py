@@ -4,7 +4,6 @@ In: examples with a transcript, and a checkpoint. Out: `Heard`, the least likely
 the likeliest path through its letters loses against the likeliest path of all, a letter: 0 where the head hears just that.
 """
 
-import hashlib
 import math
 import warnings
 from collections import defaultdict
@@ -19,6 +18,7 @@ from lauragpt.ctc import CtcPath
 from lauragpt.data.manifest import Example
 from lauragpt.data.sounds import SoundFacts
 from lauragpt.data.spans import load_spans
+from lauragpt.data.splits import digest
 from lauragpt.doctor.faults import Fault
 from lauragpt.doctor.sound_faults import shown, text_of
 from lauragpt.engine.chunking import LONGEST, SILENCE, batches
@@ -143,7 +143,3 @@ def hearing_faults(examples: Sequence[Example], heard: Sequence[Heard]) -> Itera
             yield Fault("mismatch", said, place, place)
         elif each.cost > (UNLIKELY if each.known else STRANGE * float(np.median(costs[example.lang]))):
             yield Fault("unlikely", said, place)
-
-
-def digest(name: str) -> bytes:
-    return hashlib.sha1(name.encode("utf-8", "surrogatepass")).digest()

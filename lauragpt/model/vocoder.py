@@ -43,7 +43,7 @@ class VocoderConfig:
 
     audio_size: int = 1024
     text_size: int = 2048
-    condition: str = "features"  # of prompt and noisy speech: "features", or the "codec" encoder's vectors
+    condition: str = "features"  # of noisy speech: "features", or the "codec" encoder's vectors; a prompt is always features
     features: int = 560  # stacked log-mel, at the rate of the tokens
     width: int = 256
     layers: int = 4
@@ -139,14 +139,17 @@ class Vocoder(nn.Module):
 
     @torch.no_grad()
     def measure(self, vectors: Tensor) -> None:
-        """The codec's vectors (n, E) of many recordings: with `condition: codec` all are read, and predicted, standardised."""
+        """The codec's vectors (n, E) of many recordings: with `condition: codec` they are read, and predicted, standardised."""
         self.mean.copy_(vectors.mean(0))
         self.deviation.copy_(vectors.std(0))
 
     @torch.no_grad()
     def measure_frames(self, frames: Tensor) -> None:
-        """Frames (n, 66) of many recordings, for the same. The envelope's numbers share one deviation, as all are logarithms of power."""
+        """Frames (n, 66) of many recordings, for the same. The envelope's numbers share one deviation, as all are logarithms of power.
+        LauraError where nothing is voiced."""
         pitch = frames[frames[:, F0] > 0, F0].log()
+        if len(pitch) < 2:
+            raise LauraError("vocoder: no recording of those to be spoken has a voice in it: look at the data")
         self.frame_mean.copy_(torch.cat([frames[:, :F0].mean(0), pitch.mean()[None]]))
         deviations = frames.std(0)
         deviations[:POINTS] = deviations[:POINTS].mean()

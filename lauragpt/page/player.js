@@ -82,7 +82,7 @@ const tokenFacts = tokens => ({ count: tokens.length, share: Math.round((100 * t
 
 // The element for waves [{name, wave, file}], of which `file` names the one that may be saved. `followed(seconds)` hears of the cursor,
 // null where nothing was played. `tokens`: audio tokens [{at, width, share}] to be drawn under the waveform.
-// Its `drawn` is a promise, which nothing keeps as long as the tab is hidden.
+// Its `drawn` is a promise that stays open while the tab is hidden.
 export function soundView(tracks, followed = () => {}, tokens = []) {
   const compared = tracks.length > 1;
   const player = new Player(tracks.map(track => track.wave), compared ? matched(tracks[0].wave, tracks[1].wave) : [1]);

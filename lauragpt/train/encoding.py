@@ -114,7 +114,7 @@ class CodecTokens:
     def missing(self, paths: Iterable[str]) -> list[str]:
         """The recordings whose tokens are neither here nor in the folder."""
         stored = self.stored
-        keys = {path: _file_key(path) for path in paths if path not in self.cache} if stored else {}
+        keys = {path: file_key(path) for path in paths if path not in self.cache} if stored else {}
         self.cache |= {path: stored[key] for path, key in keys.items() if key in stored}
         return [path for path in paths if path not in self.cache]
 
@@ -129,7 +129,7 @@ class CodecTokens:
         if group:
             self._encode(group)
         if missing and save and self.file:
-            tensors = {_file_key(path): tokens for path, tokens in self.cache.items()}
+            tensors = {file_key(path): tokens for path, tokens in self.cache.items()}
             with replacing(self.file) as file:
                 file.write(safetensors.numpy.save(self.stored | tensors, {"codec": self.codec_hash}))
 
@@ -156,7 +156,7 @@ class CodecTokens:
             self.cache[path] = row[: -(-len(wave) // codec.config.hop)].copy()
 
 
-def _file_key(path: str) -> str:
+def file_key(path: str) -> str:
     """A recording as it is now: another of the same name has other tokens."""
     about = os.stat(path)
     return f"{path} {about.st_size} {about.st_mtime_ns}"

@@ -6,6 +6,7 @@ end it at the next step with a valid checkpoint; whoever interrupts does not wai
 step), so going on equals never having stopped, wherever the program was killed.
 """
 
+import math
 import random
 import signal
 import time
@@ -132,7 +133,7 @@ def evaluate(stage: Stage, folder: Path, step: int, log: "Log") -> None:
     if name not in losses:
         raise LauraError(f"{stage.name}.best_by: dev has no loss {name!r}: choose from {', '.join(losses) or 'none: dev has no examples'}")
     best = state.best(folder)
-    if best is None or losses[name] < best[name]:
+    if math.isfinite(losses[name]) and (best is None or losses[name] < best[name]):
         state.save_best(folder, stage, {"step": step, name: losses[name]})
 
 

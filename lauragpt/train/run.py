@@ -252,7 +252,7 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
     if start is not None:
         for name in parts:
             _begin_with(name, model, start, recipe)
-    if published := published_folder(recipe, "encoder"):
+    if (published := published_folder(recipe, "encoder")) and (start is None or "encoder" not in parts):
         begin_with_whisper(model.encoder, published)
     if published := published_folder(recipe, "codec"):
         if model.config.codec.architecture != "lyra":

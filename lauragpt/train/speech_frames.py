@@ -16,6 +16,7 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.errors import LauraError, install_hint
 from lauragpt.files import replacing
 from lauragpt.source_filter import CENTRES, FRAMES, HIGHEST, HOP, LOWEST, WIDTH
+from lauragpt.train.encoding import file_key
 from lauragpt.train.prefetch import fork
 
 PART = 500  # recordings of a file, so that an interrupted run loses little
@@ -23,7 +24,8 @@ FLOOR = 1e-5  # of the noise that is added: the logarithm of digital silence is 
 
 
 class SpeechFrames:
-    """path -> frames (4 T, 66) float16 of its recording, T tokens. `folder` keeps those that were prepared."""
+    """path -> frames (4 T, 66) float16 of its recording, T tokens. `folder` keeps those that were prepared, which `workers` do; without
+    them each is made when it is first asked for."""
 
     def __init__(self, waves: Callable[[str], np.ndarray], folder: Path | None = None):
         self.waves, self.folder, self.made, self.places = waves, folder, {}, {}
@@ -31,25 +33,25 @@ class SpeechFrames:
             self._open(path)
 
     def __call__(self, path: str) -> Tensor:
-        if path in self.places:
-            return self.places[path].get_tensor(path)
+        if self.places and (key := file_key(path)) in self.places:
+            return self.places[key].get_tensor(key)
         if path not in self.made:
             self.made[path] = torch.from_numpy(analysed(self.waves(path))).half()
         return self.made[path]
 
     def prepare(self, paths: Sequence[str], processes: int, save: bool = True) -> None:
         """Analyses those that the folder lacks, by several processes."""
-        missing = [path for path in dict.fromkeys(paths) if path not in self.places]
         if self.folder is None or not save:
             return
+        missing = [path for path in dict.fromkeys(paths) if file_key(path) not in self.places]
         self.folder.mkdir(parents=True, exist_ok=True)
-        first = len(list(self.folder.glob("*.safetensors")))
+        first = 1 + max([int(file.stem) for file in self.folder.glob("*.safetensors")], default=-1)  # where one was killed there are gaps
         parts = [missing[start : start + PART] for start in range(0, len(missing), PART)]
         files = [self.folder / f"{first + number:05d}.safetensors" for number in range(len(parts))]
 
         def work(rank: int) -> None:
             for part, file in list(zip(parts, files, strict=True))[rank :: max(1, processes)]:
-                frames = {path: torch.from_numpy(analysed(self.waves(path))).half() for path in part}
+                frames = {file_key(path): torch.from_numpy(analysed(self.waves(path))).half() for path in part}
                 with replacing(file) as opened:
                     opened.write(safetensors.torch.save(frames))
 
@@ -72,7 +74,7 @@ def analysed(wave: np.ndarray) -> np.ndarray:
             warnings.simplefilter("ignore")  # how it asks for its own version is deprecated
             import pyworld
     except ModuleNotFoundError as error:
-        raise LauraError(f"the vocoder learns from frames that {error.name} makes: {install_hint('train')}") from None
+        raise LauraError(f"the vocoder learns from frames that pyworld makes, which lacks {error.name}: {install_hint('train')}") from None
     noise = np.random.default_rng(0).standard_normal(len(wave))
     x, period = wave.astype(np.float64) + FLOOR * noise, 1000 * HOP / SAMPLE_RATE
     rough, times = pyworld.dio(x, SAMPLE_RATE, f0_floor=LOWEST, f0_ceil=HIGHEST, frame_period=period)

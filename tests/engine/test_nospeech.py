@@ -43,7 +43,10 @@ SOUNDS = {
 }
 
 
-@pytest.mark.parametrize("name", SOUNDS)
+LIKE_OTHERS = ("white noise", "pink noise")  # each takes ten seconds
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in LIKE_OTHERS else name for name in SOUNDS])
 def test_what_is_no_speech_gives_no_words(name):
     laura, waves = Laura.load("mini"), []
     for seed in range(20):

@@ -14,7 +14,7 @@ from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint, with_g
 from lauragpt.model.qwen import qwen_config, qwen_gpt
 
 
-@pytest.fixture(scope="module", params=[("qwen2", True), ("qwen3", False)], ids=str)
+@pytest.fixture(scope="module", params=[("qwen2", True), pytest.param(("qwen3", False), marks=pytest.mark.slow)], ids=str)
 def folders(request, debug_checkpoint, tmp_path_factory):
     """The published folder, and checkpoints with its GPT: {bits of the graph's weights: folder}."""
     parent = tmp_path_factory.mktemp("qwen")

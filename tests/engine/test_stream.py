@@ -55,6 +55,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.slow
 def test_partial_answers_take_half_of_the_time_at_most(laura):
     """After each that took 3 s comes the next behind 6 s of new sound, and not behind every second as where they take none."""
     sound = 0.1 * np.sin(np.arange(18 * SAMPLE_RATE) / 20).astype(np.float32)  # without a pause

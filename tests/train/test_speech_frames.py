@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from lauragpt.audio import load_audio
@@ -50,7 +51,9 @@ def test_sound_made_of_frames_again_is_understood():
 
 
 def test_frames_are_kept_and_found_again(tmp_path):
-    waves = {f"{n}.wav": voice(0.3 + 0.1 * n) for n in range(5)} | {"low.wav": voice(0.5, 90.0)}
+    waves = {str(tmp_path / f"{n}.wav"): voice(0.3 + 0.1 * n, 90 + 30 * n) for n in range(6)}
+    for path in waves:
+        Path(path).touch()
     asked: list[str] = []
 
     def read(path: str) -> np.ndarray:
@@ -66,10 +69,21 @@ def test_frames_are_kept_and_found_again(tmp_path):
     for path, wave in waves.items():
         assert torch.equal(again(path), torch.from_numpy(analysed(wave)).half())
     assert not asked
-    again.waves = {"new.wav": voice(0.2)}.__getitem__
-    again.prepare([*waves, "new.wav"], 2)
+    changed = next(iter(waves))  # another recording of the same name
+    Path(changed).write_bytes(b"new")
+    again.waves = lambda path: voice(0.2)
+    again.prepare(list(waves), 2)
     assert len(list((tmp_path / "frames").glob("*.safetensors"))) == 2
-    assert SpeechFrames(read, tmp_path / "frames")("new.wav").shape == (20, WIDTH)
+    assert SpeechFrames(read, tmp_path / "frames")(changed).shape == (20, WIDTH)
+
+
+def test_a_file_that_was_never_written_leaves_a_gap_that_is_not_filled_over_others(tmp_path):
+    path, folder = tmp_path / "a.wav", tmp_path / "frames"
+    path.touch()
+    folder.mkdir()
+    (folder / "00003.safetensors").write_bytes(safetensors.torch.save({"of another": torch.zeros(1)}))
+    SpeechFrames(lambda path: voice(0.2), folder).prepare([str(path)], 1)
+    assert sorted(file.name for file in folder.iterdir()) == ["00003.safetensors", "00004.safetensors"]
 
 
 def test_without_a_folder_they_are_made_when_asked_for():

@@ -94,7 +94,7 @@ def test_the_encoder_learns_from_ctc_on_both_layers(make_stage):
         output = encode_recordings(stage.model, batch.recordings, augment=False)
         expected = float(ctc_loss(output, range(len(batch.units)), batch.units, 0.5))
         only_last = float(ctc_loss(output, range(len(batch.units)), batch.units, 0.0))
-    stage.step(batch, 0, lambda name, loss: losses.append(loss.item()))
+    stage.step(batch, 0, lambda name, loss: losses.append(loss["ctc"].item()))
     assert losses == [pytest.approx(expected, rel=1e-5)] and expected > 1.2 * only_last
 
 

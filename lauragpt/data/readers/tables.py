@@ -142,6 +142,8 @@ def row_of(cells: Cells, columns: Columns, folder: Path, where: str, split: str 
         if end <= start:
             raise ValueError(f"it ends at {end:g} s, which is not behind its start at {start:g} s")
         duration = end - start
+    elif start is not None and duration is None:
+        raise ValueError(f"it starts at {start:g} s, but neither an end nor a duration is told")
     text = cell("text")
     if text is not None and not isinstance(text, str):
         raise ValueError(f"{columns.of['text']!r} is {text!r}, which is no text")
