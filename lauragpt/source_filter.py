@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from lauragpt.audio import SAMPLE_RATE
+from lauragpt.features import mel
 
 HOP = 160
 FRAMES = 4  # in an audio token of the GPT
@@ -25,13 +26,8 @@ _FFT = 1024
 _FREQUENCIES = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
 _QUIETEST, _SURE = -60.0, 1e-3  # dB of noise at 0 Hz; a voice has at least this share of the power
 
-
-def mel(hertz: np.ndarray | float) -> np.ndarray:
-    return 1127.01048 * np.log1p(np.asarray(hertz) / 700)
-
-
 _MEL_POINTS = np.linspace(0, mel(SAMPLE_RATE / 2), POINTS)
-CENTRES = 700 * np.expm1(_MEL_POINTS / 1127.01048)  # Hz
+CENTRES = 700 * np.expm1(_MEL_POINTS / 1127)  # Hz
 _PLACES = np.interp(mel(_FREQUENCIES), _MEL_POINTS, np.arange(POINTS))
 _BELOW = np.minimum(_PLACES.astype(int), POINTS - 2)
 _SHARES = _PLACES - _BELOW
@@ -76,10 +72,8 @@ class SourceFilter:
         """(n + 1, 66) -> pulses and noise between them (n, 2, H)."""
         f0, count = frames[:, F0], (len(frames) - 1) * HOP
         voiced = f0 > 0
-        left, right = (
-            np.where(voiced, f0, np.roll(f0, -1))[:-1],
-            np.where(voiced, f0, np.roll(f0, 1))[1:],
-        )  # it neither falls to 0 nor rises
+        # Beside a frame without a voice the pitch stays: it neither falls to 0 nor rises from there.
+        left, right = np.where(voiced, f0, np.roll(f0, -1))[:-1], np.where(voiced, f0, np.roll(f0, 1))[1:]
         pitch = (left[:, None] + (right - left)[:, None] * np.arange(HOP) / HOP).reshape(-1)
         sounding = np.repeat(np.stack([voiced[:-1], voiced[1:]], 1), HOP // 2)  # each frame rules the half that is nearer to it
         phases = np.cumsum(np.concatenate([[self.phase], pitch / SAMPLE_RATE]))

@@ -57,8 +57,8 @@ class Laura:
         exported. `device`: "cpu", "cuda" (torch), or None, which is the GPU, if there is one, where torch is chosen. `compile`: the GPT's
         layers by torch.compile (it needs a C++ compiler); the first answers then take some tens of seconds longer. `beams`: hypotheses of
         beam search in transcripts and translations; 1 is greedy decoding, about twice as fast and with more errors. `threads`: of a
-        computation on the CPU; None is OMP_NUM_THREADS or all cores. `adapter`: a folder of LoRA
-        factors, which are added to the weights as they are read. LauraError for a folder that is none, is damaged, or does not fit."""
+        computation on the CPU; None is OMP_NUM_THREADS or all cores. `adapter`: a folder of LoRA factors,
+        which are added to the weights as they are read. LauraError for a folder that is neither, is damaged, or does not fit."""
         folder = find_checkpoint(name_or_path)
         config = read_config(folder)
         info = read_info(folder, config)

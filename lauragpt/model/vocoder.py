@@ -168,16 +168,10 @@ class Vocoder(nn.Module):
         """(..., F) -> (..., F); features stay as they are."""
         return vectors if self.mean is None else (vectors - self.mean) / self.scale
 
-    def speech(
-        self,
-        tokens: Tensor,
-        lengths: Tensor,
-        text: tuple[Tensor, Tensor, Tensor] | None = None,
-        prompt: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        """With `condition: codec`: tokens (B, T), lengths (B,) and the conditions as `states` takes them -> frames of a source and a filter
+    def speech(self, tokens: Tensor, lengths: Tensor, *conditions: tuple[Tensor, ...] | None) -> Tensor:
+        """With `condition: codec`: tokens (B, T), lengths (B,), text and prompt as `states` takes them -> frames of a source and a filter
         (B, 4 T, 66)."""
-        numbers = self.speech_numbers(tokens, lengths, text, prompt)
+        numbers = self.speech_numbers(tokens, lengths, *conditions)
         frames = numbers[..., :VOICED] * self.frame_deviation + self.frame_mean
         pitch = torch.where(numbers[..., VOICED] > 0, frames[..., F0].clamp(math.log(LOWEST), math.log(HIGHEST)).exp(), 0)
         return torch.cat([frames[..., :F0], pitch[..., None]], -1)
