@@ -84,6 +84,10 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
     "mini": CodecConfig(
         architecture="spectral", quantizer=QuantizerConfig(guide=32), spectral=SpectralConfig(channels=384, decoder_coarse=3)
     ),
+    "lyra": CodecConfig(
+        architecture="lyra", quantizer=QuantizerConfig(guide=5, levels=(4,) * 5),
+        listener={"kind": "whisper", "width": 512, "layers": 4, "heads": 8, "ffn": 2048, "output": 5, "heard": ()},
+    ),
     "paper": CodecConfig(architecture="seanet"),
 }
 
@@ -154,6 +158,11 @@ class Codec(nn.Module):
             latents = torch.cat([latents, self.listener(wave, lengths)], -1)
         return latents
 
+    def _guides(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
+        """The same for the first code alone, which with `levels` depends on the listener's numbers and on no latent: there are zeros."""
+        guide = self.listener(*_own_samples(wave, lengths))
+        return F.pad(guide, (self.config.dim, 0))
+
     def vectors(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         """wave (B, N) -> the encoder's own vectors (B, T, D), which the sum of all embeddings stands for."""
         return self.quantizer.split(self._encoded(*_own_samples(wave, lengths)))[0]
@@ -167,12 +176,13 @@ class Codec(nn.Module):
         """wave (B, N) -> codes (B, K, T). A row's own ceil(lengths / 640) frames are the same alone and in any batch."""
         if self.listener is None:
             return self.quantizer.encode(self.latents(wave, lengths), n_quantizers)
+        make = self._guides if n_quantizers == 1 and self.config.quantizer.levels else self.latents
         hop, block, margin, codes = self.config.hop, self.config.block, self.config.margin, []
         for begin in range(0, -(-wave.shape[1] // hop), block):
             first, last = max(0, begin - margin), begin + block + margin
             part = wave[:, first * hop : last * hop]
             count = None if lengths is None else (lengths - first * hop).clamp(0, (last - first) * hop)
-            codes.append(self.quantizer.encode(self.latents(part, count), n_quantizers)[..., begin - first : begin - first + block])
+            codes.append(self.quantizer.encode(make(part, count), n_quantizers)[..., begin - first : begin - first + block])
         return torch.cat(codes, -1)
 
     def embed(self, codes: Tensor) -> Tensor:

@@ -117,7 +117,8 @@ class OnnxBackend:
         self.hop = int(np.prod(model["codec"]["strides"]))
         self.listener_features = numpy_features(LISTENER_FEATURES) if model["codec"].get("listener") else None
         self.block, self.margin = model["codec"].get("block", 0), model["codec"].get("margin", 0)
-        self.look_ahead = model["vocoder"]["layers"] * model["vocoder"]["look_ahead"]
+        vocoder = model["vocoder"]
+        self.look_ahead = vocoder["layers"] * (vocoder["look_ahead"] + vocoder.get("kernel", 0) // 2)
         if self.in_codec_space:
             self.look_ahead += model["vocoder"]["speller"]["layers"] * (model["vocoder"]["speller"]["kernel"] // 2) + LAG
         self._codebooks: np.ndarray | None = None  # (K, V, E), read when first used

@@ -109,6 +109,12 @@ PRESETS: dict[str, LauraConfig] = {
         {"width": 256, "layers": 8, "heads": 4, "kv_heads": 2, "head_width": 64, "ffn": 768},
         {"width": 256, "layers": 4, "heads": 4, "ffn": 768},
     ),
+    "mini-lyra": compose(
+        2048, CODEC_PRESETS["lyra"], WHISPER_FEATURES,
+        {"kind": "whisper", "width": 512, "layers": 6, "heads": 8, "ffn": 2048, "drop_layer": 0.05},
+        {"width": 256, "layers": 8, "heads": 4, "kv_heads": 2, "head_width": 64, "ffn": 768},
+        {"width": 256, "layers": 4, "heads": 4, "ffn": 1024, "look_ahead": 0, "kernel": 5, "condition": "codec"},
+    ),
     "scratch": compose(
         2048, CODEC_PRESETS["mini"], {},
         {"width": 192, "layers": 8, "heads": 4, "ffn": 768, "drop_layer": 0.1, "intermediate_layer": 3},

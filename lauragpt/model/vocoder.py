@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lauragpt.errors import LauraError
-from lauragpt.model.conformer import Attention, FeedForward, sinusoids, sinusoids_at
+from lauragpt.model.conformer import Attention, Convolution, FeedForward, sinusoids, sinusoids_at
 from lauragpt.model.speller import SpellerConfig
 from lauragpt.source_filter import APERIODICITY, F0, FRAMES, HIGHEST, LOWEST, POINTS, WIDTH
 
@@ -50,6 +50,7 @@ class VocoderConfig:
     heads: int = 4
     ffn: int = 1024
     look_ahead: int = 2  # tokens a layer; 4 layers of 2 make the 8 that streaming waits for
+    kernel: int = 0  # of a convolution over the tokens in each layer, behind its attention; 0 is none
     embedding: int = 128
     speller: SpellerConfig = field(default_factory=SpellerConfig)  # with `condition: codec`
 
@@ -70,13 +71,20 @@ class VocoderConfig:
 
 
 class VocoderLayer(nn.Module):
+    """Attention to condition and tokens, then what a token's neighbours are, which attention alone is slow to learn."""
+
     def __init__(self, config: VocoderConfig):
         super().__init__()
         self.attention = Attention(config.width, config.heads)
+        self.convolution = Convolution(config.width, config.kernel) if config.kernel else None
         self.feed_forward = FeedForward(config.width, config.ffn)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, real: Tensor) -> Tensor:
+        """x (B, P + T, C); mask as attention takes it; real (B, T, 1): where the tokens, which stand behind the condition, are none."""
         x = x + self.attention(x, mask)
+        if self.convolution is not None:
+            condition, tokens = x.split([x.shape[1] - real.shape[1], real.shape[1]], 1)
+            x = torch.cat([condition, tokens + self.convolution(tokens, real)], 1)
         return x + self.feed_forward(x)
 
 
@@ -158,7 +166,7 @@ class Vocoder(nn.Module):
     @property
     def look_ahead(self) -> int:
         """Tokens behind a token that its vector depends on."""
-        return self.config.layers * self.config.look_ahead
+        return self.config.layers * (self.config.look_ahead + self.config.kernel // 2)
 
     @property
     def scale(self) -> Tensor:
@@ -244,8 +252,9 @@ class Vocoder(nn.Module):
         # The condition sees itself alone; a token sees the condition and tokens up to its look-ahead.
         mask = (at[None] < P) | ((at[:, None] >= P) & (at[None] <= at[:, None] + self.config.look_ahead))
         mask = (mask[None] & inside[:, None]) | torch.eye(P + T, dtype=torch.bool, device=device)
+        real = insides[-1][..., None].to(x.dtype)
         for layer in self.layers:
-            x = layer(x, mask[:, None])
+            x = layer(x, mask[:, None], real)
         return self.norm(x[:, P:])
 
 

@@ -29,7 +29,8 @@ def both(debug_checkpoint, tmp_path_factory):
     config = PRESETS["debug"]
     lyra = replace(config.codec, architecture="lyra", lyra=LyraConfig(channels=8, dim=64, stack=2))
     codec = replace(lyra, quantizer=replace(config.codec.quantizer, guide=0))
-    model = LauraModel(replace(config, codec=codec, vocoder=replace(config.vocoder, condition="codec")))
+    vocoder = replace(config.vocoder, condition="codec", look_ahead=0, kernel=5)
+    model = LauraModel(replace(config, codec=codec, vocoder=vocoder))
     with torch.no_grad():
         for name, parameter in model.codec.named_parameters():  # untrained, it would hardly hear more than its biases
             parameter.mul_(0 if "bias" in name else 1)
@@ -64,13 +65,14 @@ CONDITIONS = {
 def test_sound_is_that_of_pytorch_alone_and_in_a_batch(both, name):
     given = CONDITIONS[name]
     got, wanted = (backend.vocode(tokens(backend), **given) for backend in both)
-    largest = max(np.abs(wave).max() for wave in wanted)
+    # The phase of a voice is the sum of its pitch so far, and with it of all that was rounded otherwise.
+    within = 5e-4 * max(np.abs(wave).max() for wave in wanted)
     for row, (ours, theirs) in enumerate(zip(got, wanted, strict=True)):
         assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours, theirs, atol=1e-4 * largest)
+        np.testing.assert_allclose(ours, theirs, atol=within)
         for backend in both:
             [alone] = backend.vocode(tokens(backend)[row : row + 1], **{kind: rows[row : row + 1] for kind, rows in given.items()})
-            np.testing.assert_allclose(alone, theirs, atol=1e-4 * largest)
+            np.testing.assert_allclose(alone, theirs, atol=within)
 
 
 @pytest.mark.parametrize("which", [0, 1])

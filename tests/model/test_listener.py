@@ -80,6 +80,19 @@ def test_the_listener_alone_can_change_a_first_code():
     assert codec.hash != original
 
 
+def test_where_the_listeners_numbers_are_the_first_code_no_other_network_is_asked_for_it():
+    torch.manual_seed(0)
+    levels = replace(CONFIG, quantizer=replace(QUANTIZER, codebook_size=4**QUANTIZER.guide, levels=(4,) * QUANTIZER.guide))
+    codec = Codec.from_config(levels, Listener(LISTENER_FEATURES, encoder_config(LISTENER))).eval()
+    codec.listener.encoder.output.weight.data.mul_(100)
+    wave, samples = sound(2, 2 * BLOCK * HOP), torch.tensor([2 * BLOCK * HOP, 20 * HOP + 7])
+    codec.quantizer.initialise(codec.latents(wave).detach().flatten(0, 1))
+    codes = codec.encode(wave, samples)[:, :1]
+    assert len(codes.unique()) > 1
+    codec.encoder = None
+    assert torch.equal(codec.encode(wave, samples, n_quantizers=1), codes)
+
+
 def test_the_configuration_survives_json():
     assert CodecConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
     assert not {"listener", "block", "margin"} & TINY["lyra"].to_dict().keys()

@@ -96,11 +96,11 @@ def test_loss_counts_real_tokens_only():
     assert vocoder_loss(predicted, target, torch.tensor([1, 2])).item() == pytest.approx(22 / 6)
 
 
-@pytest.fixture
-def in_codec_space() -> Vocoder:
+@pytest.fixture(params=[{}, {"look_ahead": 0, "kernel": 5}], ids=["attention", "convolution"])
+def in_codec_space(request) -> Vocoder:
     """Whose vectors are of any size and mean."""
     torch.manual_seed(5)
-    vocoder = Vocoder(replace(SMALL, condition="codec")).eval()
+    vocoder = Vocoder(replace(SMALL, condition="codec", **request.param)).eval()
     vocoder.measure(torch.randn(50, 6) * torch.arange(1, 7) + 10)
     return vocoder
 
