@@ -338,6 +338,7 @@ def replay(answers: opt.Answers, **settings):
 def mcp(
     folders: Annotated[list[Path], typer.Argument(help="Folders below which files are read and written.", show_default=False)],
     model: opt.Model = opt.DEFAULT_MODEL,
+    adapter: opt.Adapter = None,
     device: opt.Device = None,
     threads: opt.Threads = None,
     max_seconds: Annotated[float, typer.Option(help="Seconds that a recording may last.", min=1)] = 14400,
@@ -358,7 +359,7 @@ def mcp(
             allowed = Folders(folders)
         except LauraError as error:
             _usage(str(error))
-        serve(load(model, device, threads=threads), allowed, max_seconds)
+        serve(load(model, device, threads=threads, adapter=adapter), allowed, max_seconds)
 
 
 @app.command(cls=Command)

@@ -128,7 +128,7 @@ def one_line() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def load(model: str, device: str | None = None, **more: int | None) -> "Laura":
+def load(model: str, device: str | None = None, **more: object) -> "Laura":
     from lauragpt.engine.api import Laura
 
     return Laura.load(model, device, **more)

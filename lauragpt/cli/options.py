@@ -54,6 +54,7 @@ Device = Annotated[
     str | None, typer.Option(help="cpu or cuda. Default: the CPU, or the GPU for a checkpoint without onnx/.", show_default=False)
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads. Default: one for each core.", min=1, show_default=False)]
+Adapter = Annotated[Path | None, typer.Option(help="A folder of LoRA factors that are added to the weights.", show_default=False)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show timings, chunks and progress on stderr.")]
 Lang = Annotated[
     str | None, typer.Option("--lang", "--language", help=f"Language: {_LANGUAGES}. Default: the model detects it.", show_default=False)
@@ -136,7 +137,10 @@ Codes = Annotated[str | None, typer.Option(help="Write the codes: a .safetensors
 Answers = Annotated[Path, typer.Argument(help="Lines of JSON that --format json wrote.", show_default=False)]
 
 # What every verb that asks the model takes, with its default.
-SETTINGS = {"model": (Model, DEFAULT_MODEL), "device": (Device, None), "threads": (Threads, None), "verbose": (Verbose, False)}
+SETTINGS = {
+    "model": (Model, DEFAULT_MODEL), "adapter": (Adapter, None), "device": (Device, None), "threads": (Threads, None),
+    "verbose": (Verbose, False),
+}  # fmt: skip
 
 
 def with_settings(verb: Callable[..., None]) -> Callable[..., None]:

@@ -42,6 +42,7 @@ class Request:
     limits: Mapping[str, int | None] = field(default_factory=lambda: MappingProxyType({}))
     layout: CueLayout = STANDARD
     model: str = DEFAULT_MODEL
+    adapter: Path | None = None  # what is added to its weights
     device: str | None = None
     threads: int | None = None
     beams: int = BEAMS

@@ -60,7 +60,7 @@ def run(request: Request) -> None:
 
 def load_for(request: Request) -> "Laura":
     began = time.perf_counter()
-    laura = load(request.model, request.device, beams=request.beams, threads=request.threads)
+    laura = load(request.model, request.device, beams=request.beams, threads=request.threads, adapter=request.adapter)
     if request.verbose:
         backend = laura.runtime.backend
         took = time.perf_counter() - began

@@ -4,8 +4,8 @@ In: a `Diagnosis`. Out: one manifest, or a folder with one a split that `laura t
 """
 
 import json
-from collections import Counter
-from collections.abc import Collection
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,22 +19,36 @@ from lauragpt.files import replacing
 
 def cleaned(found: Diagnosis, keep: Collection[str] = ()) -> tuple[list[Example], dict[str, int]]:
     """The examples that are left, with true durations and an id each; and how many were left out, by the kind of fault. keep: kinds of
-    which none is left out."""
+    which none is left out. Of a recording that cannot be read, the duration that the data tell stays; where they tell none, no manifest
+    can hold the example, and it is left out all the same."""
     reasons: dict[int, str] = {}
-    for fault in found.faults:
-        if fault.kind not in keep:
-            for index in fault.drop:
-                reasons.setdefault(index, fault.kind)
-    taken: Counter[str] = Counter()
-    examples = []
+    for fault in sorted(found.faults, key=lambda fault: fault.kind in keep):
+        for index in fault.drop:
+            reasons.setdefault(index, fault.kind)
+    examples, left_out = [], Counter[str]()
     for index, example in enumerate(found.examples):
-        if index in reasons:
-            continue
-        taken[example.id] += 1
-        name = example.id if taken[example.id] == 1 else f"{example.id}-{taken[example.id]}"
-        about = found.facts.get(example.audio or "")
-        examples.append(replace(example, id=name, duration=round(about.seconds, 3) if about is not None and not about.error else 0.0))
-    return examples, dict(Counter(reasons.values()))
+        about, kind = found.facts.get(example.audio or ""), reasons.get(index)
+        duration = round(about.seconds, 3) if about is not None and not about.error else example.duration
+        if kind is not None and (kind not in keep or (example.audio and duration <= 0)):
+            left_out[kind] += 1
+        else:
+            examples.append(replace(example, duration=duration))
+    return with_own_ids(examples), dict(left_out)
+
+
+def with_own_ids(examples: Iterable[Example]) -> list[Example]:
+    """The examples, those whose id was used before under another: "a", "a" and "a-2" become "a", "a-3" and "a-2"."""
+    examples, numbered, seen, numbers = list(examples), [], set[str](), defaultdict[str, int](lambda: 2)
+    used = {example.id for example in examples}
+    for example in examples:
+        name = example.id
+        if name in seen:
+            while (name := f"{example.id}-{numbers[example.id]}") in used:
+                numbers[example.id] += 1
+            used.add(name)
+        seen.add(example.id)
+        numbered.append(replace(example, id=name))
+    return numbered
 
 
 def write_fixed(found: Diagnosis, path: Path, keep: Collection[str] = ()) -> tuple[int, dict[str, int]]:

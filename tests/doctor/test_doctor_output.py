@@ -114,6 +114,21 @@ def test_repeated_ids_are_numbered(talks):
     assert [example.id for example in examples] == ["asr/talks/one", *(f"asr/talks/one-{number}" for number in (2, 3, 4))] and not left_out
 
 
+def test_a_number_never_meets_an_id_that_is_there(talks):
+    for row, name in zip(talks.rows, ("a", "a", "a-2", "a")):
+        row["id"] = name
+    examples, _ = cleaned(examine(read_data(talks.table()), workers=1))
+    assert [example.id.rpartition("/")[2] for example in examples] == ["a", "a-3", "a-2", "a-4"]
+
+
+def test_a_recording_that_cannot_be_read_is_kept_where_its_duration_is_told(sick, tmp_path):
+    sick.add("gone.wav", "night.wav", text="it will be there", duration=2.5)
+    done = run(sick.table(), "--from", "none", "--fix", tmp_path / "clean.jsonl", "--keep", "missing", "--keep", "unreadable")
+    assert "clean.jsonl: 6 examples; left out: 1 duplicate, 1 same-audio, 1 unreadable" in done.stdout
+    [kept] = [example for example in read_manifest(tmp_path / "clean.jsonl") if example.audio.endswith("gone.wav")]
+    assert kept.duration == 2.5
+
+
 def test_fix_never_replaces_the_data(talks):
     table = talks.table()
     before = table.read_bytes()

@@ -12,10 +12,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from lauragpt.adapters import read_adapter
 from lauragpt.audio import load_audio
 from lauragpt.checkpoint import hash_of_weights
+from lauragpt.cli.app import app
 from lauragpt.engine.api import Laura
 from lauragpt.engine.onnx_export import export_graphs
 from lauragpt.errors import LauraError, LauraWarning
@@ -140,6 +142,17 @@ def test_an_adapter_needs_neither_torch_nor_peft(trained, prepared):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "str" in done.stdout, done.stderr
+
+
+def test_the_command_line_takes_an_adapter(trained, prepared):
+    base, tuned, _ = trained
+    arguments = ["transcribe", str(prepared / "dev-0.wav"), "--model", str(base), "--format", "json", "--adapter"]
+    done = CliRunner().invoke(app, [*arguments, str(tuned / "adapter")])
+    assert done.exit_code == 0, done.output
+    weights = json.loads(done.stdout)["receipt"]["weights"]
+    assert weights == read_adapter(tuned / "adapter", hash_of_weights(base)[:16]).hash != hash_of_weights(base)[:16]
+    refused = CliRunner().invoke(app, [*arguments, "nothing"])
+    assert refused.exit_code == 1 and refused.stderr.startswith("laura: nothing is no adapter") and refused.stderr.count("\n") == 1
 
 
 def _altered(folder: Path, tuned: Path, **config) -> Path:
