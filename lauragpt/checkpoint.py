@@ -12,7 +12,7 @@ from pathlib import Path
 from lauragpt.ctc_units import Units, load_ctc_units
 from lauragpt.errors import LauraError
 from lauragpt.sequence import Vocabulary
-from lauragpt.tasks import LANGS
+from lauragpt.tasks import LANGS, add_rows
 from lauragpt.text import CtcUnits
 
 FORMAT = "lauragpt-2"
@@ -62,8 +62,16 @@ def read_config(folder: Path) -> dict:
     return config
 
 
+def add_known(name_or_path: str | Path) -> None:
+    """Adds the tasks and languages that a checkpoint knows more than the table."""
+    folder = find_checkpoint(name_or_path)
+    add_rows(read_config(folder).get("added") or [], str(folder))
+
+
 def read_info(folder: Path, config: dict) -> CheckpointInfo:
-    """What `read_config` found, checked. LauraError where something is missing or unknown."""
+    """What `read_config` found, checked; tasks and languages that it knows more are added. LauraError where something is missing or
+    unknown."""
+    add_rows(config.get("added") or [], str(folder))
     try:
         model = config["model"]
         return CheckpointInfo(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lauragpt.errors import LauraError
-from lauragpt.tasks import BUILT_IN, LANGS, TASKS
+from lauragpt.tasks import ADDED, BUILT_IN, BUILT_IN_LANGS, TASKS
 
 PACE = 1.8  # audio tokens (40 ms) that a spoken letter takes, about: 14 letters a second
 
@@ -20,8 +20,8 @@ class Vocabulary:
 
     @property
     def special(self) -> tuple[str, ...]:
-        added = (task.token for name, task in TASKS.items() if name not in BUILT_IN)
-        return ("<eos>", *(TASKS[name].token for name in BUILT_IN), *(f"<{lang}>" for lang in LANGS), *added)
+        names = (*BUILT_IN, *BUILT_IN_LANGS, *(added if isinstance(added, str) else added.name for added in ADDED))
+        return ("<eos>", *(f"<{name}>" for name in names))
 
     @property
     def size(self) -> int:

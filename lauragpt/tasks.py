@@ -7,7 +7,7 @@ comes out (text tokens or codec tokens), the verb a person types and the metric 
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from lauragpt.errors import LauraError
@@ -17,7 +17,7 @@ Kind = Literal["audio", "text"]
 # highest confidence; the label of the highest mean score, weighted by the chunks' lengths.
 Joining = Literal["concatenate", "unique", "best", "mean scores"]
 
-LANGS = ("en", "de", "zh")
+LANGS = ["en", "de", "zh"]  # and those that were added
 BEAMS = 4  # hypotheses of beam search: on dev 8 give no better words, 2 a point worse ones
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 
@@ -77,7 +77,8 @@ TASKS: dict[str, Task] = {
 }
 
 
-BUILT_IN = tuple(TASKS)
+BUILT_IN, BUILT_IN_LANGS = tuple(TASKS), tuple(LANGS)
+ADDED: list[Task | str] = []  # tasks, and languages by their codes, in the order in which they were added: that of their tokens
 
 
 def add_task(task: Task) -> None:
@@ -87,7 +88,46 @@ def add_task(task: Task) -> None:
         raise LauraError(f"there is a task {task.name!r} already: choose another name")
     if (task.input, task.output) != ("audio", "text"):
         raise LauraError(f"task {task.name!r}: a task that is added listens and writes, audio to text, not {task.input} to {task.output}")
-    TASKS[task.name] = task
+    if task.name in LANGS or not re.fullmatch(r"[a-z][a-z0-9_]*", task.name):
+        raise LauraError(f"task {task.name!r}: a name is lower-case letters, digits and _, and no language's: choose another")
+    if task.name not in TASKS:
+        TASKS[task.name] = task
+        ADDED.append(task)
+
+
+def add_lang(lang: str) -> None:
+    """Adds a language by its code (ISO 639), as `add_task` adds a task. LauraError for what is no code."""
+    if lang in TASKS or not re.fullmatch(r"[a-z]{2,3}", lang):
+        raise LauraError(f"{lang!r} is no language's code: give two or three lower-case letters, as fr or haw, which no task is called")
+    if lang not in LANGS:
+        LANGS.append(lang)
+        ADDED.append(lang)
+
+
+def added_rows() -> list[dict | str]:
+    """`ADDED` as plain data, which a checkpoint's config.json repeats."""
+    return [added if isinstance(added, str) else asdict(added) for added in ADDED]
+
+
+def add_rows(rows: list[dict | str], where: str) -> None:
+    """Adds what a checkpoint of `where` says that it knows more. LauraError where that cannot be read, or where others were added before,
+    whose tokens would be taken for these."""
+    try:
+        wanted = [row if isinstance(row, str) else Task(**row | {"labels": tuple(row.get("labels", ()))}) for row in rows]
+    except (TypeError, AttributeError) as error:
+        raise LauraError(f"{where}: what it says was added cannot be read ({error}): fetch the checkpoint again") from None
+    for place, row in enumerate(wanted[: len(ADDED)]):
+        if ADDED[place] != row:
+            names = [each if isinstance(each, str) else each.name for each in (row, ADDED[place])]
+            raise LauraError(f"{where} has {names[0]!r} where this program has added {names[1]!r}: open it in a program of its own")
+    for row in wanted[len(ADDED) :]:
+        add_lang(row) if isinstance(row, str) else add_task(row)
+
+
+def own_task(name: str, labels: tuple[str, ...] = ()) -> Task:
+    """The row of a task that recordings are labelled for: its answer is one of `labels` or, without any, a text."""
+    joining: Joining = "mean scores" if labels else "best"
+    return Task(name, name, "audio", "text", "accuracy", whole=True, labels=tuple(labels), joining=joining)
 
 
 def check_lang(lang: str) -> str:

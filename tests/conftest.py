@@ -37,6 +37,18 @@ def answer_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def table():
+    """The tasks and languages that a test adds, or a checkpoint that it loads, are not there for the next."""
+    from lauragpt.tasks import ADDED, LANGS, TASKS
+
+    tasks, langs, added = dict(TASKS), list(LANGS), list(ADDED)
+    yield
+    TASKS.clear()
+    TASKS.update(tasks)
+    LANGS[:], ADDED[:] = langs, added
+
+
 @torch.no_grad()
 def loud(codec):
     """Makes an untrained decoder depend on its codes: without biases, which would outweigh them, and louder."""

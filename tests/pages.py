@@ -32,7 +32,7 @@ TALKS = (  # clip, speaker, language, text
     ("librispeech-6272-70171-0021", "6272", "en", "It was Byron, and turning over the leaves till I came to Don Juan I read it through."),
     ("kerstin-de_rhasspy-0304", "kerstin", "de", "Großauheim war nun dessen größte Gemeinde."),
 )
-TRAINING = ("prepare", "synth", "train", "export", "eval")  # verbs that need corpora, not a recording
+TRAINING = ("prepare", "synth", "train", "finetune", "export", "eval")  # verbs that need corpora, not a recording
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -117,6 +117,7 @@ def run_training(lines: list[str], folder: Path) -> None:
 
     make_recordings(folder)
     make_corpora(folder / "corpora")
+    make_tuning(folder)
     save_qwen(folder / "Qwen2.5-0.5B", qwen_of("qwen2", True))  # in name alone: a published folder, but small and random
     (folder / "recipes").symlink_to(ROOT / "recipes")
     for line in sorted(lines, key=lambda line: TRAINING.index(verb(line)) if verb(line) in TRAINING else len(TRAINING)):
@@ -133,7 +134,34 @@ def smaller(line: str) -> str:
         return " preset=debug voices=[] steps=2 compile=false batch_seconds=20 quantize_from=1 synth_hours=0"
     if verb(line) == "eval":
         return ("" if "--tasks" in line else " --tasks ser") + ("" if "--limit" in line else " --limit 2")
+    if verb(line) == "finetune":
+        return " --from runs/debug/export --steps 2 --limit 2 --batch-seconds 12 --tolerance 1e9"
     return {"synth": " --hours 0.02", "export": " --limit 1" if "--check" in line else ""}.get(verb(line), "")
+
+
+def make_tuning(folder: Path) -> Path:
+    """The data that docs/finetune.md teaches: new words and rooms as tones and noise, French as Pico speaks it."""
+    from lauragpt.data.debug_corpus import SOUNDS, say, sound
+    from lauragpt.data.synthesisers import Voice, speak_text
+
+    for name in ("terms", "french", *(f"rooms/{room}" for room in ("hall", "kitchen", "street"))):
+        (folder / name).mkdir(parents=True)
+    words = ("stent", "catheter", "lumen", "artery", "suture", "biopsy", "valve", "graft", "needle")
+    lines = ["file_name,speaker,transcription"]
+    for number, word in enumerate(words):
+        speaker, pitch = (("ada", 190.0), ("ben", 110.0), ("cleo", 150.0))[number % 3]
+        soundfile.write(folder / "terms" / f"{number}.wav", say(f"the {word} was placed", pitch), 16000)
+        lines.append(f"{number}.wav,{speaker},The {word} was placed.")
+    (folder / "terms" / "metadata.csv").write_text("\n".join(lines) + "\n")
+    french = ("Bonjour tout le monde.", "La nuit est calme.", "Le train est en retard.", "Je lis un livre.", "Il pleut.", "La porte est ouverte.")
+    for number, text in enumerate(french):
+        soundfile.write(folder / "french" / f"{number}.wav", speak_text(text, Voice("pico", "fr-FR", "fr", 100)), 16000)
+    rows = "".join(f"{number}.wav\t{text}\n" for number, text in enumerate(french))
+    (folder / "french" / "sentences.tsv").write_text(f"path\tsentence\n{rows}", encoding="utf-8")
+    for room, kind in zip(("hall", "kitchen", "street"), SOUNDS):
+        for number in range(5):
+            soundfile.write(folder / "rooms" / room / f"{number}.wav", sound(kind, number, 1.0), 16000)
+    return folder
 
 
 def answer_an_example(folder: Path) -> None:

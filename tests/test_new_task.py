@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from lauragpt.cli.demo import RECORDINGS
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import load_checkpoint
-from lauragpt.tasks import TASKS, Task, add_task
+from lauragpt.sequence import Vocabulary
+from lauragpt.tasks import TASKS, Task, add_lang, add_rows, add_task, added_rows, own_task
 
 PAGE = (Path(__file__).parents[1] / "docs" / "new-task.md").read_text(encoding="utf-8")
 
@@ -48,11 +50,22 @@ def test_a_ninth_task_in_one_file(folder):
     [row] = json.loads((folder / "report" / "report.json").read_text())["rows"]
     assert (row["task"], row["metric"], row["n"], row["floor"]) == ("kws", "accuracy %", 2, 50.0)
     assert "<kws>" not in TASKS and "kws" not in TASKS  # it was added there, not here
-    # a checkpoint that knows more tasks than this program is refused in one line
-    with pytest.raises(LauraError, match="add them in the same order"):
-        load_checkpoint(folder / "runs" / "kws" / "export")
+    tuned = load_checkpoint(folder / "runs" / "kws" / "export")  # it remembers what was added
+    assert TASKS["kws"].verb == "spot" and tuned.vocabulary.task("kws") == tuned.vocabulary.size - 1
     before, after = load_checkpoint(folder / "small"), json.loads((folder / "runs" / "kws" / "export" / "config.json").read_text())
     assert after["model"]["gpt"]["vocabulary"] == before.config.gpt.vocabulary + 1
+
+
+def test_what_a_checkpoint_knows_more_is_added_in_its_order_or_refused():
+    rows = ["fr", asdict(own_task("room", ("hall", "street")))]
+    add_rows(json.loads(json.dumps(rows)), "one")
+    assert added_rows() == rows and Vocabulary(8, 4).special[-2:] == ("<fr>", "<room>") and TASKS["room"].labels == ("hall", "street")
+    assert Vocabulary(8, 4).task("ser") == Vocabulary(8, 4).task("asr") + 6 and Vocabulary(8, 4).lang("zh") < Vocabulary(8, 4).lang("fr")
+    add_rows(rows[:1], "a checkpoint that knows less")
+    with pytest.raises(LauraError, match="two has 'es' where this program has added 'fr': open it in a program of its own"):
+        add_rows(["es"], "two")
+    with pytest.raises(LauraError, match="two: what it says was added cannot be read"):
+        add_rows([*rows, {"nom": "x"}], "two")
 
 
 def test_names_that_are_taken_and_tasks_that_sound_are_refused():
@@ -60,4 +73,8 @@ def test_names_that_are_taken_and_tasks_that_sound_are_refused():
         add_task(Task("asr", "hear", "audio", "text", "WER"))
     with pytest.raises(LauraError, match="not text to audio"):
         add_task(Task("sing", "sing", "text", "audio", "WER"))
+    with pytest.raises(LauraError, match="'x-y' is no language's code"):
+        add_lang("x-y")
+    with pytest.raises(LauraError, match="a name is lower-case letters"):
+        add_task(own_task("My task"))
     add_task(TASKS["asr"])  # the same row again changes nothing

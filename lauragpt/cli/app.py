@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from lauragpt import __version__
-from lauragpt.cli import doctor, serving, training
+from lauragpt.cli import doctor, finetune, serving, training
 from lauragpt.cli import options as opt
 from lauragpt.cli.commands import CONTEXT, Command, Group
 from lauragpt.errors import LauraError
@@ -253,6 +253,26 @@ def understand(
 
 @app.command(cls=Command)
 @opt.with_settings
+def ask(
+    task: opt.TaskName,
+    files: opt.Files,
+    lang: opt.Lang = None,
+    min_confidence: opt.MinConfidence = 0.0,
+    format: opt.PlainFormats = None,
+    out: opt.Out = None,
+    strict: opt.Strict = False,
+    **settings,
+):
+    """Answer by any task that listens and writes, such as one that `laura finetune` added.
+
+    laura ask asr talk.flac
+    """
+    options = {"task": task, "lang": lang, "min_confidence": min_confidence}
+    _request("ask", files, out, format, options=options, strict=strict, **settings)
+
+
+@app.command(cls=Command)
+@opt.with_settings
 def chain(
     steps: opt.Steps,
     files: opt.ChainFiles = None,
@@ -335,34 +355,6 @@ def replay(answers: opt.Answers, **settings):
 
 
 @app.command(cls=Command)
-def mcp(
-    folders: Annotated[list[Path], typer.Argument(help="Folders below which files are read and written.", show_default=False)],
-    model: opt.Model = opt.DEFAULT_MODEL,
-    adapter: opt.Adapter = None,
-    device: opt.Device = None,
-    threads: opt.Threads = None,
-    max_seconds: Annotated[float, typer.Option(help="Seconds that a recording may last.", min=1)] = 14400,
-):
-    """Offer the verbs as tools to an assistant.
-
-    The assistant's program starts this command and speaks the Model Context Protocol with it on stdin and stdout.
-
-    laura mcp recordings/
-    """
-    from lauragpt.cli.io import load, one_line
-
-    with one_line():
-        from lauragpt.serve.folders import Folders
-        from lauragpt.serve.mcp import serve
-
-        try:
-            allowed = Folders(folders)
-        except LauraError as error:
-            _usage(str(error))
-        serve(load(model, device, threads=threads, adapter=adapter), allowed, max_seconds)
-
-
-@app.command(cls=Command)
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the sounds and the page.")] = Path("laura-demo"),
     model: opt.Model = opt.DEFAULT_MODEL,
@@ -380,6 +372,8 @@ def demo(
         run_demo(load(model, device), out)
 
 
-for verb in (serving.serve, doctor.doctor, training.prepare, training.synth, training.train, training.export):
+for verb in (
+    serving.serve, serving.mcp, doctor.doctor, finetune.finetune, training.prepare, training.synth, training.train, training.export
+):  # fmt: skip
     app.command(cls=Command)(verb)
 app.command(name="eval", cls=Command)(training.evaluate)

@@ -52,10 +52,7 @@ def doctor(
     from lauragpt.cli.io import load, one_line, print_line, usage
     from lauragpt.doctor.faults import KINDS
 
-    columns = dict(each.partition("=")[::2] for each in column or [])
-    for given in column or []:
-        if not all(given.partition("=")):
-            usage(f"{given!r} says nothing of a column: write what it holds and its name, as in --column audio=path")
+    columns = columns_of(column)
     for kind in keep or []:
         if kind not in KINDS:
             usage(f"{kind!r} is no kind of fault: choose from {', '.join(KINDS)}")
@@ -91,6 +88,16 @@ def doctor(
                 print_line(line)
         if diagnosis.worst == "error" or (strict and diagnosis.worst == "warning"):
             raise typer.Exit(1)
+
+
+def columns_of(column: list[str] | None) -> dict[str, str]:
+    """What --column says: role -> column."""
+    from lauragpt.cli.io import usage
+
+    for given in column or []:
+        if not all(given.partition("=")):
+            usage(f"{given!r} says nothing of a column: write what it holds and its name, as in --column audio=path")
+    return dict(each.partition("=")[::2] for each in column or [])
 
 
 class Shown:

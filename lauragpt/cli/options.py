@@ -128,6 +128,7 @@ Tries = Annotated[
     int, typer.Option(help="Transcribe the speech and try again, up to this often, while words are missing. The best try is kept.", min=0)
 ]
 Verify = Annotated[bool, typer.Option("--verify", help="Transcribe before and after, and keep the input where the words changed.")]
+TaskName = Annotated[str, typer.Argument(help="A task's name, as asr, or one that was added.", show_default=False)]
 Steps = Annotated[str, typer.Argument(help='Verbs joined by |, as in "enhance | transcribe | translate:de | speak".', show_default=False)]
 FilesOrCodes = Annotated[list[Path], typer.Argument(help="Recordings, or codes (.safetensors) that --codes wrote.", show_default=False)]
 Quantizers = Annotated[

@@ -1,11 +1,12 @@
-"""The command that answers over a network: `laura serve`."""
+"""The commands that answer other programs: `laura serve` over a network, `laura mcp` on stdin and stdout."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lauragpt.cli.options import DEFAULT_MODEL, Beams, Device, Threads
+from lauragpt.cli.options import DEFAULT_MODEL, Adapter, Beams, Device, Model, Threads
+from lauragpt.errors import LauraError
 from lauragpt.tasks import BEAMS
 
 
@@ -60,3 +61,30 @@ def serve(
             check_folder(voices)
             voices.mkdir(mode=0o700, parents=True, exist_ok=True)
         run(Settings(checkpoint, device, threads, beams, host, keys, voices, limits=limits), port, workers)
+
+
+def mcp(
+    folders: Annotated[list[Path], typer.Argument(help="Folders below which files are read and written.", show_default=False)],
+    model: Model = DEFAULT_MODEL,
+    adapter: Adapter = None,
+    device: Device = None,
+    threads: Threads = None,
+    max_seconds: Annotated[float, typer.Option(help="Seconds that a recording may last.", min=1)] = 14400,
+):
+    """Offer the verbs as tools to an assistant.
+
+    The assistant's program starts this command and speaks the Model Context Protocol with it on stdin and stdout.
+
+    laura mcp recordings/
+    """
+    from lauragpt.cli.io import load, one_line, usage
+
+    with one_line():
+        from lauragpt.serve.folders import Folders
+        from lauragpt.serve.mcp import serve
+
+        try:
+            allowed = Folders(folders)
+        except LauraError as error:
+            usage(str(error))
+        serve(load(model, device, threads=threads, adapter=adapter), allowed, max_seconds)

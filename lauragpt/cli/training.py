@@ -201,14 +201,18 @@ def evaluate(
     from lauragpt.cli.io import one_line, usage
 
     with one_line():
+        from lauragpt.checkpoint import add_known
         from lauragpt.evaluate.answers import default_folder
-        from lauragpt.evaluate.scorers import SCORERS
+        from lauragpt.evaluate.groups import measurable
+
+        if hyp is None:
+            add_known(checkpoint or "mini")
     if hyp is not None and (checkpoint or against):
         usage("--hyp scores a file of answers: leave CHECKPOINT and --against out")
     wanted = [task.strip() for task in tasks.split(",")] if tasks else None
     for task in wanted or []:
-        if task not in SCORERS:
-            usage(f"unknown task {task!r}: choose from {', '.join(SCORERS)}")
+        if task not in measurable():
+            usage(f"unknown task {task!r}: choose from {', '.join(measurable())}")
     with one_line():
         from lauragpt.evaluate.run import evaluate as run
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lauragpt.checkpoint import add_known
 from lauragpt.data.manifest import Example
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
@@ -26,7 +27,7 @@ from lauragpt.evaluate.metrics import MissingPackage
 from lauragpt.evaluate.recognisers import Recogniser, open_recogniser
 from lauragpt.evaluate.report.page import page
 from lauragpt.evaluate.report.tables import Report, Row, add_verdicts, write_whole
-from lauragpt.evaluate.scorers import SCORERS, Bench
+from lauragpt.evaluate.scorers import SCORERS, Bench, added
 from lauragpt.evaluate.sound_metrics import POCKETSPHINX
 from lauragpt.evaluate.systems import AnswerFile, Checkpoint, System, checkpoint_key, read_answer_file
 from lauragpt.evaluate.tally import Score
@@ -62,6 +63,9 @@ def evaluate(
     nothing. judge: the recogniser, by such a name, whose word errors measure `speak` and `enhance`. LauraError for what cannot be
     measured.
     """
+    for known in (checkpoint, other):
+        if hyp is None and isinstance(known, (str, Path)):
+            add_known(known)
     bench = Bench([], seed, open_recogniser(judge))
     peers = [Baseline(open_recogniser(name)) for name in baselines]
     data = Path(data)
@@ -178,7 +182,7 @@ def measure(bench: Bench, system: System, groups: list[Group], report: Report, s
 def score(bench: Bench, group: Group) -> list[Row]:
     """The group's rows; if a package that its metric needs is missing, one row that says how to get it."""
     try:
-        return SCORERS[group.task](bench, group)
+        return SCORERS.get(group.task, added)(bench, group)
     except MissingPackage as error:
         return [unmeasured(group, str(error))]
 

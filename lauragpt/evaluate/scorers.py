@@ -151,6 +151,17 @@ def entities(line: str, example: Example | None = None) -> list[tuple[str, str]]
     return [(name, value) for name, joined in text_to_slu(line)[1].items() for value in joined.split(", ")]
 
 
+def added(bench: Bench, group: Group) -> list[Row]:
+    """Of a task that was added and has no scorer of its own: how many answers are right, word for word."""
+    examples, answers = group.of()
+    truth, texts = [example.targets[0] for example in examples], [answer.text for answer in answers]
+    label, where = bench.commonest(group)
+    floor = metrics.wa(truth, [label] * len(truth)).total
+    row = group.row("right %", metrics.wa(truth, texts), bench, floor=floor, floor_name=f"always {label}, the commonest {where}")
+    row.also |= calibration_error(answers, [float(t == text) for t, text in zip(truth, texts)])
+    return [row]
+
+
 def se(bench: Bench, group: Group) -> list[Row]:
     """The ablation from noisy input to the codec's ceiling. If the GPT's row is no better than the shuffled one, its tokens do nothing."""
     rows, floor = [], None

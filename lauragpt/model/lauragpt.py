@@ -32,6 +32,7 @@ from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.model.whisper import Whisper, WhisperConfig
 from lauragpt.sequence import Layout, Vocabulary, times_of
 from lauragpt.stored_weights import SCALE, all_tensors, quantize
+from lauragpt.tasks import ADDED, add_rows, added_rows
 
 ENCODERS = {"conformer": (ConformerConfig, Conformer), "whisper": (WhisperConfig, Whisper)}
 
@@ -295,6 +296,7 @@ def save_checkpoint(model: LauraModel, folder: Path, **about: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = stored_tensors(model)
     config = {"format": FORMAT, "codec_hash": model.codec.hash, **about, "model": model.config.to_dict()}
+    config |= {"added": added_rows()} if ADDED else {}
     written = []
     for path in weight_files(folder):
         written.append((path.with_suffix(".part"), path))
@@ -314,6 +316,7 @@ def load_checkpoint(folder: Path) -> LauraModel:
     for path in weight_files(folder):  # a damaged file is told before anything is built
         with safe_open(path, "pt"):
             pass
+    add_rows(config.get("added") or [], str(folder))
     model = LauraModel(LauraConfig.from_dict(config["model"]))
     if model.config.gpt.vocabulary > model.vocabulary.size:
         raise LauraError(f"{folder} knows more tasks than were added here: add them in the same order before it is loaded (tasks.add_task)")

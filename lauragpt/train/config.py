@@ -7,8 +7,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from lauragpt.checkpoint import add_known
 from lauragpt.errors import LauraError
-from lauragpt.tasks import TASKS
+from lauragpt.tasks import TASKS, add_lang, add_task, own_task
 from lauragpt.train.stage import Phase, StageConfig
 from lauragpt.train.stages import STAGES
 
@@ -35,6 +36,8 @@ class Recipe:
     chunks: dict[str, tuple[float, float]] = field(default_factory=dict)  # task -> seconds (shortest, longest) of the chunks in which a
     # long recording is read; none: 20 s at most
     cascade: bool = False  # speech is translated by way of its transcript, not directly
+    tasks: dict[str, tuple[str, ...]] = field(default_factory=dict)  # tasks that are added -> their labels; none: they answer with a text
+    langs: tuple[str, ...] = ()  # languages that are added, by their codes
     stages: dict[str, StageConfig] = field(default_factory=dict)
 
 
@@ -54,6 +57,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         stages[name] = dict(keys or {})
     for override in overrides:
         _override(override, values, stages)
+    _add_rows(values, str(path))
     configs = {name: _stage(name, keys, f"{path}: stages.{name}") for name, keys in stages.items()}
     return _build(Recipe, values | {"stages": configs}, str(path))
 
@@ -70,6 +74,16 @@ def _read(path: Path) -> dict:
     if not isinstance(values, dict):
         raise LauraError(f"{path}: a recipe is a mapping of keys, such as `name: mini`")
     return values
+
+
+def _add_rows(values: dict, where: str) -> None:
+    """Adds the tasks and languages that `init` knows, then those that the recipe adds: its weights may name them."""
+    if isinstance(init := values.get("init"), str) and init:
+        add_known(init)
+    for lang in _value(tuple[str, ...], values.get("langs") or (), f"{where}: langs"):
+        add_lang(lang)
+    for name, labels in _value(dict[str, tuple[str, ...]], values.get("tasks") or {}, f"{where}: tasks").items():
+        add_task(own_task(name, labels))
 
 
 def _override(override: str, values: dict, stages: dict[str, dict]) -> None:

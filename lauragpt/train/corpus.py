@@ -15,7 +15,7 @@ from lauragpt.data.loader import Waves
 from lauragpt.data.manifest import Example
 from lauragpt.data.slu_templates import SluTemplates
 from lauragpt.spoken import normalize
-from lauragpt.tasks import TASKS
+from lauragpt.tasks import LANGS, TASKS
 from lauragpt.text import CtcUnits, Tokenizer
 from lauragpt.train.prefetch import fork
 
@@ -32,7 +32,7 @@ class Corpus:
         self.out: Path | None = None  # where what is made of the recordings is kept
         self._seconds: dict[str, float] | None = None
         self.noises = [e.audio for e in train if e.task == "aac"]
-        self.lines = [(lang, line) for lang in ("en", "de") for line in _lines(data / f"text.{lang}.txt")]
+        self.lines = [(lang, line) for lang in LANGS for line in _lines(data / f"text.{lang}.txt")]
         requests = [e.extra for e in train if e.task == "slu" and e.extra.get("slots") and "transcript" not in e.extra]
         self.slu_templates = SluTemplates([(extra["intent"], extra["slots"]) for extra in requests]) if requests else None
         self.speakers: dict[str, list[Example]] = {}

@@ -24,6 +24,7 @@ from lauragpt.model.attention import attend_without_plans
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_encoder, with_gpt, with_new_rows
 from lauragpt.model.qwen import qwen_config, qwen_gpt
 from lauragpt.model.whisper import begin_with_whisper, whisper_sizes
+from lauragpt.tasks import LANGS
 from lauragpt.text import Tokenizer
 from lauragpt.train import loop, state
 from lauragpt.train.checks import check_examples, check_recipe
@@ -225,7 +226,7 @@ def choose_tokenizer(recipe: Recipe, examples: list[Example]) -> Tokenizer:
 def train_tokenizer(data: Path, examples: list[Example], size: int) -> Tokenizer:
     """A tokenizer of at most `size` units, learnt from the examples' labels and captions and from the texts of `data`."""
     texts = [text for e in examples if e.task in ("ser", "slu", "aac") for text in e.targets]
-    for lang in ("en", "de"):
+    for lang in LANGS:
         sentences = data / f"text.{lang}.txt"
         lines = sentences.read_text(encoding="utf-8").splitlines() if sentences.exists() else []
         texts += lines[:: max(1, len(lines) // TOKENIZER_LINES)]
