@@ -153,7 +153,7 @@ def make_tuning(folder: Path) -> Path:
         soundfile.write(folder / "terms" / f"{number}.wav", say(f"the {word} was placed", pitch), 16000)
         lines.append(f"{number}.wav,{speaker},The {word} was placed.")
     (folder / "terms" / "metadata.csv").write_text("\n".join(lines) + "\n")
-    french = ("Bonjour tout le monde.", "La nuit est calme.", "Le train est en retard.", "Je lis un livre.", "Il pleut.", "La porte est ouverte.")
+    french = ("Bonjour tout le monde.", "La nuit est calme.", "Le train est en retard.", "Je lis un livre.", "La porte est ouverte.")
     for number, text in enumerate(french):
         soundfile.write(folder / "french" / f"{number}.wav", speak_text(text, Voice("pico", "fr-FR", "fr", 100)), 16000)
     rows = "".join(f"{number}.wav\t{text}\n" for number, text in enumerate(french))

@@ -2,11 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lauragpt.cli.options import DEFAULT_MODEL, Device
+
+if TYPE_CHECKING:
+    from lauragpt.train.finetune import Outcome
+    from lauragpt.train.tuning_data import TuningData
 
 
 def finetune(
@@ -103,18 +107,19 @@ def finetune(
         print_line(f"{outcome.folder}: no task fell by more than {tolerance:g} points")
 
 
-def told(made) -> list[str]:
+def told(made: "TuningData") -> list[str]:
     """What was done to the data: examples that are left, left out and replayed."""
     left_out = ", ".join(f"{count} {kind}" for kind, count in sorted(made.left_out.items()))
     counts = {split: sum(example.split == split for example in made.own) for split in ("train", "dev")}
-    again = sorted({example.task for example in made.replayed if example.split == "train"})
+    again = sorted({example.task for example in made.replayed if example.split == "train"}) or ["nothing"]
     return [
         f"used: {counts['train']} examples of train, {counts['dev']} of dev" + (f"; left out: {left_out}" if left_out else ""),
         f"replayed: {', '.join(again)}, from {made.replay}; what is not replayed may be forgotten",
     ]
 
 
-def show(outcome, folder: Path) -> None:
+def show(outcome: "Outcome", folder: Path) -> None:
+    """The table of all tasks, before and after."""
     from rich.console import Console
 
     from lauragpt.train.forgetting import table

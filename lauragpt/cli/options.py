@@ -30,7 +30,7 @@ def languages(model: str) -> tuple[str, ...]:
     try:
         return tuple(read_config(find_checkpoint(model)).get("langs") or LANGS)
     except LauraError:
-        return LANGS
+        return tuple(LANGS)
 
 
 def voices(model: str) -> list[str]:

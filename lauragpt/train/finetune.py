@@ -84,7 +84,7 @@ def prepare(asked: Tuning, progress: Progress | None = None) -> TuningData:
     add_known(asked.init)
     before = len(read_config(find_checkpoint(asked.init)).get("added") or [])
     known = asked.columns, asked.task, asked.lang, asked.licence, asked.keep
-    data = gather(asked.path, asked.replay, asked.batch_seconds, *known, progress)
+    data = gather(asked.path, asked.replay, asked.share, asked.batch_seconds, *known, progress)
     recipe = recipe_of(asked, preset, data, before)
     aside = asked.out.with_name(f"{asked.out.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -108,7 +108,7 @@ def recipe_of(asked: Tuning, preset: str, data: TuningData, before: int) -> dict
     stage = {
         "steps": asked.steps, "batch_seconds": asked.batch_seconds, "lr": asked.lr or (ADAPTED_RATE if asked.rank else RATE),
         "warmup": max(1, asked.steps // 10), "text_injection": 0.15, "loss_weight": LOSS_WEIGHT | dict.fromkeys(tasks, LABEL_WEIGHT),
-        "weights": data.weights(asked.share),
+        "weights": data.weights(),
     }  # fmt: skip
     stage |= {"lora": {"rank": asked.rank, "parts": ["gpt", "encoder"]}} if asked.rank else {}
     return {

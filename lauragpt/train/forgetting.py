@@ -53,8 +53,8 @@ def changes(before: Iterable[Row], after: Sequence[Row], seed: int = 0) -> list[
     before = list(before)
     add_verdicts(list(after), before, seed)
 
-    def key(row: Row) -> tuple[str, str]:
-        return row.task, row.data
+    def key(row: Row) -> tuple[str, str, str]:
+        return row.task, row.data, row.examples[0].lang if row.examples else ""
 
     old, new = {key(row): row for row in before if not row.is_reference}, {key(row): row for row in after if not row.is_reference}
     return [Change(old.get(each), new.get(each)) for each in dict.fromkeys([*new, *old])]

@@ -30,17 +30,19 @@ REPLAYED = 2000  # examples of a task and corpus at most
 
 @dataclass
 class TuningData:
-    """`own`: what is new, cleaned; `replayed`: what is to be remembered; both of train and dev."""
+    """`own`: what is new, cleaned; `replayed`: what is to be remembered; both of train and dev. `share`: of training that is replayed."""
 
     found: Diagnosis
     own: list[Example]
     replayed: list[Example]
     replay: Path
+    share: float
     left_out: dict[str, int] = field(default_factory=dict)  # by the kind of fault, or why
 
-    def weights(self, share: float) -> dict[str, float]:
+    def weights(self) -> dict[str, float]:
         """How often each task and corpus is drawn: what is to be remembered `share` of the time, every task of it alike; the rest is new,
         by its number of examples."""
+        share = self.share
         own = Counter(f"{e.task}/{e.corpus}" for e in self.own if e.split == "train")
         again = Counter(f"{e.task}/{e.corpus}" for e in self.replayed if e.split == "train")
         tasks: dict[str, int] = defaultdict(int)
@@ -55,12 +57,13 @@ class TuningData:
 
 
 def gather(
-    path: Path, replay: Path, longest: float, columns: Mapping[str, str] | None = None, task: str | None = None, lang: str | None = None,
-    licence: str | None = None, keep: Collection[str] = (), progress: Progress | None = None,
+    path: Path, replay: Path, share: float, longest: float, columns: Mapping[str, str] | None = None, task: str | None = None,
+    lang: str | None = None, licence: str | None = None, keep: Collection[str] = (), progress: Progress | None = None,
 ) -> TuningData:  # fmt: skip
-    """Reads, examines and cleans; nothing is written. longest: seconds of an example at most. task: a name that nobody knows is added, with
-    the labels that the data have; so is a language, where `lang` names it. LauraError where nothing could be learned or measured."""
-    data = read_new(path, columns, task, lang, licence)
+    """Reads, examines and cleans; nothing is written. share: of training that is replayed; 0: what is to be remembered is only measured.
+    longest: seconds of an example at most. task: a name that nobody knows is added, with the labels that the data have; so is a language,
+    where `lang` names it. LauraError where nothing could be learned or measured."""
+    data, replayed = read_new(path, columns, task, lang, licence), [e for e in read_replay(replay) if share or e.split == "dev"]
     found = examine(data, progress=progress)
     own, left_out = cleaned(found, keep)
     for example in own:
@@ -73,7 +76,7 @@ def gather(
             why = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
             said = f" (left out: {why})" if why else ""
             raise LauraError(f"{path}: no example of {split} is left{said}, so nothing can be {purpose}: see `laura doctor {path}`")
-    return TuningData(found, own, read_replay(replay), replay, left_out)
+    return TuningData(found, own, replayed, replay, share, left_out)
 
 
 def read_new(
@@ -122,7 +125,7 @@ def write_data(data: TuningData, folder: Path) -> None:
         write_manifest(folder / f"{split}.jsonl", [example for example in examples if example.split == split])
     licences = {name: vars(licence) for name, licence in _licences(data, examples).items()}
     (folder / OWN_CORPORA).write_text(json.dumps(licences, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    texts = sorted(data.replay.glob("text.*.txt"))
+    texts = sorted(data.replay.glob("text.*.txt")) if data.share else []
     for text in texts:
         shutil.copyfile(text, folder / text.name)
     if texts:

@@ -30,5 +30,5 @@ def test_the_same_corpora_give_the_same_bank(tmp_path):
     for name in ("one", "two"):
         make_bank(tmp_path, tmp_path / name)
     assert all(path.read_bytes() == (tmp_path / "two" / path.name).read_bytes() for path in (tmp_path / "one").iterdir())
-    assert len(read_manifest(tmp_path / "one" / "dev.jsonl")) == 2 * MEASURED and len(read_manifest(tmp_path / "one" / "train.jsonl")) == 100
+    assert [len(read_manifest(tmp_path / "one" / f"{split}.jsonl")) for split in ("dev", "train")] == [2 * MEASURED, 100]
     assert len((tmp_path / "one" / "text.en.txt").read_text().splitlines()) == 9
