@@ -12,7 +12,7 @@ from pathlib import Path
 from lauragpt.ctc_units import Units, load_ctc_units
 from lauragpt.errors import LauraError
 from lauragpt.sequence import Vocabulary
-from lauragpt.tasks import LANGS, add_rows
+from lauragpt.tasks import BUILT_IN_LANGS, add_rows
 from lauragpt.text import CtcUnits
 
 FORMAT = "lauragpt-2"
@@ -77,7 +77,7 @@ def read_info(folder: Path, config: dict) -> CheckpointInfo:
         return CheckpointInfo(
             name=config.get("name") or folder.resolve().name,
             codec_hash=config["codec_hash"],
-            langs=tuple(config.get("langs") or LANGS),
+            langs=tuple(config.get("langs") or BUILT_IN_LANGS),
             chunks={task: tuple(seconds) for task, seconds in (config.get("chunks") or {}).items()},
             weights=hash_of_weights(folder)[:16],
             time_aligned=bool(model.get("time_aligned")),

@@ -12,7 +12,7 @@ import typer
 
 from lauragpt.checkpoint import find_checkpoint, read_config
 from lauragpt.errors import LauraError
-from lauragpt.tasks import LANGS
+from lauragpt.tasks import BUILT_IN_LANGS
 
 DEFAULT_MODEL = "mini"
 
@@ -28,9 +28,9 @@ class Format(str, Enum):
 def languages(model: str) -> tuple[str, ...]:
     """Those that a checkpoint was trained on; all that there are tokens for where it cannot be read, which is told when it is loaded."""
     try:
-        return tuple(read_config(find_checkpoint(model)).get("langs") or LANGS)
+        return tuple(read_config(find_checkpoint(model)).get("langs") or BUILT_IN_LANGS)
     except LauraError:
-        return tuple(LANGS)
+        return BUILT_IN_LANGS
 
 
 def voices(model: str) -> list[str]:

@@ -11,7 +11,7 @@ from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.files import replace_folder
 from lauragpt.model.lauragpt import LauraModel, save_checkpoint
-from lauragpt.tasks import LANGS
+from lauragpt.tasks import BUILT_IN_LANGS, LANGS
 from lauragpt.train.config import Recipe
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.ctc_units import save_ctc_units
@@ -39,7 +39,7 @@ def languages(corpus: Corpus, init: str = "") -> list[str]:
     spoken = [example for example in corpus.train if example.task in ("asr", "tts", "mt", "s2tt")]
     langs = {lang for example in spoken for lang in (example.lang, example.source_lang)} | {lang for lang, _ in corpus.lines}
     if init:
-        langs |= set(read_config(find_checkpoint(init)).get("langs") or LANGS)
+        langs |= set(read_config(find_checkpoint(init)).get("langs") or BUILT_IN_LANGS)
     return [lang for lang in LANGS if lang in (langs - {None} or {example.lang for example in corpus.train})]
 
 
