@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from lauragpt import __version__
-from lauragpt.cli import doctor, finetune, serving, training
+from lauragpt.cli import doctor, finetune, plan, serving, training
 from lauragpt.cli import options as opt
 from lauragpt.cli.commands import CONTEXT, Command, Group
 from lauragpt.errors import LauraError
@@ -373,7 +373,8 @@ def demo(
 
 
 for verb in (
-    serving.serve, serving.mcp, doctor.doctor, finetune.finetune, training.prepare, training.synth, training.train, training.export
+    serving.serve, serving.mcp, doctor.doctor, finetune.finetune, training.prepare, training.synth, training.train, plan.plan,
+    training.export,
 ):  # fmt: skip
     app.command(cls=Command)(verb)
 app.command(name="eval", cls=Command)(training.evaluate)

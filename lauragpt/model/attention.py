@@ -20,6 +20,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     written_out = q.device.type == "cpu" and torch.is_grad_enabled()
     if not (written_out or torch.compiler.is_exporting()):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return attend_written_out(q, k, v, mask)
+
+
+def attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """The same as three products and a softmax, whose weights (B, H, S, T) training keeps."""
     unseen = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill(~mask, float("-inf"))
     weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + unseen).softmax(-1)
     return weights.to(v.dtype) @ v

@@ -1,0 +1,288 @@
+"""What a stage's step computes: batches of the recipe's size, as examples without sound -> the stage's networks on the meta device.
+
+Batches are drawn as training draws them (data/loader.py); of a recording only its seconds count, of a text its letters, four to a token
+where it is not spelled. CTC, spectra and what makes the batches are no matrix products, and are left out.
+
+B batch, T frames, D width, N samples.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lauragpt.audio import SAMPLE_RATE
+from lauragpt.codec import Codec
+from lauragpt.codec.discriminator import Discriminator
+from lauragpt.data.manifest import Example
+from lauragpt.errors import LauraError
+from lauragpt.evaluate.speaker import SpeakerEncoder
+from lauragpt.model.lauragpt import LauraConfig, LauraModel, alike
+from lauragpt.model.whisper import Whisper
+from lauragpt.sequence import PACE, Layout, layout
+from lauragpt.tasks import TASKS
+from lauragpt.train.batches import EncoderBatches, VocoderBatches
+from lauragpt.train.counting import Count, count
+from lauragpt.train.lora import LoraConfig, add_adapters
+from lauragpt.train.stage import StageConfig
+from lauragpt.train.stages import STAGES
+from lauragpt.train.text_batches import GPTBatches, JointBatches
+
+DRAWN = 16  # batches whose mean is told; the one nearest to it is counted
+LETTERS_A_TOKEN = 4.0
+LETTERS_A_WORD = 5.5  # with the space
+WORDS_OF_A_PHRASE = 0.4  # mean share of `phrase_words` (corpus.py: the power 1.5 of a share between 0 and 1)
+
+
+@dataclass
+class Batch:
+    """Of a process and one batch; a step has `accumulate` of them."""
+
+    examples: list[Example]
+    heard: float = 0.0  # seconds of recordings that are decoded for it
+    frames: int = 0  # that the GPT reads of recordings and posteriors
+    text: int = 0  # text tokens, special ones among them
+    audio: int = 0  # audio tokens
+
+
+def stage_modules(name: str, model: LauraModel, config: StageConfig, speakers: int = 0) -> nn.ModuleDict:
+    """What a stage saves, its parameters marked as trained or not, as the stage itself has it. LauraError for a stage that the model has
+    not, or that is not counted."""
+    if name in ("listener", "speller"):
+        raise LauraError(f"stages.{name}: laura plan does not count this stage, which no preset has: leave it out of the recipe")
+    if name == "speaker":
+        encoder = SpeakerEncoder().to(model.posterior_embedding.weight.device)
+        classes = nn.Linear(encoder.output.out_features, speakers, bias=False, device=model.posterior_embedding.weight.device)
+        return nn.ModuleDict({"speaker": encoder, "classes": classes})
+    if name == "codec":
+        if model.listener is not None:
+            model.listener.requires_grad_(False)
+        if config.init:
+            model.codec.encoder.requires_grad_(False)
+        device = model.posterior_embedding.weight.device
+        return nn.ModuleDict({"codec": model.codec, "discriminator": Discriminator(config.discriminator).to(device)})
+    if frozen := getattr(config, "frozen_layers", 0):
+        if not isinstance(model.encoder, Whisper):
+            raise LauraError("frozen_layers: the preset's encoder has no published layers: leave it out, or choose the preset mini")
+        model.encoder.freeze(frozen)
+    if name == "vocoder":
+        model.codec.requires_grad_(False)
+    modules = nn.ModuleDict({part: getattr(model, part) for part in STAGES[name].trained})
+    if (lora := getattr(config, "lora", LoraConfig())).rank:
+        add_adapters(modules, lora)
+    return modules
+
+
+def draw(name: str, model: LauraModel, config: StageConfig, examples: Sequence[Example]) -> tuple[Batch, Batch]:
+    """(the batch that is counted, the mean of those drawn, of which it is the nearest). LauraError where no example fits."""
+    if name in ("codec", "speaker"):
+        rows = max(1, int(config.batch_seconds / config.crop_seconds))
+        batch = Batch([], heard=rows * config.crop_seconds)
+        return batch, batch
+    reading = model, None, None
+    parts = {"encoder": (EncoderBatches,), "gpt": (GPTBatches, *reading), "joint": (JointBatches, *reading)}
+    kind, *more = parts.get(name, (VocoderBatches, model.config.codec.hop))
+    plans = kind(None, examples, config, 0, 0, *more)
+    last = config.steps * config.accumulate - 1
+    drawn = [measured(name, model.config, config, plans.draw(int(step))) for step in np.linspace(0, last, DRAWN)]
+    mean = Batch([], *(sum(getattr(each, key) for each in drawn) / DRAWN for key in ("heard", "frames", "text", "audio")))
+    size = lambda batch: batch.heard + (batch.frames + batch.text + batch.audio) / 25  # noqa: E731
+    return min(drawn, key=lambda batch: abs(size(batch) - size(mean))), mean
+
+
+def measured(name: str, sizes: LauraConfig, config: StageConfig, examples: list[Example]) -> Batch:
+    if name == "vocoder":  # one task a batch
+        examples = [example for example in examples if example.task == examples[0].task]
+    batch = Batch(examples)
+    as_tokens = {"gpt": TASKS, "joint": ("tts",)}.get(name, ())  # recordings of these tasks are read as the codec's tokens
+    batch.heard = sum(seconds_heard(example, config) for example in examples if example.task not in as_tokens)
+    if name == "encoder":
+        batch.text = sum(len(example.targets[0]) for example in examples)
+        batch.frames = sum(sizes.features.length(int(example.duration * SAMPLE_RATE)) for example in examples)
+    elif name == "vocoder":
+        batch.audio = sum(codes_of(example) for example in examples)
+    else:
+        vocabulary = sizes.vocabulary
+        for row in (row for rows in layouts_of(name, sizes, config, examples) for row in rows):
+            batch.frames += row.frames
+            sounds = int(vocabulary.sounds(np.array(row.ids)).sum())
+            batch.audio, batch.text = batch.audio + sounds, batch.text + len(row.ids) - sounds
+    return batch
+
+
+def seconds_heard(example: Example, config: StageConfig) -> float:
+    crop = getattr(config, "sound_seconds", 0.0)
+    return min(crop, example.duration) if crop and example.task == "aac" else example.duration
+
+
+def codes_of(example: Example) -> int:
+    return math.ceil(25 * example.duration)
+
+
+def layouts_of(name: str, sizes: LauraConfig, config: StageConfig, examples: Sequence[Example]) -> tuple[list[Layout], list[Layout]]:
+    """(sequences of the examples, those with a recording first; sequences that read posteriors). In the GPT's stage no example has a
+    recording, and all but speech and translation are read from posteriors."""
+    vocabulary, plain, read, prompts, injected = sizes.vocabulary, [], [], 0.0, 0.0
+
+    def tokens(task: str, text: str) -> int:
+        return len(text) if TASKS[task].letters else math.ceil(len(text) / LETTERS_A_TOKEN)
+
+    def row(task: str, output: int, frames: int = 0, source: int = 0, sound: bool = False) -> Layout:
+        return layout(vocabulary, task, "en", [vocabulary.text_size * sound] * output, frames, [0] * source)
+
+    for example in examples:
+        task, target = example.task, example.targets[0] if example.targets else ""
+        spoken = example.extra.get("transcript") or target
+        if task == "tts":
+            prompts += config.voice_prompt
+            times, prompts = 1 + (prompts >= 1), prompts % 1
+            plain.append(row(task, times * codes_of(example), 0, times * len(example.source), sound=True))
+        elif task == "mt":
+            injected += config.text_injection
+            if injected >= 1:
+                read.append(row("s2tt", tokens("mt", target), round(PACE * len(example.source))))
+            else:
+                plain.append(row(task, tokens(task, target), 0, tokens(task, example.source)))
+            injected %= 1
+        elif name == "gpt":
+            read.append(row(task, tokens(task, target), round(PACE * len(spoken))))
+        else:
+            frames = sizes.features.length(int(seconds_heard(example, config) * SAMPLE_RATE))
+            sound = task == "se"
+            plain.append(row(task, codes_of(example) if sound else tokens(task, target), frames, sound=sound))
+    count = config.phrases * len(examples) if name == "gpt" else max(1, config.phrases * len(plain))
+    letters = round((1 + WORDS_OF_A_PHRASE * config.phrase_words) * LETTERS_A_WORD)
+    read += [row("asr", letters, round(PACE * letters)) for _ in range(round(count))]
+    read += [row("slu", 16, round(PACE * 60)) for _ in range(round(getattr(config, "slu_templates", 0) * len(plain)))]
+    return sorted(plain, key=lambda each: not each.frames), read
+
+
+def count_batch(name: str, model: LauraModel, modules: nn.ModuleDict, config: StageConfig, batch: Batch, bf16: bool, fused: bool) -> Count:
+    """Forward and backward of a batch, of a model on the meta device."""
+    model.eval()  # no layer is dropped
+    modules.eval()
+    losses: dict[str, Callable[[], Tensor]] = {
+        "encoder": lambda: _encoder(model, config, batch), "gpt": lambda: _reading("gpt", model, config, batch),
+        "joint": lambda: _reading("joint", model, config, batch), "vocoder": lambda: _vocoder(model, config, batch),
+        "codec": lambda: _codec(model.codec, modules["discriminator"], config, batch),
+        "speaker": lambda: _speaker(modules, config, batch),
+    }  # fmt: skip
+    return count(nn.ModuleList([model, modules]), losses[name], bf16, fused)
+
+
+def _meta(*shape: int, **more: object) -> Tensor:
+    return torch.zeros(*shape, device="meta", **more)
+
+
+def _encoder(model: LauraModel, config: StageConfig, batch: Batch) -> Tensor:
+    seconds = [example.duration for example in batch.examples]
+    return sum(letters.sum() for _, letters in _listen(model, config, seconds))
+
+
+def _listen(model: LauraModel, config: StageConfig, seconds: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
+    """Frames (B, T, D) and what CTC reads (B, T, U), in groups of like length, from the longest on."""
+    lengths, parts = [model.config.features.length(int(each * SAMPLE_RATE)) for each in seconds], []
+    depth = getattr(config, "frozen_layers", 0)
+    for group in alike(lengths):
+        features = _meta(len(group), max(lengths[i] for i in group), model.config.features.width)
+        count = _meta(len(group), dtype=torch.int64)
+        if depth:
+            with torch.no_grad():
+                below = model.encoder.below(features, count, depth) if not config.frames_gigabytes else None
+                if below is None:  # kept on disk
+                    below = _meta(len(group), 2 * features.shape[1], len(model.encoder.layers_below(depth)), model.encoder.config.width)
+            output = model.encoder.above(below, count, depth)
+        else:
+            output = model.encoder(features, count)
+        letters = output.ctc_log_probs
+        parts.append((model.with_posteriors(output).embeddings, letters))
+        if output.middle_log_probs is not None:
+            parts[-1] = parts[-1][0], torch.cat([letters, output.middle_log_probs], -1)
+    return parts
+
+
+def _reading(name: str, model: LauraModel, config: StageConfig, batch: Batch) -> Tensor:
+    plain, read = layouts_of(name, model.config, config, batch.examples)
+    loss, frames = _meta(1), None
+    if any(row.frames for row in plain):
+        heard = [seconds_heard(example, config) for example in batch.examples if example.audio and example.task != "tts"]
+        parts = _listen(model, config, heard)
+        longest = max(frames.shape[1] for frames, _ in parts)
+        frames = torch.cat([nn.functional.pad(frames, (0, 0, 0, longest - frames.shape[1])) for frames, _ in parts])
+        loss = loss + sum(letters.sum() for _, letters in parts)
+    if plain:
+        loss = loss + model.loss(plain, frames).sum()
+    if read:
+        posteriors = _meta(len(read), max(row.frames for row in read), model.config.encoder.units)
+        loss = loss + model.loss(read, model.embed_posteriors(posteriors)).sum()
+    return loss.sum()
+
+
+def _quantize(codec: Codec, latents: Tensor) -> Tensor:
+    """(B, T, D) -> (B, T, D): the search of each level's nearest code."""
+    own, _ = codec.quantizer.split(latents)
+    points, config = own.detach().flatten(0, 1).float(), codec.quantizer.config
+    for _ in range(config.n_quantizers):
+        points @ _meta(config.dim, config.codebook_size)
+    return own
+
+
+def _vocoder(model: LauraModel, config: StageConfig, batch: Batch) -> Tensor:
+    sizes, loss = model.config.vocoder, _meta(1)
+    if sizes.in_codec_space:
+        raise LauraError("stages.vocoder: laura plan does not count a vocoder with `condition: codec`, which no preset has")
+    lengths = [codes_of(example) for example in batch.examples]
+    for group in alike(lengths):
+        examples, T, size = [batch.examples[i] for i in group], max(lengths[i] for i in group), len(group)
+        count, whole = _meta(size, dtype=torch.int64), _meta(size, T * model.config.codec.hop)
+        with torch.no_grad():
+            _quantize(model.codec, model.codec.latents(whole))
+        tokens, first = _meta(size, T, dtype=torch.int64), _meta(size, T, sizes.embedding)
+        if examples[0].task == "se":
+            given = {"noisy": (_meta(size, T, sizes.noisy_width), count)}
+        else:
+            letters, prompt = max(len(example.source) for example in examples), max(1, int(25 * config.prompt_seconds))
+            given = {"text": (_meta(size, letters, dtype=torch.int64), count, _meta(size))}
+            given["prompt"] = _meta(size, prompt, sizes.features), count
+        predicted = model.vocoder(tokens, first, count, **given)
+        decoded = model.codec.decode_embeddings(predicted[:, : config.spectral_frames].float())
+        loss = loss + predicted.sum() + decoded.sum()
+    return loss.sum()
+
+
+def _codec(codec: Codec, discriminator: Discriminator, config: StageConfig, batch: Batch) -> Tensor:
+    """As in the last steps, where the discriminator has joined if it ever does."""
+    rows, size = round(batch.heard / config.crop_seconds), int(config.crop_seconds * SAMPLE_RATE)
+    decoded = codec.decode_embeddings(_quantize(codec, codec.latents(_meta(rows, size))))
+    loss = decoded.sum()
+    if config.steps > config.adversarial_from:
+        crop = decoded[:, : int(config.adversarial_seconds * SAMPLE_RATE)]
+        real = torch.zeros_like(crop)
+        with torch.no_grad():
+            discriminator(real)
+        discriminator.requires_grad_(False)
+        loss = loss + judged(discriminator, crop)
+        discriminator.requires_grad_(True)
+        loss = loss + judged(discriminator, real) + judged(discriminator, crop.detach())
+    return loss
+
+
+def judged(discriminator: Discriminator, wave: Tensor) -> Tensor:
+    return sum(each.sum() for each in discriminator(wave).logits)
+
+
+class Given(nn.Module):
+    """Features (B, T, F) of waves (B, N), of shapes alone."""
+
+    def forward(self, waves: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        return _meta(len(waves), 100 * waves.shape[1] // SAMPLE_RATE, 80), _meta(len(waves), dtype=torch.int64)
+
+
+def _speaker(modules: nn.ModuleDict, config: StageConfig, batch: Batch) -> Tensor:
+    rows, size = round(batch.heard / config.crop_seconds), int(config.crop_seconds * SAMPLE_RATE)
+    modules["speaker"].features = Given()  # the real ones read numbers
+    embedded = modules["speaker"](_meta(rows, size), _meta(rows, dtype=torch.int64))
+    return nn.functional.linear(embedded, modules["classes"].weight).sum()
