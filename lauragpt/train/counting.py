@@ -50,7 +50,8 @@ def layers_of(modules: nn.Module) -> list[nn.Module]:
 
 
 def count(modules: nn.Module, compute: Callable[[], Tensor], bf16: bool = True, fused: bool = True) -> Count:
-    """`compute` gives a loss, of modules and inputs on the meta device; gradients are those of parameters that are trained. `fused`: attention as GPUs have it, else as the CPU does (model/attention.py)."""
+    """`compute` gives a loss, of modules and inputs on the meta device; gradients are those of parameters that are trained.
+    `fused`: attention as GPUs have it, else as the CPU does (model/attention.py)."""
     found, own = Count(), {each.untyped_storage()._cdata for each in (*modules.parameters(), *modules.buffers())}
     kept: dict[int, Tensor] = {}  # alive until the end, as a storage's address may be given again
     inside: list[int] = []  # of the layer that is at work its place in `found.layers`

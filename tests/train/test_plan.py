@@ -17,7 +17,7 @@ from lauragpt.train import state
 from lauragpt.train.config import load_recipe
 from lauragpt.train.counting import Count, count
 from lauragpt.train.gpus import GPU, find_gpu
-from lauragpt.train.plan import Parameters, parameters_of, plan_recipe, replicated, sharded
+from lauragpt.train.plan import Parameters, cached_frames, parameters_of, plan_recipe, replicated, sharded
 from lauragpt.train.stage import StageConfig
 from lauragpt.train.stages import STAGES
 from lauragpt.train.trial import Trial
@@ -136,28 +136,37 @@ def test_memory_by_hand():
     assert (parted.gradients, parted.optimizer, parted.exchange) == (20, 44, 4 * (2 * 2 + 3 * 6))
 
 
-def test_hours_and_price_by_hand():
-    plan = planned("debug", mfu=0.25, gpus=4, gpu_hour=2.0)
-    single = planned("debug", mfu=0.25)
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A recipe of two stages."""
+    path = tmp_path_factory.mktemp("small") / "small.yaml"
+    path.write_text("preset: debug\nstages:\n  joint: {steps: 40, batch_seconds: 12, weights: {asr: 1, mt: 1}}\n  encoder: {steps: 30}\n")
+    return load_recipe(path)
+
+
+def test_hours_and_price_by_hand(small):
+    plan = plan_recipe(small, H100, mfu=0.25, gpus=4, gpu_hour=2.0)
+    single = plan_recipe(small, H100, mfu=0.25)
     for many, one in zip(plan.stages, single.stages, strict=True):
         assert many.flops == 4 * one.flops and many.audio_seconds == 4 * one.audio_seconds
         assert many.step_seconds == pytest.approx(one.flops / (0.25 * 989.4e12))
         assert many.hours == pytest.approx(many.steps * many.step_seconds / 3600)
         assert many.price == pytest.approx(many.hours * 4 * 2.0)
         assert many.mfu == pytest.approx(0.25)
-    assert [stage.name for stage in plan.stages] == ["encoder", "codec", "gpt", "vocoder", "joint"]
+    assert [stage.name for stage in plan.stages] == ["encoder", "joint"]
 
 
 def test_frames_on_disk_are_those_of_the_data_or_what_was_allowed():
     keys = ['encoder.init=""', "encoder.variants=1"]
-    encoder = lambda **more: planned("mini", *keys, **more).stages[0].cached_frames  # noqa: E731
-    assert encoder() is None
-    assert encoder(data_hours=10) == pytest.approx(10 * 0.3686e9, rel=1e-3)
-    assert encoder(data_hours=1000) == 60e9
+    recipe = load_recipe(RECIPES / "mini.yaml", keys)
+    size = lambda hours, gpus=1: cached_frames(recipe, recipe.stages["encoder"], hours, gpus)  # noqa: E731
+    assert size(None) is None
+    assert size(10) == 10 * 3600 * 50 * 2 * 512 * 2  # docs/training.md: 0.37 GB an hour
+    assert (size(1000), size(1000, gpus=2)) == (60e9, 120e9)
 
 
-def test_a_larger_gpu_fits_more():
-    fits = [planned("debug", gpu=GPU("small", size, 1e12)).stages[0].memory[0].fits for size in (1e6, 1e9)]
+def test_a_larger_gpu_fits_more(small):
+    fits = [plan_recipe(small, GPU("small", size, 1e12)).stages[0].memory[0].fits for size in (1e6, 1e9)]
     assert fits == [False, True]
 
 
@@ -213,13 +222,14 @@ def test_unknown_gpus_recipes_and_stages_are_refused(tmp_path):
         plan_recipe(load_recipe(tmp_path / "speller.yaml"), H100)
 
 
-def test_the_command_prints_tables_or_json():
-    runner, words = CliRunner(), ["plan", str(RECIPES / "debug.yaml"), "--gpus", "2", "--mfu", "0.3", "--gpu-hour", "2"]
+def test_the_command_prints_tables_or_json(tmp_path):
+    (tmp_path / "small.yaml").write_text("preset: debug\nstages: {joint: {steps: 40, weights: {asr: 1, mt: 1}}}\n")
+    runner, words = CliRunner(), ["plan", str(tmp_path / "small.yaml"), "--gpus", "2", "--mfu", "0.3", "--gpu-hour", "2"]
     shown = runner.invoke(app, words)
     assert shown.exit_code == 0, shown.output
     assert "memory a GPU, in MB" in shown.stdout and "FSDP2" in shown.stdout and "all stages:" in shown.stdout
     made = json.loads(runner.invoke(app, [*words, "--json"]).stdout)
-    assert made["gpus"] == 2 and len(made["stages"]) == 5
+    assert made["gpus"] == 2 and len(made["stages"]) == 1
     assert {row["how"] for row in made["stages"][0]["memory"]} == {"DDP", "FSDP2", "LoRA"}
     for wrong, status in ((["--gpu", "tpu"], 1), (["--gpus", "0"], 1), (["lr"], 2)):
         refused = runner.invoke(app, [*words, *wrong])
