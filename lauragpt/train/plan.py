@@ -17,7 +17,6 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
-from lauragpt.model.whisper import WhisperConfig
 from lauragpt.train.checks import FINISHED
 from lauragpt.train.config import Recipe
 from lauragpt.train.counting import Count, layers_of
@@ -212,7 +211,7 @@ def plan_stage(
     many, scale = gpus * config.accumulate, scale_of(batch, mean)
     return StagePlan(
         name, config.steps, parameters, memory, many * mean.heard, many * mean.frames, many * mean.text, many * mean.audio,
-        many * scale * found.flops, None, None, checkpoint, kept, cached_frames(recipe, config, hours, gpus),
+        many * scale * found.flops, None, None, checkpoint, kept, cached_frames(recipe, name, hours, gpus),
     )  # fmt: skip
 
 
@@ -272,14 +271,14 @@ def scale_of(batch: Batch, mean: Batch) -> float:
     return size(mean) / size(batch)
 
 
-def cached_frames(recipe: Recipe, config: StageConfig, hours: float | None, gpus: int) -> float | None:
+def cached_frames(recipe: Recipe, name: str, hours: float | None, gpus: int) -> float | None:
     """Bytes of the frames of frozen layers: 50 a second, of the layers that are kept, two bytes a number; no more than was allowed."""
+    config, sizes = recipe.stages[name], preset_config(recipe)
     room = getattr(config, "frames_gigabytes", 0.0) * 1e9 * gpus
-    encoder = preset_config(recipe).encoder
-    if not room or not isinstance(encoder, WhisperConfig):
-        return 0.0
-    if hours is None:
-        return None
-    depth = config.frozen_layers
-    kept = len({*(at for at in encoder.heard if at <= depth), depth})
-    return min(room, 3600 * hours * 50 * kept * encoder.width * 2 * config.variants)
+    if not room or hours is None:
+        return None if room else 0.0
+    depth, heard, width = config.frozen_layers, (), sizes.codec.listener.get("width")
+    if name != "listener":
+        heard, width = sizes.encoder.heard, sizes.encoder.width
+    kept = len({*(at for at in heard if at <= depth), depth})
+    return min(room, 3600 * hours * 50 * kept * width * 2 * config.variants)

@@ -1,4 +1,4 @@
-"""A few real steps of a stage, measured: random weights, the recipe's data or, where they are not there, noise of typical length.
+"""A few real steps of a stage, measured: random weights, the recipe's data or, where they are not there, tones of typical length.
 
 Nothing is written but into a folder for the time being. Two steps warm up, as many are measured on the same batches. The step is one of the
 stage's last: with the discriminator, where that ever joins. Texts that the CTC head would read are made of chance, since an untrained one

@@ -1,4 +1,4 @@
-"""Examples for a plan where the data of a recipe are not there: as many seconds and letters as such data have, and noise as sound."""
+"""Examples for a plan where the data of a recipe are not there: as many seconds and letters as such data have, and tones as sound."""
 
 from pathlib import Path
 
@@ -52,12 +52,14 @@ def text_of(letters: int, rng: np.random.Generator) -> str:
 
 
 def write_typical(examples: list[Example], folder: Path) -> None:
-    """The examples as a data folder, for training: their recordings, which are noise, and sentences."""
+    """The examples as a data folder, for training: their recordings, which are tones and noise, and sentences."""
     rng = np.random.default_rng(0)
     for example in examples:
         if example.audio:
             example.audio = str(folder / Path(example.audio).name)
-            save_audio(Path(example.audio), (0.05 * rng.standard_normal(int(example.duration * SAMPLE_RATE))).astype(np.float32))
+            size = int(example.duration * SAMPLE_RATE)
+            tone = sum(np.sin(2 * np.pi * 140 * harmonic * np.arange(size) / SAMPLE_RATE) / harmonic for harmonic in range(1, 9))
+            save_audio(Path(example.audio), (0.1 * tone + 0.02 * rng.standard_normal(size)).astype(np.float32))
     write_manifest(folder / "train.jsonl", examples)
     write_manifest(folder / "dev.jsonl", [])
     for lang in ("en", "de"):

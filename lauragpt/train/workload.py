@@ -20,7 +20,10 @@ from lauragpt.codec.discriminator import Discriminator
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.speaker import SpeakerEncoder
+from lauragpt.features import FeatureConfig
+from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.lauragpt import LauraConfig, LauraModel, alike
+from lauragpt.model.listener import Listener
 from lauragpt.model.whisper import Whisper
 from lauragpt.sequence import PACE, Layout, layout
 from lauragpt.tasks import TASKS
@@ -29,6 +32,7 @@ from lauragpt.train.counting import Count, count
 from lauragpt.train.lora import LoraConfig, add_adapters
 from lauragpt.train.stage import StageConfig
 from lauragpt.train.stages import STAGES
+from lauragpt.train.stages.listener import Reader
 from lauragpt.train.text_batches import GPTBatches, JointBatches
 
 DRAWN = 16  # batches whose mean is told; the one nearest to it is counted
@@ -49,28 +53,31 @@ class Batch:
 
 
 def stage_modules(name: str, model: LauraModel, config: StageConfig, speakers: int = 0) -> nn.ModuleDict:
-    """What a stage saves, its parameters marked as trained or not, as the stage itself has it. LauraError for a stage that the model has
-    not, or that is not counted."""
-    if name in ("listener", "speller"):
-        raise LauraError(f"stages.{name}: laura plan does not count this stage, which no preset has: leave it out of the recipe")
+    """What a stage saves, its parameters marked as trained or not, as the stage itself has it. LauraError for a stage of which the
+    model has no part."""
+    if name in ("listener", "speller") and getattr(model, name) is None:
+        raise LauraError(f"stages.{name}: the preset has no {name}: leave the stage out")
+    device = model.posterior_embedding.weight.device
     if name == "speaker":
-        encoder = SpeakerEncoder().to(model.posterior_embedding.weight.device)
-        classes = nn.Linear(encoder.output.out_features, speakers, bias=False, device=model.posterior_embedding.weight.device)
-        return nn.ModuleDict({"speaker": encoder, "classes": classes})
+        encoder = SpeakerEncoder().to(device)
+        return nn.ModuleDict({"speaker": encoder, "classes": nn.Linear(encoder.output.out_features, speakers, False, device)})
     if name == "codec":
         if model.listener is not None:
             model.listener.requires_grad_(False)
         if config.init:
             model.codec.encoder.requires_grad_(False)
-        device = model.posterior_embedding.weight.device
         return nn.ModuleDict({"codec": model.codec, "discriminator": Discriminator(config.discriminator).to(device)})
     if frozen := getattr(config, "frozen_layers", 0):
-        if not isinstance(model.encoder, Whisper):
+        encoder = model.listener.encoder if name == "listener" else model.encoder
+        if not isinstance(encoder, Whisper):
             raise LauraError("frozen_layers: the preset's encoder has no published layers: leave it out, or choose the preset mini")
-        model.encoder.freeze(frozen)
+        encoder.freeze(frozen)
     if name == "vocoder":
         model.codec.requires_grad_(False)
     modules = nn.ModuleDict({part: getattr(model, part) for part in STAGES[name].trained})
+    if name == "listener":
+        levels, bins = model.config.codec.quantizer.levels, model.listener.features.config.bins
+        modules["reader"] = Reader(len(levels), model.config.encoder.units, bins, config.reader_width, config.reader_layers).to(device)
     if (lora := getattr(config, "lora", LoraConfig())).rank:
         add_adapters(modules, lora)
     return modules
@@ -83,7 +90,8 @@ def draw(name: str, model: LauraModel, config: StageConfig, examples: Sequence[E
         batch = Batch([], heard=rows * config.crop_seconds)
         return batch, batch
     reading = model, None, None
-    parts = {"encoder": (EncoderBatches,), "gpt": (GPTBatches, *reading), "joint": (JointBatches, *reading)}
+    parts = {"encoder": (EncoderBatches,), "listener": (EncoderBatches,), "speller": (EncoderBatches,), "gpt": (GPTBatches, *reading)}
+    parts["joint"] = JointBatches, *reading
     kind, *more = parts.get(name, (VocoderBatches, model.config.codec.hop))
     plans = kind(None, examples, config, 0, 0, *more)
     last = config.steps * config.accumulate - 1
@@ -97,12 +105,12 @@ def measured(name: str, sizes: LauraConfig, config: StageConfig, examples: list[
     if name == "vocoder":  # one task a batch
         examples = [example for example in examples if example.task == examples[0].task]
     batch = Batch(examples)
-    as_tokens = {"gpt": TASKS, "joint": ("tts",)}.get(name, ())  # recordings of these tasks are read as the codec's tokens
+    as_tokens = {"gpt": TASKS, "speller": TASKS, "joint": ("tts",)}.get(name, ())  # tasks whose recordings are read as codec tokens
     batch.heard = sum(seconds_heard(example, config) for example in examples if example.task not in as_tokens)
-    if name == "encoder":
+    if name in ("encoder", "listener"):
         batch.text = sum(len(example.targets[0]) for example in examples)
         batch.frames = sum(sizes.features.length(int(example.duration * SAMPLE_RATE)) for example in examples)
-    elif name == "vocoder":
+    elif name in ("vocoder", "speller"):
         batch.audio = sum(codes_of(example) for example in examples)
     else:
         vocabulary = sizes.vocabulary
@@ -164,8 +172,11 @@ def count_batch(name: str, model: LauraModel, modules: nn.ModuleDict, config: St
     """Forward and backward of a batch, of a model on the meta device."""
     model.eval()  # no layer is dropped
     modules.eval()
+    for module in [module for module in (model.listener, modules["speaker"] if name == "speaker" else None) if module is not None]:
+        module.features = Given(module.features.config)
     losses: dict[str, Callable[[], Tensor]] = {
-        "encoder": lambda: _encoder(model, config, batch), "gpt": lambda: _reading("gpt", model, config, batch),
+        "encoder": lambda: _encoder(model, config, batch), "listener": lambda: _listener(model, modules["reader"], config, batch),
+        "speller": lambda: _speller(model, batch), "gpt": lambda: _reading("gpt", model, config, batch),
         "joint": lambda: _reading("joint", model, config, batch), "vocoder": lambda: _vocoder(model, config, batch),
         "codec": lambda: _codec(model.codec, modules["discriminator"], config, batch),
         "speaker": lambda: _speaker(modules, config, batch),
@@ -177,31 +188,55 @@ def _meta(*shape: int, **more: object) -> Tensor:
     return torch.zeros(*shape, device="meta", **more)
 
 
+class Given(nn.Module):
+    """Features (B, T, F) of waves (B, N), of shapes alone: to make the real ones, numbers are read."""
+
+    def __init__(self, config: FeatureConfig):
+        super().__init__()
+        self.config = config
+
+    def forward(self, waves: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        return _meta(len(waves), self.config.length(waves.shape[1]), self.config.width), _meta(len(waves), dtype=torch.int64)
+
+
 def _encoder(model: LauraModel, config: StageConfig, batch: Batch) -> Tensor:
-    seconds = [example.duration for example in batch.examples]
-    return sum(letters.sum() for _, letters in _listen(model, config, seconds))
+    outputs = _listen(model, config, [example.duration for example in batch.examples])
+    return sum(letters_of(output).sum() for output in outputs)
 
 
-def _listen(model: LauraModel, config: StageConfig, seconds: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
-    """Frames (B, T, D) and what CTC reads (B, T, U), in groups of like length, from the longest on."""
-    lengths, parts = [model.config.features.length(int(each * SAMPLE_RATE)) for each in seconds], []
-    depth = getattr(config, "frozen_layers", 0)
+def letters_of(output: EncoderOutput) -> Tensor:
+    """What CTC learns, of the last layer and, where there is one, of the middle (B, T, U or 2 U)."""
+    middle = output.middle_log_probs
+    return output.ctc_log_probs if middle is None else torch.cat([output.ctc_log_probs, middle], -1)
+
+
+def _listener(model: LauraModel, reader: Reader, config: StageConfig, batch: Batch) -> Tensor:
+    outputs = _listen(model.listener, config, [example.duration for example in batch.examples])
+    read = [each for output in outputs for each in reader(output.embeddings.float(), output.lengths)]
+    return sum(each.sum() for each in read[:: 1 if config.sound_weight else 2])
+
+
+def _speller(model: LauraModel, batch: Batch) -> Tensor:
+    lengths = [codes_of(example) for example in batch.examples]
+    return model.speller(_meta(len(lengths), max(lengths), dtype=torch.int64), _meta(len(lengths), dtype=torch.int64)).sum()
+
+
+def _listen(hearer: LauraModel | Listener, config: StageConfig, seconds: Sequence[float]) -> list[EncoderOutput]:
+    """Of recordings in groups of like length, from the longest on."""
+    features, encoder, depth, outputs = hearer.features.config, hearer.encoder, getattr(config, "frozen_layers", 0), []
+    lengths = [features.length(int(each * SAMPLE_RATE)) for each in seconds]
     for group in alike(lengths):
-        features = _meta(len(group), max(lengths[i] for i in group), model.config.features.width)
-        count = _meta(len(group), dtype=torch.int64)
-        if depth:
-            with torch.no_grad():
-                below = model.encoder.below(features, count, depth) if not config.frames_gigabytes else None
-                if below is None:  # kept on disk
-                    below = _meta(len(group), 2 * features.shape[1], len(model.encoder.layers_below(depth)), model.encoder.config.width)
-            output = model.encoder.above(below, count, depth)
+        heard, count = _meta(len(group), max(lengths[i] for i in group), features.width), _meta(len(group), dtype=torch.int64)
+        if not depth:
+            outputs.append(encoder(heard, count))
+        elif config.frames_gigabytes:  # made once
+            kept = _meta(len(group), 2 * heard.shape[1], len(encoder.layers_below(depth)), encoder.config.width)
+            outputs.append(encoder.above(kept, count, depth))
         else:
-            output = model.encoder(features, count)
-        letters = output.ctc_log_probs
-        parts.append((model.with_posteriors(output).embeddings, letters))
-        if output.middle_log_probs is not None:
-            parts[-1] = parts[-1][0], torch.cat([letters, output.middle_log_probs], -1)
-    return parts
+            with torch.no_grad():
+                below = encoder.below(heard, count, depth)
+            outputs.append(encoder.above(below, count, depth))
+    return [hearer.with_posteriors(output) for output in outputs]
 
 
 def _reading(name: str, model: LauraModel, config: StageConfig, batch: Batch) -> Tensor:
@@ -209,10 +244,10 @@ def _reading(name: str, model: LauraModel, config: StageConfig, batch: Batch) ->
     loss, frames = _meta(1), None
     if any(row.frames for row in plain):
         heard = [seconds_heard(example, config) for example in batch.examples if example.audio and example.task != "tts"]
-        parts = _listen(model, config, heard)
-        longest = max(frames.shape[1] for frames, _ in parts)
-        frames = torch.cat([nn.functional.pad(frames, (0, 0, 0, longest - frames.shape[1])) for frames, _ in parts])
-        loss = loss + sum(letters.sum() for _, letters in parts)
+        outputs = _listen(model, config, heard)
+        longest = max(output.embeddings.shape[1] for output in outputs)
+        padded = [nn.functional.pad(each, (0, 0, 0, longest - each.shape[1])) for each in (output.embeddings for output in outputs)]
+        frames, loss = torch.cat(padded), loss + sum(letters_of(output).sum() for output in outputs)
     if plain:
         loss = loss + model.loss(plain, frames).sum()
     if read:
@@ -231,24 +266,30 @@ def _quantize(codec: Codec, latents: Tensor) -> Tensor:
 
 
 def _vocoder(model: LauraModel, config: StageConfig, batch: Batch) -> Tensor:
-    sizes, loss = model.config.vocoder, _meta(1)
-    if sizes.in_codec_space:
-        raise LauraError("stages.vocoder: laura plan does not count a vocoder with `condition: codec`, which no preset has")
+    sizes, codec, loss = model.config.vocoder, model.codec, _meta(1)
     lengths = [codes_of(example) for example in batch.examples]
     for group in alike(lengths):
         examples, T, size = [batch.examples[i] for i in group], max(lengths[i] for i in group), len(group)
-        count, whole = _meta(size, dtype=torch.int64), _meta(size, T * model.config.codec.hop)
-        with torch.no_grad():
-            _quantize(model.codec, model.codec.latents(whole))
+        count, whole = _meta(size, dtype=torch.int64), _meta(size, T * codec.config.hop)
         tokens, first = _meta(size, T, dtype=torch.int64), _meta(size, T, sizes.embedding)
+        with torch.no_grad():
+            if not sizes.in_codec_space:
+                _quantize(codec, codec.latents(whole))
+            elif examples[0].task == "se":
+                codec.vectors(whole)
+        given = {}
         if examples[0].task == "se":
-            given = {"noisy": (_meta(size, T, sizes.noisy_width), count)}
+            given["noisy"] = _meta(size, T, sizes.noisy_width), count
         else:
             letters, prompt = max(len(example.source) for example in examples), max(1, int(25 * config.prompt_seconds))
-            given = {"text": (_meta(size, letters, dtype=torch.int64), count, _meta(size))}
+            places = _meta(size, T, dtype=torch.int64) if sizes.in_codec_space else _meta(size)
+            given["text"] = _meta(size, letters, dtype=torch.int64), count, places
             given["prompt"] = _meta(size, prompt, sizes.features), count
+        if sizes.in_codec_space and examples[0].task == "tts":
+            loss = loss + model.vocoder.speech_numbers(tokens, count, **given).sum()
+            continue
         predicted = model.vocoder(tokens, first, count, **given)
-        decoded = model.codec.decode_embeddings(predicted[:, : config.spectral_frames].float())
+        decoded = codec.decode_embeddings(predicted[:, : config.spectral_frames].float())
         loss = loss + predicted.sum() + decoded.sum()
     return loss.sum()
 
@@ -274,15 +315,7 @@ def judged(discriminator: Discriminator, wave: Tensor) -> Tensor:
     return sum(each.sum() for each in discriminator(wave).logits)
 
 
-class Given(nn.Module):
-    """Features (B, T, F) of waves (B, N), of shapes alone."""
-
-    def forward(self, waves: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        return _meta(len(waves), 100 * waves.shape[1] // SAMPLE_RATE, 80), _meta(len(waves), dtype=torch.int64)
-
-
 def _speaker(modules: nn.ModuleDict, config: StageConfig, batch: Batch) -> Tensor:
     rows, size = round(batch.heard / config.crop_seconds), int(config.crop_seconds * SAMPLE_RATE)
-    modules["speaker"].features = Given()  # the real ones read numbers
     embedded = modules["speaker"](_meta(rows, size), _meta(rows, dtype=torch.int64))
     return nn.functional.linear(embedded, modules["classes"].weight).sum()
