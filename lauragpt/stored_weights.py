@@ -44,6 +44,17 @@ def _spread(scales: np.ndarray, columns: int) -> np.ndarray:
     return scales.astype(np.float32).repeat(BLOCK, axis=1)[:, :columns]
 
 
+def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The names by which `read_tensor` gives what both files hold, and the shapes. SafetensorError for a damaged file."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in weight_files(folder):
+        with safe_open(path, "np") as file:
+            names = file.keys()
+            scales = {name + SCALE for name in names}
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in names if name not in scales}
+    return shapes
+
+
 def read_tensor(folder: Path, name: str) -> np.ndarray:
     """A tensor by its stored name, float16 or, where it is stored in 8 bits, float32. LauraError where its scales are not there."""
     with safe_open(folder / file_of(name), "np") as file:

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +117,44 @@ def test_a_weight_without_its_scales_is_told(damage, folder):
         with pytest.raises(LauraError, match=f"the scales of {NAME} are missing or do not fit it: fetch the checkpoint again") as told:
             use(folder)
         assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda stored: stored.pop("gpt.norm.weight"), r"gpt\.norm\.weight is missing"),
+    (lambda stored: stored.update(more=torch.zeros(2)), "its configuration has no place for more"),
+    (lambda stored: stored.update({"gpt.norm.weight": torch.ones(31)}), r"gpt\.norm\.weight has the shape \(31,\), and by its .* \(32,\)"),
+    (lambda stored: stored.update({"gpt.embed_tokens.weight": torch.ones(9999, 32)}), r"gpt.* has the shape \(9999, 32\)"),
+    (lambda stored: stored.update({"gpt.embed_tokens.weight": torch.tensor(1.0)}), r"gpt\.embed_tokens\.weight has the shape \(\)"),
+])  # fmt: skip
+def test_weights_of_another_configuration_are_told_before_any_is_read(change, words, folder, monkeypatch):
+    stored = load_file(folder / FILES[0])
+    change(stored)
+    save_file(stored, folder / FILES[0])
+    monkeypatch.setattr("lauragpt.model.lauragpt.read_tensor", lambda *given: pytest.fail("it read"))
+    with pytest.raises(LauraError, match=f"is not a whole LauraGPT checkpoint .{words}") as told:
+        load_checkpoint(folder)
+    assert "\n" not in str(told.value)
+
+
+def test_tokens_of_tasks_that_were_added_since_begin_as_in_a_new_gpt(folder):
+    stored = load_file(folder / FILES[0])
+    whole = stored["gpt.embed_tokens.weight"]
+    save_file(stored | {"gpt.embed_tokens.weight": whole[:-2].clone()}, folder / FILES[0])
+    loaded = load_checkpoint(folder).gpt.embed_tokens.weight
+    assert loaded.shape == whole.shape and torch.equal(loaded[:-2], whole[:-2].float())
+    assert 0.01 < loaded[-2:].std() < 0.04
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the most memory in use is told by Linux")
+def test_loading_takes_the_memory_of_the_model_and_little_more(tmp_path):
+    config = PRESETS["debug"]
+    save_checkpoint(LauraModel(replace(config, gpt=replace(config.gpt, layers=12, ffn=20_000))), tmp_path)
+
+    def memory(which: str) -> int:
+        return int(Path("/proc/self/status").read_text().split(f"{which}:")[1].split()[0]) * 1024
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = memory("VmRSS")
+    model = load_checkpoint(tmp_path)
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    assert size > 80e6 and memory("VmHWM") - before < 1.4 * size

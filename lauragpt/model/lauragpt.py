@@ -6,15 +6,15 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lauragpt.checkpoint import FORMAT, file_of, read_config, weight_files
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
@@ -31,9 +31,10 @@ from lauragpt.model.speller import Speller
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.model.whisper import Whisper, WhisperConfig
 from lauragpt.sequence import Layout, Vocabulary, times_of
-from lauragpt.stored_weights import SCALE, all_tensors, quantize
+from lauragpt.stored_weights import SCALE, quantize, read_tensor, stored_shapes
 from lauragpt.tasks import ADDED, add_rows, added_rows
 
+VOCABULARY = ("embed_tokens.weight", "lm_head.weight")  # what has a row for each token
 ENCODERS = {"conformer": (ConformerConfig, Conformer), "whisper": (WhisperConfig, Whisper)}
 
 
@@ -309,25 +310,56 @@ def save_checkpoint(model: LauraModel, folder: Path, **about: object) -> None:
 
 
 def load_checkpoint(folder: Path) -> LauraModel:
-    """The model of a folder, float32, rebuilt from its own configuration. LauraError when it is foreign."""
+    """The model of a folder, float32, rebuilt from its own configuration. LauraError when it is foreign, or when its weights are not those
+    of its configuration.
+
+    Beside the model one tensor at a time is in memory. The largest come first, while memory for the others is not in use yet.
+    """
     config = read_config(folder)
     if config.get("format") != FORMAT:
         raise LauraError(f"{folder} is not a LauraGPT checkpoint: its config.json must say format {FORMAT!r}")
-    for path in weight_files(folder):  # a damaged file is told before anything is built
-        with safe_open(path, "pt"):
-            pass
+    shapes = stored_shapes(folder)  # a damaged file is told before anything is built
     add_rows(config.get("added") or [], str(folder))
-    model = LauraModel(LauraConfig.from_dict(config["model"]))
+    with Unfilled():
+        model = LauraModel(LauraConfig.from_dict(config["model"]))
     if model.config.gpt.vocabulary > model.vocabulary.size:
         raise LauraError(f"{folder} knows more tasks than were added here: add them in the same order before it is loaded (tasks.add_task)")
-    stored = {name: torch.from_numpy(tensor) for name, tensor in all_tensors(folder).items()}
-    state = {k: v.float() if v.is_floating_point() else v for k, v in stored.items()}
-    model.load_state_dict(with_new_rows(state, model))
+    own = model.state_dict()
+    check_shapes(folder, shapes, own)
+    for name in sorted(own, key=lambda name: -own[name].numel()):
+        stored, place = torch.from_numpy(read_tensor(folder, name)), own[name]
+        if stored.shape != place.shape:
+            nn.init.normal_(place[len(stored) :], std=0.02)  # rows of tasks that were added since begin as in a new GPT
+            place = place[: len(stored)]
+        place.copy_(stored)
     return model.eval()
+
+
+class Unfilled(TorchFunctionMode):
+    """Modules that are made here do not fill their parameters by chance, as they will be read: that takes as long as reading them."""
+
+    def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None) -> object:
+        if function in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return (kwargs or {}).get("tensor", args[:1])
+        return function(*args, **(kwargs or {}))
+
+
+def check_shapes(folder: Path, stored: Mapping[str, tuple[int, ...]], own: Mapping[str, Tensor]) -> None:
+    """LauraError where the tensors of a checkpoint are not those of the model, but for rows of the vocabulary that it has not yet."""
+    for name in sorted(own.keys() | stored.keys()):
+        if name not in stored or name not in own:
+            wrong = f"{name} is missing" if name in own else f"its configuration has no place for {name}"
+        elif stored[name] != (shape := tuple(own[name].shape)):
+            if name.endswith(VOCABULARY) and stored[name][1:] == shape[1:] and stored[name][0] < shape[0]:
+                continue
+            wrong = f"{name} has the shape {stored[name]}, and by its config.json {shape}"
+        else:
+            continue
+        raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({wrong}): fetch or export it again")
 
 
 def with_new_rows(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The state dict with the model's own rows of the vocabulary behind those it has: the tokens of tasks that were added since."""
     own = model.state_dict()
-    short = [k for k in state if k.endswith(("embed_tokens.weight", "lm_head.weight")) and len(state[k]) < len(own[k])]
+    short = [k for k in state if k.endswith(VOCABULARY) and len(state[k]) < len(own[k])]
     return state | {key: torch.cat([state[key], own[key][len(state[key]) :].to(state[key])]) for key in short}
