@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lauragpt.sequence import Layout
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -243,6 +245,42 @@ def test_decoding_is_measured_beside_generate(debug_checkpoint, tmp_path):
     assert [(row["batch"], row["runs on"]) for row in report["rows"]] == [(batch, name) for batch in (1, 2) for name in who] * 2
     assert all(positive(row["tokens a second"]) and positive(row["times generate"]) for row in report["rows"])
     assert "LauraTTS-sized" in (tmp_path / "decoding.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_training_is_measured_beside_the_trainer(debug_checkpoint, tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "train.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    ours, theirs = report["rows"]
+    assert (ours["trainer"], theirs["trainer"]) == ("laura train", "transformers Trainer") and theirs["times Trainer"] == 1
+    assert ours["times Trainer"] == pytest.approx(ours["tokens a second"] / theirs["tokens a second"])  # of one run
+    assert positive(ours["tokens a second"]) and 0 <= ours["waiting %"] < 100 and theirs["waiting %"] is None
+    steps, peaks = [row["step"] for row in report["memory"]], [row["peak MiB"] for row in report["memory"]]
+    assert steps == list(range(2, 21, 2)) and peaks == sorted(peaks) and peaks[0] > 50
+    assert "| laura train |" in (tmp_path / "train.md").read_text(encoding="utf-8") and "transformers Trainer" in done.stdout
+
+
+@pytest.fixture
+def train(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import train
+
+    return train
+
+
+def test_steps_are_counted_behind_the_first_few(train):
+    watch = train.Watch()
+    watch.began, watch.tokens, watch.waits = [0.0, 9.0, 18.0, 20.0, 21.0, 24.0], [7, 7, 7, 30, 50, 1000], [5.0, 5.0, 5.0, 5.0, 0.25, 0.75]
+    assert watch.rate == (30 + 50) / 4 and watch.waiting == 25
+
+
+def test_the_trainer_is_handed_what_our_loss_counts(train):
+    rows = [Layout(0, (4, 5, 6), (False, True, True)), Layout(0, (7, 8), (False, True))]
+    batch = train.padded(train.ReadBatch(rows, []))
+    assert batch["input_ids"].tolist() == [[4, 5, 6], [7, 8, 0]] and batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["labels"].tolist() == [[-100, 5, 6], [-100, 8, -100]] and train.tokens_of(train.ReadBatch(rows, [])) == 5
 
 
 @pytest.mark.slow
