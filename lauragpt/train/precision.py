@@ -1,6 +1,13 @@
 """What training computes in."""
 
+import os
+
 import torch
+
+# oneDNN keeps what it compiled for each shape, a thousand shapes in each of two caches: a gigabyte, as batches differ in length. It reads
+# these variables when it first computes, behind this import.
+for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_cache, "64")
 
 
 def precision(cuda: bool = False) -> str:
