@@ -1,4 +1,5 @@
-"""The paper's model: all of it through one step without memory, and a fiftieth of it through the stages and phases of its recipe."""
+"""The paper's model: all of it through one step without memory, whole and in eight parts, and a fiftieth of it through the stages and
+phases of its recipe."""
 
 import json
 from dataclasses import replace
@@ -6,9 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint
-from lauragpt.sequence import layout
+from lauragpt.sequence import Layout, layout
 from lauragpt.train.checks import parameters
 from lauragpt.train.config import load_recipe
 from lauragpt.train.run import train
@@ -27,16 +33,21 @@ def fiftieth(config: LauraConfig) -> LauraConfig:
     )  # fmt: skip
 
 
+def rows_of(model: LauraModel) -> list[Layout]:
+    """Something heard in 40 frames, something read, and something to speak."""
+    vocabulary, codes = model.vocabulary, list(range(30))
+    return [
+        layout(vocabulary, "asr", "en", [5, 6, 151_935], frames=40), layout(vocabulary, "mt", "de", [8, 9], source=[4, 5]),
+        layout(vocabulary, "tts", "en", vocabulary.audio(codes), source=[5, 6, 7]),
+    ]  # fmt: skip
+
+
 def test_all_of_it_takes_a_step():
     """On torch's device "meta", where tensors have shapes alone: all that listening and writing train has a gradient and is updated."""
     config = PRESETS["paper-2b"]
     with torch.device("meta"):
         model = LauraModel(config)
-    vocabulary, codes = model.vocabulary, list(range(30))
-    rows = [
-        layout(vocabulary, "asr", "en", [5, 6, 151_935], frames=40), layout(vocabulary, "mt", "de", [8, 9], source=[4, 5]),
-        layout(vocabulary, "tts", "en", vocabulary.audio(codes), source=[5, 6, 7]),
-    ]  # fmt: skip
+    rows = rows_of(model)
     heard = model.listen(torch.empty(1, 40, config.features.width, device="meta"), torch.tensor([40], device="meta"))
     losses = model.loss(rows, heard.embeddings)
     assert losses.shape == (sum(sum(row.targets) for row in rows),)
@@ -47,6 +58,41 @@ def test_all_of_it_takes_a_step():
     optimizer.step()
     assert len(optimizer.state) == len(list(trained.parameters()))
     assert 2.0e9 < sum(parameter.numel() for parameter in trained.parameters()) < 2.2e9
+
+
+@pytest.fixture
+def eight_processes():
+    """A process group of eight whose messages go nowhere: this is the first of them."""
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=8)
+    yield init_device_mesh("cpu", (8,))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_all_of_it_takes_a_step_in_eight_parts(eight_processes):
+    """Encoder and GPT under FSDP2, layer by layer. It refuses the device "meta": here tensors say that they are on the CPU, and have
+    shapes alone all the same. Of weights, gradients and moments a process holds an eighth."""
+    config = PRESETS["paper-2b"]
+    with FakeTensorMode():
+        model = LauraModel(config)
+        model.encoder.eval()  # it would leave out layers by chance, and no number is there to decide by
+        trained = torch.nn.ModuleList([model.encoder, model.posterior_embedding, model.gpt])
+        for part in (*model.encoder.layers, *model.gpt.layers, *trained):
+            fully_shard(part, mesh=eight_processes)
+        for method in ("embed", "hidden", "logits"):
+            register_fsdp_forward_method(model.gpt, method)
+        parameters, optimizer = list(trained.parameters()), torch.optim.AdamW(trained.parameters())
+        whole = sum(parameter.nbytes for parameter in parameters)
+        assert 8.0e9 < whole < 8.8e9, "2 B numbers of four bytes"
+        heard = model.listen(torch.empty(1, 40, config.features.width), torch.tensor([40]))
+        losses = model.loss(rows_of(model), heard.embeddings)
+        assert losses.shape == (sum(sum(row.targets) for row in rows_of(model)),)
+        (losses.mean() + heard.ctc_log_probs.mean()).backward()
+        optimizer.step()
+        assert [id(p) for p in trained.parameters()] == [id(p) for p in parameters], "they are in parts again"
+        moments = [[optimizer.state[p][name] for p in parameters] for name in ("exp_avg", "exp_avg_sq")]
+        for tensors in (parameters, [p.grad for p in parameters], *moments):
+            assert sum(tensor.to_local().nbytes for tensor in tensors) == pytest.approx(whole / 8, rel=1e-3)
 
 
 @pytest.mark.slow
