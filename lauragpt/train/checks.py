@@ -19,17 +19,20 @@ from lauragpt.model.lauragpt import LauraConfig, LauraModel
 from lauragpt.train.config import Recipe
 from lauragpt.train.export import check_voices
 from lauragpt.train.lora import LoraConfig, import_peft
+from lauragpt.train.speech_frames import import_pyworld
 
 CHECKPOINT, AVERAGE, BEST, FINISHED = 4 * 3, 4, 4, 2  # bytes a parameter: of a checkpoint, weights and both moments of Adam, all float32;
 # of the averaged weights in it, if any; of the best weights; of the finished folder, float16
 
 
 def check_recipe(recipe: Recipe, stages: Sequence[str], sizes: LauraConfig) -> None:
-    """LauraError, before anything is read or made, where data, `init`, disk, peft or compiler are missing for these stages."""
+    """LauraError, before anything is read or made, where data, `init`, disk, a package or a compiler are missing for these stages."""
     if recipe.init:
         find_checkpoint(recipe.init)
     if any(getattr(recipe.stages[name], "lora", LoraConfig()).rank for name in stages):
         import_peft()
+    if "vocoder" in stages and sizes.vocoder.in_codec_space and any(key.startswith("tts") for key in recipe.stages["vocoder"].weights):
+        import_pyworld()
     data = Path(recipe.data)
     if not (data / "train.jsonl").exists():
         check_sources(recipe)

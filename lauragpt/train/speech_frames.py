@@ -5,6 +5,7 @@ package `pyworld`; it takes about a fortieth of the recordings' length, so it is
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import safetensors.torch
@@ -67,14 +68,20 @@ class SpeechFrames:
         self.places |= dict.fromkeys(opened.keys(), opened)
 
 
-def analysed(wave: np.ndarray) -> np.ndarray:
-    """(N,) at 16 kHz -> frames (4 T, 66) float32, T = ceil(N / 640). LauraError without `pyworld`."""
+def import_pyworld() -> ModuleType:
+    """LauraError where it, or what it needs, is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # how it asks for its own version is deprecated
             import pyworld
     except ModuleNotFoundError as error:
         raise LauraError(f"the vocoder learns from frames that pyworld makes, which lacks {error.name}: {install_hint('train')}") from None
+    return pyworld
+
+
+def analysed(wave: np.ndarray) -> np.ndarray:
+    """(N,) at 16 kHz -> frames (4 T, 66) float32, T = ceil(N / 640). LauraError without `pyworld`."""
+    pyworld = import_pyworld()
     noise = np.random.default_rng(0).standard_normal(len(wave))
     x, period = wave.astype(np.float64) + FLOOR * noise, 1000 * HOP / SAMPLE_RATE
     rough, times = pyworld.dio(x, SAMPLE_RATE, f0_floor=LOWEST, f0_ceil=HIGHEST, frame_period=period)

@@ -162,11 +162,14 @@ def load_average(folder: Path) -> dict[str, Tensor] | None:
 
 
 def best(folder: Path) -> dict | None:
-    """{"step": ..., the loss's name: its value} of the best weights, if there are any."""
+    """{"step": ..., the loss's name: its value} of the best weights, if there are any. LauraError where that cannot be read."""
     path = _best(folder) / STATE
     if not path.exists():
         return None
-    return {name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name != "files"}
+    try:
+        return {name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name != "files"}
+    except (ValueError, AttributeError):
+        raise LauraError(f"{path} is damaged: delete the folder {path.parent}, and the next validation begins anew") from None
 
 
 def save_best(folder: Path, stage: Stage, about: dict) -> None:
@@ -188,7 +191,7 @@ def forget_best(folder: Path) -> None:
 
 def weights_of(folder: Path, keep_best: bool) -> Path | None:
     """The file of the stage's weights with which others go on, if it was trained: the best, or the last, averaged where they were."""
-    if keep_best and best(folder) and not damaged(_best(folder)):
+    if keep_best and (_best(folder) / STATE).exists() and not damaged(_best(folder)):
         return _best(folder) / MODEL
     path = newest(folder)
     return path and (path / AVERAGE if (path / AVERAGE).exists() else path / MODEL)

@@ -1,5 +1,6 @@
 """What would fail after hours is said at once; and hours are hours, by a clock that the test turns."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from lauragpt.data import synthesisers
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.train import checks, run, state
+from lauragpt.train.config import Recipe
 from lauragpt.train.run import train
 from lauragpt.train.stages import STAGES
+from lauragpt.train.stages.speller import SpellerStageConfig
+from lauragpt.train.stages.vocoder import VocoderStageConfig
 
 DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
 
@@ -71,6 +75,17 @@ def test_a_compiler_is_looked_for_where_a_stage_compiles(prepared, tmp_path, mon
     (tmp_path / "my-c++").chmod(0o755)
     monkeypatch.setenv("CXX", "my-c++")
     assert checks.can_compile()
+
+
+def test_what_speech_is_analysed_with_is_looked_for_where_a_vocoder_learns_to_speak(tmp_path, monkeypatch):
+    places = {name: str(tmp_path / name) for name in ("out", "data", "corpora")}
+    recipe = Recipe(**places, stages={"vocoder": VocoderStageConfig(), "speller": SpellerStageConfig()})
+    monkeypatch.setitem(sys.modules, "pyworld", None)
+    with pytest.raises(LauraError, match="frames that pyworld makes, which lacks pyworld: run pip install"):
+        checks.check_recipe(recipe, ["vocoder"], PRESETS["mini-lyra"])
+    for stages, preset in ((["vocoder"], "debug"), (["speller"], "mini-lyra")):
+        with pytest.raises(LauraError, match="holds no train.jsonl"):  # which is looked for next
+            checks.check_recipe(recipe, stages, PRESETS[preset])
 
 
 def test_synthesisers_are_looked_for_before_corpora_are_prepared(tmp_path, monkeypatch):

@@ -107,6 +107,11 @@ def test_damaged_best_weights_are_not_handed_on(accelerator, tmp_path):
     _flip(tmp_path / "best" / "model.safetensors")
     with pytest.warns(LauraWarning, match="best is damaged"):
         assert state.weights_of(tmp_path, True) == tmp_path / "steps" / "00000006" / "model.safetensors"
+    (tmp_path / "best" / "state.json").write_text("{")
+    with pytest.raises(LauraError, match="state.json is damaged: delete the folder .*best"):
+        state.best(tmp_path)
+    with pytest.warns(LauraWarning, match="best is damaged"):
+        assert state.weights_of(tmp_path, True) == tmp_path / "steps" / "00000006" / "model.safetensors"
 
 
 def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(accelerator, tmp_path):
