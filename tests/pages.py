@@ -32,7 +32,7 @@ TALKS = (  # clip, speaker, language, text
     ("librispeech-6272-70171-0021", "6272", "en", "It was Byron, and turning over the leaves till I came to Don Juan I read it through."),
     ("kerstin-de_rhasspy-0304", "kerstin", "de", "Großauheim war nun dessen größte Gemeinde."),
 )
-TRAINING = ("prepare", "synth", "train", "finetune", "export", "eval")  # verbs that need corpora, not a recording
+TRAINING = ("prepare", "synth", "plan", "train", "finetune", "export", "eval")  # verbs that need corpora or a recipe, not a recording
 
 
 def blocks(page: Path, language: str) -> list[str]:

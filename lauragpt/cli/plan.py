@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from lauragpt.train.plan import Plan, StagePlan
 
-WIDTH = 118  # of the tables, where the output is no terminal
+WIDTH = 130  # of the tables, where the output is no terminal
 
 
 def plan(
@@ -71,10 +71,11 @@ def show(plan: "Plan") -> None:
 
 
 def memory_table(plan: "Plan") -> "Table":
+    from rich import box
     from rich.table import Table
 
     unit, divisor = ("GB", 1e9) if max(row.total for stage in plan.stages for row in stage.memory) >= 1e9 else ("MB", 1e6)
-    table = Table(title=f"memory a GPU, in {unit}", header_style="bold")
+    table = Table(title=f"memory a GPU, in {unit}", header_style="bold", box=box.SIMPLE)
     for name in ("stage", "how", "weights", "gradients", "AdamW", "exchange", "activations", "all", "fits", "checkpointed", "fits"):
         table.add_column(name, justify="left" if name in ("stage", "how", "fits") else "right")
     for stage in plan.stages:
@@ -86,16 +87,17 @@ def memory_table(plan: "Plan") -> "Table":
 
 
 def step_table(plan: "Plan") -> "Table":
+    from rich import box
     from rich.table import Table
 
     unit, divisor = ("TFLOP", 1e12) if max(stage.flops for stage in plan.stages) >= 1e12 else ("GFLOP", 1e9)
-    table = Table(title="a step of all GPUs together, and the whole stage", header_style="bold")
-    names = "stage", "trained", "frozen", "audio s", "text", "codes", unit, "steps", "s/step", "hours", "audio s/s", "disk GB", "price"
+    table = Table(title="a step of all GPUs together, and the whole stage", header_style="bold", box=box.SIMPLE)
+    names = "stage", "trained M", "frozen M", "audio s", "text", "codes", unit, "steps", "s/step", "hours", "audio s/s", "disk GB", "price"
     for name in names:
         table.add_column(name, justify="left" if name == "stage" else "right")
     for stage in plan.stages:
         table.add_row(
-            stage.name, millions(stage.parameters.trained), millions(stage.parameters.frozen), f"{stage.audio_seconds:,.0f}",
+            stage.name, digits(stage.parameters.trained / 1e6), digits(stage.parameters.frozen / 1e6), f"{stage.audio_seconds:,.0f}",
             f"{stage.text_tokens:,.0f}", f"{stage.audio_tokens:,.0f}", digits(stage.flops / divisor), f"{stage.steps:,}",
             digits(stage.step_seconds), digits(stage.hours), digits(stage.audio_rate),
             digits((stage.kept + (stage.cached_frames or 0)) / 1e9), digits(stage.price),
@@ -132,13 +134,9 @@ def yes(fits: bool) -> str:
     return "yes" if fits else "no"
 
 
-def millions(count: int) -> str:
-    return f"{count / 1e6:,.2f} M"
-
-
 def digits(value: float | None) -> str:
     """Three that count, and no more than four places; nothing for None."""
-    if value is None:
-        return ""
+    if not value or abs(value) < 1e-4:
+        return "" if value is None else "<0.0001" if value else "0"
     places = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3 if abs(value) >= 0.1 else 4
     return f"{value:,.{places}f}"

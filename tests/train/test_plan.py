@@ -21,7 +21,8 @@ from lauragpt.train.plan import Parameters, cached_frames, parameters_of, plan_r
 from lauragpt.train.stage import StageConfig
 from lauragpt.train.stages import STAGES
 from lauragpt.train.trial import Trial
-from lauragpt.train.workload import stage_modules
+from lauragpt.train.typical import typical_examples
+from lauragpt.train.workload import count_batch, draw, stage_modules
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 H100 = find_gpu("h100")
@@ -154,6 +155,18 @@ def test_hours_and_price_by_hand(small):
         assert many.price == pytest.approx(many.hours * 4 * 2.0)
         assert many.mfu == pytest.approx(0.25)
     assert [stage.name for stage in plan.stages] == ["encoder", "joint"]
+
+
+@pytest.mark.parametrize("name", ["listener", "speller", "vocoder"])
+def test_stages_of_a_codec_with_a_listener_are_counted(name):
+    recipe = load_recipe(RECIPES / "voice.yaml", ['codec.init=""'])
+    config, model = recipe.stages[name], meta("mini-lyra")
+    modules = stage_modules(name, model, config)
+    batch, _ = draw(name, model, config, typical_examples(name, config))
+    found = count_batch(name, model, modules, config, batch, bf16=True, fused=True)
+    weights = sum(p.numel() for p in modules.parameters() if p.requires_grad and p.dim() > 1)
+    assert found.flops > 2 * weights and found.kept > found.checkpointed
+    assert (batch.heard > 0) is (name != "speller") and (batch.audio > 0) is (name != "listener")
 
 
 def test_frames_on_disk_are_those_of_the_data_or_what_was_allowed():
