@@ -178,6 +178,7 @@ def test_frames_on_disk_are_those_of_the_data_or_what_was_allowed():
     assert (size(1000), size(1000, gpus=2)) == (60e9, 120e9)
 
 
+@pytest.mark.slow
 def test_a_larger_gpu_fits_more(small):
     fits = [plan_recipe(small, GPU("small", size, 1e12)).stages[0].memory[0].fits for size in (1e6, 1e9)]
     assert fits == [False, True]
@@ -190,7 +191,7 @@ def test_frames_that_are_kept_are_made_once():
     assert trial.once(replace(config, frames_gigabytes=0.0), 1.0, heard=50.0) == 0
 
 
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("there", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_trial_measures_real_steps(prepared, tmp_path, monkeypatch, there):
     monkeypatch.chdir(tmp_path)
     data = f"data={prepared if there else tmp_path / 'none'}"
