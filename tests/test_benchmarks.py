@@ -235,12 +235,17 @@ def test_the_codec_is_measured_beside_encodec_of_its_size(debug_checkpoint, tmp_
     assert process.returncode == 1 and process.stderr.startswith("codec: ") and process.stderr.count("\n") == 1
 
 
-@pytest.mark.slow
-def test_decoding_is_measured_beside_generate(debug_checkpoint, tmp_path):
-    command = [sys.executable, str(BENCHMARKS / "decoding.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(tmp_path)]
+def quick_report(name: str, checkpoint: Path, out: Path) -> tuple[dict, str]:
+    """What a benchmark writes as JSON of a rehearsal, and what it prints."""
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--quick", "--checkpoint", str(checkpoint), "--out", str(out)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "decoding.json").read_text(encoding="utf-8"))
+    return json.loads((out / f"{name}.json").read_text(encoding="utf-8")), done.stdout
+
+
+@pytest.mark.slow
+def test_decoding_is_measured_beside_generate(debug_checkpoint, tmp_path):
+    report, _ = quick_report("decoding", debug_checkpoint, tmp_path)
     who = ["ONNX Runtime, 32 bits", "ONNX Runtime, 8 bits", "torch", "transformers generate"]
     assert [(row["batch"], row["runs on"]) for row in report["rows"]] == [(batch, name) for batch in (1, 2) for name in who] * 2
     assert all(positive(row["tokens a second"]) and positive(row["times generate"]) for row in report["rows"])
@@ -249,10 +254,7 @@ def test_decoding_is_measured_beside_generate(debug_checkpoint, tmp_path):
 
 @pytest.mark.slow
 def test_training_is_measured_beside_the_trainer(debug_checkpoint, tmp_path):
-    command = [sys.executable, str(BENCHMARKS / "train.py"), "--quick", "--checkpoint", str(debug_checkpoint), "--out", str(tmp_path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    report, printed = quick_report("train", debug_checkpoint, tmp_path)
     ours, theirs = report["rows"]
     assert (ours["trainer"], theirs["trainer"]) == ("laura train", "transformers Trainer") and theirs["times Trainer"] == 1
     assert ours["times Trainer"] == pytest.approx(ours["tokens a second"] / theirs["tokens a second"])  # of one run
@@ -260,7 +262,7 @@ def test_training_is_measured_beside_the_trainer(debug_checkpoint, tmp_path):
     steps, peaks = [row["step"] for row in report["memory"]], [row["peak MiB"] for row in report["memory"]]
     assert steps == list(range(2, 21, 2)) and peaks == sorted(peaks) and peaks[0] > 50
     assert peaks[-1] - peaks[0] < 150, "each batch has another shape, of which oneDNN keeps no more than some"
-    assert "| laura train |" in (tmp_path / "train.md").read_text(encoding="utf-8") and "transformers Trainer" in done.stdout
+    assert "| laura train |" in (tmp_path / "train.md").read_text(encoding="utf-8") and "transformers Trainer" in printed
 
 
 @pytest.fixture
