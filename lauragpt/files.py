@@ -68,3 +68,9 @@ def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made or fetched again: in $LAURA_CACHE, else in the user's cache folder."""
+    base = os.environ.get("LAURA_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "lauragpt"

@@ -24,6 +24,11 @@ class Stage(str, Enum):
     speaker = "speaker"
 
 
+class Audio(str, Enum):
+    flac = "flac"
+    opus = "opus"
+
+
 class Split(str, Enum):
     train = "train"
     dev = "dev"
@@ -35,22 +40,57 @@ def prepare(
         Path,
         typer.Argument(help="Folder of the corpora, laid out as docs/corpora.md says; debug makes a small corpus.", show_default=False),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder for the manifests.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Argument(help="Folder for the manifests; with --shards it may be left out, where DATA holds manifests.", show_default=False),
+    ] = None,
     open_only: OpenOnly = False,
+    shards: Annotated[
+        Path | None, typer.Option(help="Write all recordings as shards (lhotse Shar) into this new folder.", show_default=False)
+    ] = None,
+    audio: Annotated[Audio, typer.Option(help="How shards hold sound: flac loses nothing, opus takes less room.")] = Audio.flac,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--from", help="Shards also hold the tokens of this checkpoint's codec: a folder, or mini.", show_default=False),
+    ] = None,
+    shard_size: Annotated[int, typer.Option(help="Recordings of a shard.", min=1)] = 1000,
 ):
-    """Turn corpora into examples of every task, one JSONL line each.
+    """Turn corpora into examples of every task, one JSONL line each; or examples into shards.
 
     laura prepare corpora/ data/
 
     laura prepare debug data/
+
+    laura prepare data/ --shards shards/ --from mini
     """
-    from lauragpt.cli.io import one_line
+    from lauragpt.cli.io import one_line, usage
+
+    if out is None and shards is None:
+        usage("Missing argument 'OUT': give a folder for the manifests")
+    if shards is None and (checkpoint or audio is not Audio.flac):
+        usage("--audio and --from say how shards are written: give --shards FOLDER as well")
+
+    def show(made: dict) -> None:
+        for split, counts in made.items():
+            print(f"{split}: " + ", ".join(f"{task} {count}" for task, count in sorted(counts.items())))
 
     with one_line():
-        from lauragpt.data.corpora import prepare as run
+        if out is not None:
+            from lauragpt.data.corpora import prepare as run
 
-        for split, counts in run(data, out, open_only=open_only).items():
-            print(f"{split}: " + ", ".join(f"{task} {count}" for task, count in sorted(counts.items())))
+            show(run(data, out, open_only=open_only))
+        elif open_only:
+            raise LauraError("--open-only leaves out sets of corpora: give corpora, and a folder for their manifests")
+        if shards is not None:
+            from lauragpt.checkpoint import find_checkpoint
+            from lauragpt.model.lauragpt import load_checkpoint
+            from lauragpt.train.shards import write_shards
+
+            model = load_checkpoint(find_checkpoint(checkpoint)) if checkpoint else None
+            made = write_shards(out or data, shards, audio.value, model, shard_size)
+            if out is None:
+                show(made)
+            print(f"the shards are in {shards}")
 
 
 def synth(

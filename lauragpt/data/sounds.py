@@ -5,6 +5,7 @@ its length and however many parts of it are asked for; several are decoded at a 
 """
 
 import hashlib
+import io
 import os
 import warnings
 from collections import defaultdict, deque
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lauragpt.containers import Source
+from lauragpt.data.shards import member_of
 from lauragpt.data.spans import split_span
 from lauragpt.decoders import READABLE, Decoder
 from lauragpt.errors import LauraError, LauraWarning
@@ -84,7 +86,8 @@ def ahead(work: Callable[[Item], Answer], items: Iterable[Item], workers: int | 
 def _facts(path: str, names: list[str]) -> dict[str, SoundFacts]:
     meters = {name: Meter(*split_span(name)[1:]) for name in names}
     try:
-        with open(path, "rb") as file, warnings.catch_warnings():
+        member = member_of(path)
+        with io.BytesIO(member.read()) if member else open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore", LauraWarning)
             decoder, at = Decoder(Source(file), path), 0.0
             for block in decoder:

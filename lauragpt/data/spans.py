@@ -1,6 +1,7 @@
 """Parts of recordings, named as the W3C's media fragments do: `talk.wav#t=12.5,15.2` is what sounds from 12.5 s to 15.2 s.
 
 In: an example's `audio`. Out: the path with the part's start and end, or its samples. Where a file is really called so, the file is meant.
+Recordings in shards (shards.py) are read here as well.
 """
 
 import hashlib
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lauragpt.audio import SAMPLE_RATE, AudioStream, load_audio, save_audio
+from lauragpt.audio import SAMPLE_RATE, AudioStream, decode_audio, load_audio, save_audio
 from lauragpt.data.manifest import Example
+from lauragpt.data.shards import member_of
 from lauragpt.errors import LauraError
 
 _FRAGMENT = re.compile(r"(.+)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)")
@@ -47,7 +49,8 @@ def load_spans(audio: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
         recordings.setdefault(path, {})[name] = start, end
     for path, spans in recordings.items():
         if len(spans) == 1 and path in spans:
-            yield path, load_audio(path)
+            member = member_of(path)
+            yield path, load_audio(path) if member is None else decode_audio(member.read(), path)
         else:
             yield from _cut(path, spans)
 

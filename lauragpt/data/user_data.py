@@ -17,6 +17,7 @@ from lauragpt.data.readers.kaldi import kaldi_folders, read_kaldi
 from lauragpt.data.readers.lhotse import kind_of, read_lhotse
 from lauragpt.data.readers.rows import SOUNDS, Problem, Reading, Row, split_of
 from lauragpt.data.readers.tables import METADATA, is_table, json_rows, opened, read_audiofolder, read_recordings, read_table, stem
+from lauragpt.data.shards import INDEX, read_shards
 from lauragpt.data.spans import span_name
 from lauragpt.data.splits import has_dev, make_split
 from lauragpt.errors import LauraError
@@ -55,7 +56,7 @@ def read_data(
     if not path.exists():
         raise LauraError(f"{path}: no such file or folder")
     try:
-        if (files := manifests(path)) and not columns:
+        if ((files := manifests(path)) or (path / INDEX).is_file()) and not columns:
             data = read_manifests(path, files)
         else:
             data = _from_rows(path, read_rows(path, columns or {}), task, lang, split)
@@ -112,6 +113,10 @@ def read_manifests(path: Path, files: Iterable[Path]) -> UserData:
             raise LauraError(f"{file} is not UTF-8 text: a manifest is JSONL, one example a line") from None
         data.problems += reading.problems
         data.notes.append(f"{file.name}: a manifest, {len(seen)} examples")
+    if path.is_dir() and (shards := read_shards(path)):
+        data.examples += shards
+        data.places += [f"{path}, {example.id}" for example in shards]
+        data.notes.append(f"shards: {len(shards)} examples")
     return data
 
 

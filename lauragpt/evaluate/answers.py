@@ -7,7 +7,6 @@ the folder names the system, the key the example's input. References are not par
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,8 +15,10 @@ import numpy as np
 
 from lauragpt.audio import load_audio, save_audio
 from lauragpt.data.manifest import Example
+from lauragpt.data.shards import member_of
 from lauragpt.data.spans import split_span
 from lauragpt.errors import LauraError
+from lauragpt.files import cache_folder
 
 # Variants: several answers to one example.
 NOISY, CONDITION, SHUFFLED, GPT_TOKENS, TRUE, CEILING = (  # of enhancement; TRUE also of speech
@@ -117,6 +118,8 @@ def _read(path: Path) -> dict[str, dict[str, Answer]]:
 
 @cache
 def _file_digest(path: str) -> str:
+    if member_of(path):
+        return path.rpartition("#")[2]  # its CRC, wherever the shards lie
     try:
         return hashlib.sha256(Path(split_span(path)[0]).read_bytes()).hexdigest()
     except OSError:
@@ -132,5 +135,4 @@ def key_of(example: Example) -> str:
 
 def default_folder() -> Path:
     """Where answers are kept between evaluations: in $LAURA_CACHE, else in the user's cache folder."""
-    base = os.environ.get("LAURA_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lauragpt" / "answers"
+    return cache_folder() / "answers"

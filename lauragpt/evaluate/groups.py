@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lauragpt.data.manifest import SPLITS, Example, read_manifest
+from lauragpt.data.shards import read_shards
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.recognisers import Pocketsphinx, Recogniser
@@ -96,11 +97,12 @@ def measurable() -> list[str]:
 
 
 def read_split(data: Path, split: str) -> list[Example]:
-    """All examples of the split: from SPLIT.jsonl and from the synth*.jsonl beside it, which hold several splits. LauraError if there
-    are none."""
+    """All examples of the split: from SPLIT.jsonl, from shards, and from the synth*.jsonl beside it, which hold several splits. LauraError
+    if there are none."""
     main = data / f"{split}.jsonl"
     paths = [*([main] if main.exists() else []), *synth_manifests(data)]
     examples = {e.id: e for path in paths for e in read_manifest(path) if e.split == split}
+    examples |= {e.id: e for e in read_shards(data, (split,))}
     if not examples:
         raise LauraError(f"{data} holds no {split} examples: expected {main.name} from `laura prepare`")
     return list(examples.values())
@@ -114,7 +116,8 @@ def floor_examples(data: Path, tasks: set[str]) -> list[Example]:
     """Training examples of the tasks whose floor is a constant answer."""
     tasks = tasks - {"asr", "tts", "se", "codec"}
     paths = [path for path in (data / "train.jsonl", *synth_manifests(data)) if path.exists()] if tasks else []
-    return [e for path in paths for e in read_manifest(path) if e.split == "train" and e.task in tasks]
+    examples = [e for path in paths for e in read_manifest(path)] + (read_shards(data, ("train",)) if tasks else [])
+    return [e for e in examples if e.split == "train" and e.task in tasks]
 
 
 def make_groups(examples: list[Example], limit: int | None) -> list[Group]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lauragpt.audio import SAMPLE_RATE, load_audio
+from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.augment import NoiseConfig, Noisifier
 from lauragpt.data.channel import telephone
 from lauragpt.data.manifest import Example
@@ -37,7 +37,7 @@ def noise_of(examples: list[Example], seed: int) -> Callable[[Example, np.ndarra
         rng = np.random.default_rng(int.from_bytes(digest(f"{seed}/{example.id}")[:8], "big"))
         if not paths:
             return Noisifier(config=replace(NOISE, recorded=0.0, coloured=1.0)).noisy(clean, rng)
-        return Noisifier([load_audio(paths[rng.integers(len(paths))])], config=NOISE).noisy(clean, rng)
+        return Noisifier([load_span(paths[rng.integers(len(paths))])], config=NOISE).noisy(clean, rng)
 
     return noisy
 
@@ -53,7 +53,7 @@ def prompt_of(examples: list[Example], seconds: float = PROMPT_SECONDS) -> Calla
     def prompt(example: Example) -> np.ndarray | None:
         others = [e for e in by_speaker.get(example.speaker or "", []) if e.audio != example.audio]
         try:
-            return load_audio(min(others, key=lambda e: digest(example.id + e.id)).audio)[: int(seconds * SAMPLE_RATE)] if others else None
+            return load_span(min(others, key=lambda e: digest(example.id + e.id)).audio)[: int(seconds * SAMPLE_RATE)] if others else None
         except LauraError:  # reported where that recording is measured itself
             return None
 

@@ -13,9 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lauragpt.audio import load_audio
 from lauragpt.ctc import CtcAligner
 from lauragpt.data.manifest import Example
+from lauragpt.data.spans import load_span
 from lauragpt.engine.api import Laura
 from lauragpt.engine.backend import Backend, EncoderOutput, Session
 from lauragpt.evaluate.groups import Group
@@ -250,6 +250,6 @@ def answer(laura: Laura, group: Group, noisy: Callable[[Example, np.ndarray], np
         laura.speak([e.source for e in examples], lang=lang)
         laura.runtime.backend.codec_decode(laura.runtime.backend.codec_encode(waves))
     elif task == "se":
-        laura.enhance([load_audio(e.noisy) if e.noisy else noisy(e, wave) for e, wave in zip(examples, waves, strict=True)])
+        laura.enhance([load_span(e.noisy) if e.noisy else noisy(e, wave) for e, wave in zip(examples, waves, strict=True)])
     else:
         laura.ask(task, waves, lang if task in ("asr", "s2tt") else None)

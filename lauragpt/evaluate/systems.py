@@ -19,6 +19,7 @@ from lauragpt import __version__
 from lauragpt.audio import MINIMUM, SAMPLE_RATE, load_audio
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.manifest import Example
+from lauragpt.data.spans import load_span
 from lauragpt.engine.api import Laura
 from lauragpt.engine.backend import TextCondition
 from lauragpt.engine.chunking import TOKENS_PER_SECOND, cut
@@ -117,7 +118,7 @@ class Checkpoint:
         """One answer a variant of the ablation; `texts` hold what this model hears, for examples with a transcript."""
         answers, sounds, clean, right = [], [], [], []
         for example, wave in zip(examples, waves):
-            noisy = load_audio(example.noisy) if example.noisy else self.noise(example, wave)
+            noisy = load_span(example.noisy) if example.noisy else self.noise(example, wave)
             length = min(len(wave), len(noisy))
             variants, seconds, shares = ablation(self.laura, wave[:length], noisy[:length], lang, self.seed)
             answers.append([
@@ -237,8 +238,8 @@ class AnswerFile:
 
     def _sound(self, example: Example, row: dict, store: AnswerStore) -> list[Answer]:
         try:
-            wave, real = load_audio(self.folder / row["audio"]), load_audio(example.audio)
-            noisy = load_audio(example.noisy) if example.noisy else None
+            wave, real = load_audio(self.folder / row["audio"]), load_span(example.audio)
+            noisy = load_span(example.noisy) if example.noisy else None
         except LauraError as error:
             return [Answer(failure=str(error))]
         if example.task == "se":

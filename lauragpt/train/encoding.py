@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.loader import FULL_SCALE, to_int16
+from lauragpt.data.shards import member_of, stored_tokens
 from lauragpt.files import replacing
 from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.lauragpt import LauraModel, alike, to_device, waste_on
@@ -112,8 +113,11 @@ class CodecTokens:
         return self.vectors[path].float()
 
     def missing(self, paths: Iterable[str]) -> list[str]:
-        """The recordings whose tokens are neither here nor in the folder."""
-        stored = self.stored
+        """The recordings whose tokens are neither here, nor in the shards that hold the recordings, nor in the folder."""
+        paths, stored = list(paths), self.stored
+        shards = [path for path in paths if path not in self.cache and ";tokens=" in path]
+        made = {path: stored_tokens(path, self.codec_hash) for path in shards}
+        self.cache |= {path: tokens for path, tokens in made.items() if tokens is not None}
         keys = {path: file_key(path) for path in paths if path not in self.cache} if stored else {}
         self.cache |= {path: stored[key] for path, key in keys.items() if key in stored}
         return [path for path in paths if path not in self.cache]
@@ -157,6 +161,8 @@ class CodecTokens:
 
 
 def file_key(path: str) -> str:
-    """A recording as it is now: another of the same name has other tokens."""
+    """A recording as it is now: another of the same name has other tokens. The name of one in a shard tells what is in it."""
+    if member_of(path):
+        return path
     about = os.stat(path)
     return f"{path} {about.st_size} {about.st_mtime_ns}"

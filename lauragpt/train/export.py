@@ -4,10 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
-from lauragpt.audio import load_audio, save_audio
+from lauragpt.audio import save_audio
 from lauragpt.checkpoint import find_checkpoint, read_config
 from lauragpt.data.licences import Provenance
 from lauragpt.data.manifest import Example
+from lauragpt.data.spans import load_span
 from lauragpt.errors import LauraError
 from lauragpt.files import replace_folder
 from lauragpt.model.lauragpt import LauraModel, save_checkpoint
@@ -57,7 +58,7 @@ def save_voices(folder: Path, recipe: Recipe, examples: dict[str, Example], prov
     langs: set[str] = set()
     for voice in recipe.voices:
         example, name = examples[voice["id"]], voice["name"]
-        save_audio(folder / f"{name}.wav", load_audio(example.audio))
+        save_audio(folder / f"{name}.wav", load_span(example.audio))
         card = {
             "name": name, "lang": example.lang, "text": example.source, "licence": provenance.licences[example.corpus],
             "source": example.id, "default": example.lang not in langs,

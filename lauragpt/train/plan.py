@@ -15,6 +15,7 @@ from torch import nn
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.manifest import Example
+from lauragpt.data.shards import local_data
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
 from lauragpt.train.checks import FINISHED
@@ -128,6 +129,7 @@ def plan_recipe(
     """`gpu_hour`: what one GPU costs for an hour. `data_hours`: of recordings, where the recipe's data are not there. LauraError for values
     that make no sense and for a recipe without stages."""
     check(recipe, gpu, gpus, gpu_hour, mfu, trial, data_hours)
+    recipe = replace(recipe, data=str(local_data(recipe.data)))
     there = (Path(recipe.data) / "train.jsonl").exists()
     examples = read_data(Path(recipe.data))[0] if there else None
     hours = hours_of(examples) if there else data_hours

@@ -17,6 +17,7 @@ from lauragpt.data.corpora import prepare
 from lauragpt.data.licences import Provenance, described_corpora, record, text_corpora
 from lauragpt.data.loader import weight_of
 from lauragpt.data.manifest import Example, read_manifest
+from lauragpt.data.shards import local_data, read_shards
 from lauragpt.data.synth import synthesize
 from lauragpt.errors import LauraError
 from lauragpt.features import LISTENER_FEATURES
@@ -50,6 +51,7 @@ def train(
     begun; the stage in progress is saved and measured on dev, and `resume` goes on from there.
     """
     plan = load_recipe(recipe, overrides)
+    plan = replace(plan, data=str(local_data(plan.data)))
     if stage and stage not in plan.stages:
         raise LauraError(f"{recipe}: has no stage {stage!r}: it has {', '.join(plan.stages)}")
     if hours is not None and not hours > 0:
@@ -200,8 +202,8 @@ def ensure_data(recipe: Recipe) -> None:
 
 
 def read_data(folder: Path) -> tuple[list[Example], list[Example]]:
-    """(train, dev) of the prepared manifests and of the synthetic ones beside them. `test` is never read here."""
-    examples = read_manifest(folder / "train.jsonl") + read_manifest(folder / "dev.jsonl")
+    """(train, dev) of the prepared manifests, of the shards and of the synthetic manifests beside them. `test` is never read here."""
+    examples = read_manifest(folder / "train.jsonl") + read_manifest(folder / "dev.jsonl") + read_shards(folder, ("train", "dev"))
     for path in sorted(folder.glob("synth*.jsonl")):
         examples += read_manifest(path)
     return [e for e in examples if e.split == "train"], [e for e in examples if e.split == "dev"]
