@@ -44,6 +44,9 @@ def prepare(
         Path | None,
         typer.Argument(help="Folder for the manifests; with --shards it may be left out, where DATA holds manifests.", show_default=False),
     ] = None,
+    manifests: Annotated[
+        Path | None, typer.Argument(help="Of a published corpus: the folder for its manifests.", show_default=False)
+    ] = None,
     open_only: OpenOnly = False,
     shards: Annotated[
         Path | None, typer.Option(help="Write all recordings as shards (lhotse Shar) into this new folder.", show_default=False)
@@ -61,6 +64,8 @@ def prepare(
 
     laura prepare debug data/
 
+    laura prepare librispeech LibriSpeech/ data/
+
     laura prepare data/ --shards shards/ --from mini
     """
     from lauragpt.cli.io import one_line, usage
@@ -75,7 +80,14 @@ def prepare(
             print(f"{split}: " + ", ".join(f"{task} {count}" for task, count in sorted(counts.items())))
 
     with one_line():
-        if out is not None:
+        if manifests is not None:
+            from lauragpt.data.published import prepare_published
+
+            if open_only:
+                raise LauraError("--open-only chooses among corpora: leave it out for a single one")
+            show(prepare_published(str(data), out, manifests))
+            out = manifests
+        elif out is not None:
             from lauragpt.data.corpora import prepare as run
 
             show(run(data, out, open_only=open_only))

@@ -51,6 +51,11 @@ def prepare(data: str | Path, out: str | Path, open_only: bool = False) -> dict[
             f"{data}: its corpora hold no example: their .jsonl files are empty" + (", or forbid commercial use" if open_only else "")
         )
     check_splits(examples)
+    return write_prepared(out, examples, lines)
+
+
+def write_prepared(out: Path, examples: list[Example], lines: list[TextLine]) -> dict[str, Counter[str]]:
+    """The manifests of all splits and the sentences of every language; the numbers of examples by split and task."""
     counts: dict[str, Counter[str]] = {}
     for split in SPLITS:
         chosen = [example for example in examples if example.split == split]

@@ -26,10 +26,16 @@ _FOLDED = (
 )  # fmt: skip
 
 
+# Chinese has no spaces between words: those that recognisers and corpora write there are passed over.
+_HAN = "[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
+_BETWEEN = re.compile(f"(?<={_HAN}) (?={_HAN})")
+
+
 def normalize(text: str, lang: str = "en") -> str:
     """The spoken form of a text: lower case, words only, single spaces; in English and German, numbers and signs as words.
 
-    Any text has one, perhaps an empty one, and it is its own spoken form. Other languages keep their digits.
+    Any text has one, perhaps an empty one, and it is its own spoken form. Other languages keep their digits, and
+    Chinese has no spaces between its characters.
     """
     language = _LANGUAGES.get(lang)
     if language:
@@ -42,7 +48,8 @@ def normalize(text: str, lang: str = "en") -> str:
             if trigger.search(text):
                 for rule in rules:
                     text = rule(text)
-    return _words_only(text.lower())
+    words = _words_only(text.lower())
+    return _BETWEEN.sub("", words) if lang == "zh" else words
 
 
 def _ascii_digit(character: str) -> str:

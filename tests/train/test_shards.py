@@ -47,7 +47,7 @@ def manifests(tmp_path_factory):
     for name in ("clean", "noisy"):
         save_audio(folder / f"{name}.wav", rng.normal(size=16000).astype(np.float32) / 20)
     pair = Example("se/own/pair", "se", "train", "en", "debug", str(folder / "clean.wav"), 1.0, noisy=str(folder / "noisy.wav"))
-    part = replace(speech, id="asr/debug/part", audio=f"{speech.audio}#t=0.200,0.700", duration=0.5)
+    part = replace(speech, id="asr/debug/part", audio=f"{speech.audio}#t=0.200,0.700", duration=0.5, targets=["a"])
     write_manifest(folder / "train.jsonl", [*train_examples, pair, part])
     return folder
 
