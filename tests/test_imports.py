@@ -20,7 +20,7 @@ LEVELS = (
     ("engine",),
     ("data", "evaluate"),
     ("doctor",),
-    ("train",),
+    ("train", "mapping"),
     ("serve", "cli"),
     ("__main__",),
 )

@@ -27,6 +27,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "accelerate", "tensorboard", "onnx", "onnxscript"), "train"),
     "peft": "lora",
     **dict.fromkeys(("mcp", "anyio"), "mcp"),
+    **dict.fromkeys(("ray", "pyarrow", "pandas"), "cluster"),
     **dict.fromkeys(("fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "prometheus_client", "websockets"), "serve"),
 }
 _PROCESS = os.getpid()

@@ -1,0 +1,137 @@
+"""The folder that `laura map` writes: finished shards, and what they are the answers to.
+
+    job.json              what was asked, of which inputs: another job is refused
+    shard-00012.jsonl     an answer a line, in the order of the inputs; it is there once the shard is finished
+    failed/00012.jsonl    those lines of it that say why there is no answer
+    audio/00012/3.flac    sound that was made
+    manifest/train.jsonl  the examples that were kept, once all shards are finished
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from lauragpt import __version__
+from lauragpt.data.licences import CORPORA, OWN_CORPORA, CorpusLicence
+from lauragpt.data.manifest import SPLITS, Example, write_manifest
+from lauragpt.errors import LauraError
+from lauragpt.files import replacing
+from lauragpt.mapping.inputs import Item
+
+JOB = "job.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every machine is told. Paths are the same on all of them."""
+
+    verb: str
+    out: Path
+    model: str = "mini"
+    adapter: str | None = None
+    device: str | None = None
+    threads: int = 1
+    beams: int = 4
+    options: Mapping[str, object] = field(default_factory=dict)  # of the verb
+    rates: Mapping[str, int] = field(default_factory=dict)
+
+    def shard(self, number: int) -> Path:
+        return self.out / f"shard-{number:05d}.jsonl"
+
+    def failed(self, number: int) -> Path:
+        return self.out / "failed" / f"{number:05d}.jsonl"
+
+    def audio(self, number: int, place: int) -> Path:
+        """Of the answer at this place in a shard."""
+        return self.out / "audio" / f"{number:05d}" / f"{place}.flac"
+
+
+def shards_of(items: Sequence[Item], size: int) -> list[list[Item]]:
+    return [list(items[at : at + size]) for at in range(0, len(items), size)]
+
+
+def open_job(job: Job, weights: str, items: Sequence[Item], size: int) -> None:
+    """Makes the folder, or checks that it holds this job's shards. LauraError where it holds something else, or cannot be made."""
+    digest = hashlib.sha256("\n".join(f"{item.id}\t{item.audio}" for item in items).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    asked = {"verb": job.verb, "options": dict(job.options), "beams": job.beams, "weights": weights, "inputs": len(items)}
+    asked |= {"digest": digest, "shard_size": size, "version": __version__}
+    path = job.out / JOB
+    try:
+        if path.exists():
+            try:
+                before = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                before = {}
+            different = [name for name in asked if name not in before or before[name] != asked[name]]
+            if different:
+                raise LauraError(f"{job.out} holds the shards of another job ({', '.join(different)} differ): name another folder")
+            return
+        if job.out.exists() and (not job.out.is_dir() or any(job.out.iterdir())):
+            raise LauraError(f"{job.out} is there and holds no shards: name a new folder, or an empty one")
+        job.out.mkdir(parents=True, exist_ok=True)
+        with replacing(path, "w", encoding="utf-8") as file:
+            file.write(json.dumps(asked, indent=1) + "\n")
+    except OSError as error:
+        raise LauraError(f"{job.out} cannot be written: {error.strerror}") from None
+
+
+def write_shard(job: Job, number: int, rows: Sequence[dict]) -> int:
+    """Writes the answers; the shard is finished then. Returns how many inputs failed."""
+    failed = [row for row in rows if "error" in row]
+    for path, chosen in ((job.failed(number), failed), (job.shard(number), rows)):
+        if chosen or path == job.shard(number):
+            path.parent.mkdir(exist_ok=True)
+            with replacing(path, "w", encoding="utf-8") as file:
+                file.writelines(json_line(row) for row in chosen)
+    return len(failed)
+
+
+def json_line(row: dict) -> str:
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:  # a file's name that is no text
+        line = json.dumps(row)
+    return line + "\n"
+
+
+def count_failed(job: Job, number: int) -> int:
+    try:
+        return len(job.failed(number).read_bytes().splitlines())
+    except FileNotFoundError:
+        return 0
+
+
+def rows_of(job: Job, number: int) -> Iterator[dict]:
+    with open(job.shard(number), encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def close_job(job: Job, shards: int, licences: Mapping[str, CorpusLicence], manifest: bool) -> dict[Path, int]:
+    """Once all shards are finished: what killed processes left is removed, and with `manifest` the examples that were kept
+    become manifests. Returns how many are in each."""
+    for place in (job.out, job.out / "failed", *(job.out / "audio").glob("*")):
+        for left in place.glob(".*"):
+            with contextlib.suppress(FileNotFoundError):
+                left.unlink()
+    if not manifest:
+        return {}
+    folder, written = job.out / "manifest", dict[Path, int]()
+    shutil.rmtree(folder, ignore_errors=True)
+    for split in SPLITS:
+        kept = (Example(**each) for number in range(shards) for row in rows_of(job, number) for each in row.get("kept") or ())
+        first = next((each for each in kept if each.split == split), None)
+        if first is not None:
+            path = folder / f"{split}.jsonl"
+            written[path] = write_manifest(path, chain([first], (each for each in kept if each.split == split)))
+    own = {corpus: asdict(licence) for corpus, licence in sorted(licences.items()) if corpus not in CORPORA}
+    if written and own:
+        with replacing(folder / OWN_CORPORA, "w", encoding="utf-8") as file:
+            file.write(json.dumps(own, indent=1, ensure_ascii=False) + "\n")
+    return written
+
