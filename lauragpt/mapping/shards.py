@@ -3,7 +3,7 @@
     job.json              what was asked, of which inputs: another job is refused
     shard-00012.jsonl     an answer a line, in the order of the inputs; it is there once the shard is finished
     failed/00012.jsonl    those lines of it that say why there is no answer
-    audio/00012/3.flac    sound that was made
+    audio/00012/3.wav     sound that was made
     manifest/train.jsonl  the examples that were kept, once all shards are finished
 """
 
@@ -48,7 +48,7 @@ class Job:
 
     def audio(self, number: int, place: int) -> Path:
         """Of the answer at this place in a shard."""
-        return self.out / "audio" / f"{number:05d}" / f"{place}.flac"
+        return self.out / "audio" / f"{number:05d}" / f"{place}.wav"
 
 
 def shards_of(items: Sequence[Item], size: int) -> list[list[Item]]:
