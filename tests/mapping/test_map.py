@@ -78,12 +78,14 @@ def test_answers_are_those_of_the_plain_verbs(talks, tmp_path, debug_checkpoint,
         assert [json.loads(line) for line in lines] == failed[:1] and "is not audio that can be read" in failed[0]["error"]
         if verb == "enhance":
             for mine, other in zip(good, known):
-                assert (tmp_path / verb / mine["audio"]).read_bytes() == Path(other["audio"]).read_bytes()
+                wave, known_wave = (soundfile.read(path, dtype="int16")[0] for path in (tmp_path / verb / mine["audio"], other["audio"]))
+                # PyTorch, which answers for this checkpoint, sums in another order where other recordings are answered together.
+                assert len(wave) == len(known_wave) > 4000 and np.abs(wave.astype(int) - known_wave).max() <= 2 < np.abs(wave).max()
         else:
             assert all(row.get("audio") is None for row in good)
 
 
-def test_pseudo_labels_can_be_trained_on(talks, tmp_path, monkeypatch):
+def test_pseudo_labels_can_be_trained_on(talks, tmp_path):
     """What is likely becomes an example, a chunk of a long recording one with its span; what is not, or is not there, none."""
     long = np.concatenate([soundfile.read(RECORDINGS / f"{CLIPS[2]}.opus")[0], np.zeros(32000)] * 6)
     data = tmp_path / "calls"
@@ -92,18 +94,13 @@ def test_pseudo_labels_can_be_trained_on(talks, tmp_path, monkeypatch):
     soundfile.write(data / "silent.wav", np.zeros(16000), 16000)
     rows = mapped("pseudo-label", data, tmp_path / "labels", "mini", confidence=0.6)
     examples = {example.id: example for example in read_manifest(tmp_path / "labels" / "manifest" / "train.jsonl")}
-    assert {"calls", 0.6} == {example.corpus for example in examples.values()} | {0.6}
-    known = Laura.load("mini", beams=1)
+    assert {example.corpus for example in examples.values()} == {"calls"}
     spans = [example for example in examples.values() if "#t=" in example.audio]
     assert len(spans) >= 2 and all("night was calm" in example.targets[0] and example.duration <= 20 for example in spans)
-    for row in rows:
-        kept = row.get("kept", [])
-        assert [each["id"] for each in kept] == [name for name in examples if any(name == each["id"] for each in kept)]
-        if "error" not in row:
-            segments = known.transcribe(row["file"]).segments
-            sure = [each.text for each in segments if each.text and each.confidence >= 0.6]
-            assert [each["targets"] for each in kept] == [[text] for text in sure]
-            assert all(each["extra"]["confidence"] >= 0.6 for each in kept)
+    assert [each["id"] for row in rows for each in row.get("kept", ())] == list(examples)
+    [kept] = [row["kept"] for row in rows if row["file"].endswith("long.flac")]
+    sure = [each for each in Laura.load("mini", beams=1).transcribe(data / "long.flac").segments if each.text and each.confidence >= 0.6]
+    assert [(each["targets"], each["extra"]["confidence"]) for each in kept] == [([e.text], round(e.confidence, 4)) for e in sure]
     assert [row["kept"] for row in rows if row["file"].endswith("silent.wav")] == [[]]
     described = json.loads((tmp_path / "labels" / "manifest" / "corpora.json").read_text(encoding="utf-8"))
     assert described["calls"]["licence"] == "CC0 1.0"
