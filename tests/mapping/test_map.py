@@ -150,6 +150,7 @@ def test_a_wrong_request_is_told_at_once(talks, tmp_path):
     assert "no Ray cluster answers at 127.0.0.1:9" in laura_map("codec", talks, tmp_path / "o", "--ray", "127.0.0.1:9", status=1).stderr
 
 
+@pytest.mark.slow
 def test_a_folder_through_ray_which_goes_on_where_it_stopped(talks, tmp_path, debug_checkpoint):
     out = tmp_path / "out"
     words = "transcribe", talks, out, "--model", debug_checkpoint, "--beams", 1, "--shard-size", 2, "--workers", 1
