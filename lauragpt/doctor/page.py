@@ -18,7 +18,7 @@ from lauragpt.doctor.faults import KINDS, SEVERITIES, Fault
 from lauragpt.doctor.hearing import WORST, Heard
 from lauragpt.doctor.tell import clock, hours_rows, speakers
 from lauragpt.errors import LauraWarning
-from lauragpt.evaluate.report.figures import compare, style
+from lauragpt.evaluate.report.figures import compare, style, table_row
 from lauragpt.evaluate.report.worst import Budget, line, marked, player, text
 
 Sounds = Mapping[str, np.ndarray]
@@ -74,8 +74,7 @@ def played(found: Diagnosis, kinds: Sequence[str]) -> dict[str, np.ndarray]:
 def row(names: tuple[str, ...], cells: tuple) -> str:
     """A row of a table; each cell says what it is, for screens on which columns do not fit side by side."""
     kinds = ("num" if name in ("examples", "hours") else "name" for name in names)
-    made = (f'<td class="{kind}" data-label="{name}">{escape(str(cell))}</td>' for kind, name, cell in zip(kinds, names, cells))
-    return f"<tr>{''.join(made)}</tr>"
+    return table_row(zip(kinds, names, map(escape, map(str, cells))))
 
 
 def section(found: Diagnosis, kind: str, sounds: Sounds, budget: Budget) -> str:

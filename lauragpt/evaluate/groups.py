@@ -51,13 +51,17 @@ class Group:
         """Names of the variants that have at least one answer, in order of appearance."""
         return list(dict.fromkeys(name for answers in self.answers for name, answer in answers.items() if not answer.failure))
 
-    def row(self, metric: str, tally: Tally, bench: "Bench", variant: str = "", name: str | None = None, **fields) -> Row:
-        """A row of the report: the tally's score with its interval, and the answers it was made of."""
+    def row(
+        self, metric: str, tally: Tally, bench: "Bench", variant: str = "", name: str | None = None, also: dict | None = None, **fields
+    ) -> Row:
+        """A row of the report: the tally's score with its interval, further columns, and the answers it was made of."""
         examples, answers = self.of(variant)
+        tallies = {column: value for column, value in (also or {}).items() if isinstance(value, Tally)}
+        fields["also"] = (also or {}) | {column: further.total for column, further in tallies.items()}
         seconds, audio = sum(a.seconds for a in answers), sum(a.audio_seconds for a in answers)
         return Row(
-            self.task, name or self.name, len(tally), self.available, metric, tally.score(bench.seed), tally=tally, seconds=seconds,
-            audio_seconds=audio if seconds else 0.0, examples=examples, answers=answers, **fields,
+            self.task, name or self.name, len(tally), self.available, metric, tally.score(bench.seed), tally=tally, tallies=tallies,
+            seconds=seconds, audio_seconds=audio if seconds else 0.0, examples=examples, answers=answers, **fields,
         )  # fmt: skip
 
 

@@ -19,22 +19,23 @@ from lauragpt.evaluate.tally import Tally, compare, mean, ratio
 from lauragpt.tasks import BUILT_IN, text_to_slu
 
 CANDIDATES = 30  # constant sentences tried for the floor of translation
+Further = dict[str, Tally | float | str]  # columns beside the score; a text says why there is no number
 
 
-def column(measure: Callable[[], Tally]) -> float | str:
-    """A further column: its value, or how to install the package that it needs."""
+def column(measure: Callable[[], Tally]) -> Tally | str:
+    """A further column: its counts, or how to install the package that it needs."""
     try:
-        return measure().total
+        return measure()
     except metrics.MissingPackage as error:
         return str(error)
 
 
-def loops(answers: Sequence[Answer]) -> float:
+def loops(answers: Sequence[Answer]) -> Tally:
     """The share of answers that went on until they were stopped, in per cent (the paper's loop ratio)."""
-    return mean([float(a.finish in ("length", "guard")) for a in answers], 100).total
+    return mean([float(a.finish in ("length", "guard")) for a in answers], 100)
 
 
-def calibration_error(answers: Sequence[Answer], accuracy: Sequence[float]) -> dict[str, float | str]:
+def calibration_error(answers: Sequence[Answer], accuracy: Sequence[float]) -> Further:
     """Expected calibration error, if there are confidences."""
     pairs = [(a.confidence, value) for a, value in zip(answers, accuracy, strict=True) if a.confidence is not None]
     return {"ECE %": calibration(*zip(*pairs)).total} if pairs else {}
@@ -50,7 +51,7 @@ def asr(bench: Bench, group: Group) -> list[Row]:
         return [group.row("stays silent %", empty, bench, floor=100.0, floor_name="always empty", also={"words invented a minute": words})]
     greedy = [a.texts.get("CTC greedy") for a in answers]
     errors = metrics.wer(targets, texts, group.lang)
-    also: dict[str, float | str] = {"CER %": column(lambda: metrics.cer(targets, texts, group.lang))}
+    also: Further = {"CER %": column(lambda: metrics.cer(targets, texts, group.lang))}
     if answers and None not in greedy:
         also["CTC greedy WER %"] = column(lambda: metrics.wer(targets, greedy, group.lang))
     accuracy = [max(0.0, 1 - wrong / words) if words else 0.0 for wrong, words in errors.counts]
@@ -73,7 +74,7 @@ def _translation(bench: Bench, group: Group, variant: str) -> Row:
     targets, texts = [e.targets for e in examples], [a.text for a in answers]
     tally, signature = metrics.chrf(targets, texts)
     bleu, bleu_signature = metrics.bleu(targets, texts, group.lang)
-    also: dict[str, float | str] = {"BLEU": bleu.total, "loops %": loops(answers)}
+    also: Further = {"BLEU": bleu, "loops %": loops(answers)}
     if examples and all(example.source for example in examples):
         also["chrF of the copied source"] = column(lambda: metrics.chrf(targets, [example.source for example in examples])[0])
     also |= {"chrF is": signature, "BLEU is": bleu_signature}
@@ -111,7 +112,7 @@ def aac(bench: Bench, group: Group) -> list[Row]:
     targets, texts = [e.targets for e in examples], [a.text for a in answers]
     sounds = [example.extra.get("sound") for example in examples]
     note = " on our own wordings" if all(sounds) else ""
-    also: dict[str, float | str] = {
+    also: Further = {
         f"CIDEr-D{note}": column(lambda: cider_d(targets, texts)), f"chrF{note}": column(lambda: metrics.chrf(targets, texts)[0]),
         "loops %": loops(answers), "SPICE, SPIDEr, FENSE": "not measured: they need Java or weights of their own",
     }  # fmt: skip
@@ -133,7 +134,7 @@ def slu(bench: Bench, group: Group) -> list[Row]:
     line, where = bench.commonest(group)
     constant = metrics.slots(targets, [line] * len(texts))
     truth, predicted = [entities(e.targets[0], e) for e in examples], [entities(text) for text in texts]
-    also: dict[str, float | str] = {
+    also: Further = {
         "intent %": column(lambda: scores.intent), "slot F1 %": column(lambda: entity_f1(truth, predicted)),
         "slot F1 % of the floor": column(lambda: entity_f1(truth, [entities(line)] * len(truth))),
         "SLU-F1 %": column(lambda: slu_f1(truth, predicted)), "loops %": loops(answers),
@@ -173,12 +174,12 @@ def se(bench: Bench, group: Group) -> list[Row]:
         also = _qualities(answers) | _recognition(bench, examples, answers, group.lang)
         for name in ("tokens right", "teacher-forced"):
             if any(name in answer.scores for answer in answers):
-                also[f"{name} %"] = 100 * _quality(answers, name).total
+                also[f"{name} %"] = _quality(answers, name, 100)
         rows.append(group.row("STOI", tally, bench, variant, name=f"{group.name}: {variant}", also=also, **floors))
     return rows
 
 
-def _recognition(bench: Bench, examples: Sequence[Example], answers: Sequence[Answer], lang: str) -> dict[str, float | str]:
+def _recognition(bench: Bench, examples: Sequence[Example], answers: Sequence[Answer], lang: str) -> Further:
     """Word errors of the judge and of this model on enhanced speech, for examples with a transcript."""
     pairs = [(e.extra["transcript"], a) for e, a in zip(examples, answers, strict=True) if has_words(e, a)]
     references, columns = [[text] for text, _ in pairs], {}
@@ -198,14 +199,14 @@ def tts(bench: Bench, group: Group) -> list[Row]:
         sources = [[example.source] for example in examples]
         tally = metrics.wer(sources, [a.text for a in answers], group.lang)
         value = tally.total
-        also: dict[str, float | str] = {"heard by": recogniser}
+        also: Further = {"heard by": recogniser}
         if judged and all("itself" in a.texts for a in answers):
             also["WER % heard by itself"] = column(lambda a=answers, s=sources: metrics.wer(s, [x.texts["itself"] for x in a], group.lang))
         floors = {}
         if variant == REAL:
             floor = value
         elif variant == TRUE:
-            also |= {"STOI": _quality(answers, "STOI").total} | _qualities(answers)
+            also |= {"STOI": _quality(answers, "STOI")} | _qualities(answers)
             floors = {"floor": floor, "floor_name": REAL}
         else:
             real = [by_variant[REAL].audio_seconds for by_variant in group.answers if variant in by_variant and REAL in by_variant]
@@ -217,7 +218,7 @@ def tts(bench: Bench, group: Group) -> list[Row]:
                 "never ended %": loops(answers),
             }  # fmt: skip
             if any("similarity" in a.scores for a in answers):
-                also["similarity to the voice"] = _quality(answers, "similarity").total
+                also["similarity to the voice"] = _quality(answers, "similarity")
             floors = {"floor": floor, "floor_name": REAL}
         rows.append(group.row("WER %", tally, bench, variant, name=f"{group.name}: {variant}", also=also, lower_is_better=True, **floors))
     return rows
@@ -238,12 +239,12 @@ def codec(bench: Bench, group: Group) -> list[Row]:
     return rows
 
 
-def _quality(answers: Sequence[Answer], name: str) -> Tally:
-    return mean([a.scores[name] for a in answers if name in a.scores])
+def _quality(answers: Sequence[Answer], name: str, times: float = 1.0) -> Tally:
+    return mean([a.scores[name] for a in answers if name in a.scores], times)
 
 
-def _qualities(answers: Sequence[Answer]) -> dict[str, float | str]:
-    return {name: _quality(answers, name).total for name in ("PESQ", "SI-SDR dB")}
+def _qualities(answers: Sequence[Answer]) -> Further:
+    return {name: _quality(answers, name) for name in ("PESQ", "SI-SDR dB")}
 
 
 SCORERS: dict[str, Callable[[Bench, Group], list[Row]]] = {

@@ -67,6 +67,11 @@ class Tally:
         return np.array([self.value(sums) for sums in weights @ self.counts])
 
 
+def resampled(tally: Tally, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
+    """(d,): the metric of resamples of the examples, which are the same for all tallies of as many examples."""
+    return tally._resampled(_weights(len(tally), seed, draws))
+
+
 def compare(first: Tally, second: Tally, higher_is_better: bool, seed: int = 0, draws: int = DRAWS) -> Verdict:
     """Paired bootstrap (Koehn 2004): both systems are measured on the same resamples; row i of both is the same example. The second is
     better or worse if the 95 % interval of the difference excludes 0. Identical answers, or fewer than FEWEST, give "cannot tell".

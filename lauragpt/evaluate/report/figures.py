@@ -7,6 +7,7 @@ import base64
 import difflib
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,11 @@ COLOURS = np.array([(8, 6, 28), (52, 16, 94), (124, 32, 120), (196, 60, 100), (2
 def style() -> str:
     """The style sheet, which is that of the server's page too."""
     return (Path(__file__).parents[2] / "page" / "style.css").read_text(encoding="utf-8")
+
+
+def table_row(cells: Iterable[tuple[str, str, str]]) -> str:
+    """(class, name of the column, HTML) of each cell -> a row, whose cells say what they are where columns do not fit side by side."""
+    return "<tr>" + "".join(f'<td class="{kind}" data-label="{name}">{cell}</td>' for kind, name, cell in cells) + "</tr>"
 
 
 def compare(text: str, reference: str, lang: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:

@@ -17,6 +17,7 @@ import numpy as np
 from lauragpt.errors import install_hint
 from lauragpt.evaluate.answers import Answer
 from lauragpt.evaluate.metrics import MissingPackage
+from lauragpt.evaluate.report import figures
 from lauragpt.evaluate.report.figures import style
 from lauragpt.evaluate.report.plots import Plot, draw
 from lauragpt.evaluate.report.tables import SPLIT_RULE, Report, Row, number, sentence
@@ -167,7 +168,7 @@ def table_row(row: Row) -> str:
         ("more", "also", also(row)),
         ("num", "x real time", factor),
     )
-    return "<tr>" + "".join(f'<td class="{kind}" data-label="{name}">{cell}</td>' for kind, name, cell in cells) + "</tr>"
+    return figures.table_row(cells)
 
 
 def arrow(row: Row) -> str:

@@ -42,6 +42,7 @@ class Row:
     tally: Tally | None = None  # the counts behind the score, one example each, in the order of
     examples: list[Example] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    tallies: dict[str, Tally] = field(default_factory=dict)  # the counts of further metrics, of which some examples may have no part
     confusion: tuple[np.ndarray, list[str]] | None = None  # (c, c) how often class i was answered with class j, and the c names
     verdict: Verdict | None = None  # comparison with another system on the same examples
 
@@ -139,7 +140,7 @@ class Report:
         failures = [f"{name}: {reason}" for reason, names in self.failures.items() for name in names]
         report = {"model": self.model, "split": self.split, "seed": self.seed, "judge": self.judge, "rows": rows, "notes": self.notes}
         report["failures"] = failures
-        return json.dumps(_finite(report), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+        return json.dumps(finite(report), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
     def save(self, folder: Path) -> None:
         """Writes report.json, report.md and worst.md, each completely or not at all."""
@@ -227,10 +228,10 @@ def write_whole(path: Path, text: str) -> None:
         raise LauraError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _finite(value):
+def finite(value):
     """JSON has no NaN: null instead."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    return [_finite(entry) for entry in value] if isinstance(value, list) else value
+        return {key: finite(entry) for key, entry in value.items()}
+    return [finite(entry) for entry in value] if isinstance(value, list) else value
