@@ -32,6 +32,7 @@ class Runtime:
     tokenizer: Tokenizer
     info: CheckpointInfo
     beams: int = BEAMS  # hypotheses of beam search where text is written; 1 is greedy decoding
+    drafts: bool = True  # greedy decoding checks the CTC head's draft, with the same text in fewer steps; False is for comparison
 
     def __post_init__(self):
         Beams(self.beams)  # or LauraError
@@ -80,7 +81,7 @@ class Runtime:
         number."""
         beams, bonus = self.beams if beams is None else beams, TASKS[task].bonus
         if beams == 1 or bonus is None:
-            return decode(session, rows, self.text_mask, self.vocabulary.eos, drafts=drafts)
+            return decode(session, rows, self.text_mask, self.vocabulary.eos, drafts=drafts if self.drafts else None)
         return search(session, rows, self.text_mask, self.vocabulary.eos, Beams(beams, bonus))
 
     def counted(

@@ -13,12 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lauragpt.errors import LauraError
 from lauragpt.model.attention import attend
 from lauragpt.model.encoder import EncoderOutput
+
+NORMS = ("layer", "batch")
 
 
 @dataclass(frozen=True)
 class ConformerConfig:
+    """LauraError for a norm that there is not."""
+
     kind: str = "conformer"
     input: int = 560  # features a frame
     width: int = 192
@@ -29,7 +34,12 @@ class ConformerConfig:
     output: int = 256  # the GPT's width
     units: int = 33  # of the CTC head
     drop_layer: float = 0.0  # stochastic depth of the last layer; it grows linearly from 0 at the first
+    norm: str = "layer"  # of the convolution module: "layer", or "batch", which the paper replaced, to compare with
     intermediate_layer: int = 0  # the layer, from 1, that the GPT reads beside the last; 0 is none
+
+    def __post_init__(self):
+        if self.norm not in NORMS:
+            raise LauraError(f"encoder.norm is {self.norm!r}: choose {' or '.join(NORMS)}")
 
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
@@ -62,17 +72,29 @@ class Attention(nn.Module):
         return self.out(attend(q, k, v, mask).transpose(1, 2).reshape(B, T, C))
 
 
+class MaskedBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of x (B, T, C) over real frames alone, so that padding does not move its statistics."""
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        if not self.training:
+            return (x - self.running_mean) * (self.running_var + self.eps).rsqrt() * self.weight + self.bias
+        inside = real[..., 0] > 0
+        return x.masked_scatter(inside[..., None], super().forward(x[inside]).to(x.dtype))
+
+
 class Convolution(nn.Module):
-    def __init__(self, width: int, kernel: int):
+    def __init__(self, width: int, kernel: int, norm: str = "layer"):
         super().__init__()
         self.norm, self.gate = nn.LayerNorm(width), nn.Linear(width, 2 * width)
         self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.inner, self.out = nn.LayerNorm(width), nn.Linear(width, width)
+        self.inner = MaskedBatchNorm(width) if norm == "batch" else nn.LayerNorm(width)
+        self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, real: Tensor) -> Tensor:
         """real (B, T, 1): padding must be zero where the convolution reads it."""
         x = F.glu(self.gate(self.norm(x)), -1) * real
-        return self.out(F.silu(self.inner(self.depthwise(x.transpose(1, 2)).transpose(1, 2))))
+        x = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
+        return self.out(F.silu(self.inner(x, real) if isinstance(self.inner, MaskedBatchNorm) else self.inner(x)))
 
 
 class ConformerLayer(nn.Module):
@@ -80,7 +102,7 @@ class ConformerLayer(nn.Module):
         super().__init__()
         self.before, self.after = FeedForward(config.width, config.ffn), FeedForward(config.width, config.ffn)
         self.attention = Attention(config.width, config.heads)
-        self.convolution = Convolution(config.width, config.kernel)
+        self.convolution = Convolution(config.width, config.kernel, config.norm)
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, x: Tensor, real: Tensor, mask: Tensor) -> Tensor:

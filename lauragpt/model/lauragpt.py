@@ -27,6 +27,7 @@ from lauragpt.model.encoder import Encoder, EncoderOutput
 from lauragpt.model.gpt import GPT, GPTConfig
 from lauragpt.model.listener import Listener
 from lauragpt.model.log_mel import Features, make_features
+from lauragpt.model.multi_step import MultiStep
 from lauragpt.model.speller import Speller
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
 from lauragpt.model.whisper import Whisper, WhisperConfig
@@ -63,6 +64,7 @@ class LauraConfig:
     codec: CodecConfig = field(default_factory=lambda: CODEC_PRESETS["mini"])
     posterior_temperature: float = 1.0  # of the CTC head's probabilities as the GPT reads them: above 1, less likely units stand out more
     time_aligned: bool = False  # the letters of a transcript stand when they are said (ctc.py), and not behind the frames
+    posteriors: bool = True  # the GPT also reads what the CTC head makes of each frame
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -133,6 +135,32 @@ PRESETS: dict[str, LauraConfig] = {
 }  # fmt: skip
 
 
+def with_changes(config: LauraConfig, changes: Mapping) -> LauraConfig:
+    """The configuration with other values, by their names and those of the parts. Widths where two parts meet follow. LauraError for a
+    name that there is not."""
+    if not changes:
+        return config
+    kind = (changes.get("encoder") or {}).get("kind", config.encoder.kind)
+    start = config if kind == config.encoder.kind else replace(config, encoder=encoder_config({"kind": kind}))
+    values = merged(start.to_dict(), changes, "model")
+    made = LauraConfig.from_dict(values)
+    encoder = {"output": made.gpt.width} | ({} if kind == "whisper" else {"input": made.features.width})
+    vocoder = {"audio_size": made.audio_size, "text_size": made.text_size, "embedding": made.codec.quantizer.dim}
+    return replace(made, encoder=replace(made.encoder, **encoder), vocoder=replace(made.vocoder, **vocoder))
+
+
+def merged(values: Mapping, changes: Mapping, where: str) -> dict:
+    """Nested mappings of values with some of them changed. LauraError for a key that there is not, or for a mapping in place of a value."""
+    made = dict(values)
+    for key, change in changes.items():
+        if key not in made:
+            raise LauraError(f"{where}: unknown key {key!r}: allowed are {', '.join(made)}")
+        if isinstance(made[key], Mapping) != isinstance(change, Mapping):
+            raise LauraError(f"{where}.{key} must be {'a mapping' if isinstance(made[key], Mapping) else 'a value'}, not {change!r}")
+        made[key] = merged(made[key], change, f"{where}.{key}") if isinstance(change, Mapping) else change
+    return made
+
+
 def with_encoder(config: LauraConfig, encoder: WhisperConfig) -> LauraConfig:
     """The configuration with an encoder of Whisper's kind of other sizes."""
     return replace(config, encoder=encoder, features=replace(config.features, bins=encoder.bins))
@@ -159,7 +187,7 @@ class LauraModel(nn.Module):
         self.encoder = make_encoder(config.encoder)
         self.posterior_embedding = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
         self.gpt = GPT(config.gpt) if gpt is None else gpt
-        self.vocoder = Vocoder(config.vocoder)
+        self.vocoder = Vocoder(config.vocoder) if config.vocoder.steps == 1 else MultiStep(config.vocoder)
         sizes = config.vocoder.speller, config.audio_size, config.text_size
         self.speller = Speller(*sizes) if config.vocoder.in_codec_space else None
         listener = config.codec.listener
@@ -179,11 +207,13 @@ class LauraModel(nn.Module):
         return self.listen(*self.features(waves, samples))
 
     def listen(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
-        """(B, T, F), (B,) -> EncoderOutput, for the GPT: the encoder's frames plus an embedding of its CTC posteriors (the
-        probabilities times a matrix, as in LegoSLM, arXiv 2505.11352). The second part can be learnt from text alone."""
+        """(B, T, F), (B,) -> EncoderOutput, for the GPT: the encoder's frames plus, where it reads posteriors, an embedding of those of its
+        CTC head (the probabilities times a matrix, as in LegoSLM, arXiv 2505.11352). The second part can be learnt from text alone."""
         return self.with_posteriors(self.encoder(features, lengths))
 
     def with_posteriors(self, output: EncoderOutput) -> EncoderOutput:
+        if not self.config.posteriors:
+            return output
         return replace(output, embeddings=output.embeddings + self.embed_posteriors(output.ctc_log_probs.exp()))
 
     def embed_posteriors(self, probabilities: Tensor) -> Tensor:
@@ -195,6 +225,8 @@ class LauraModel(nn.Module):
     def vocode(self, codes: Tensor, lengths: Tensor, text=None, prompt=None, noisy=None) -> Tensor:
         """codes (B, T); prompt and noisy speech as `prompt_of` and `noisy_of` give them, the text's letters as the vocoder takes them, or
         None -> embeddings (B, T, E)."""
+        if isinstance(self.vocoder, MultiStep):
+            return self.codec.embed(self.vocoder.codes(codes, self.codec, lengths, text=text, prompt=prompt, noisy=noisy))
         return self.vocoder(codes, self.codec.embed(codes[:, None]), lengths, text, prompt, noisy)
 
     @torch.no_grad()

@@ -43,6 +43,7 @@ class VocoderConfig:
 
     audio_size: int = 1024
     text_size: int = 2048
+    steps: int = 1  # the paper's; more: as many quantizers, one after the other (multi_step.py), to compare with
     condition: str = "features"  # of noisy speech: "features", or the "codec" encoder's vectors; a prompt is always features
     features: int = 560  # stacked log-mel, at the rate of the tokens
     width: int = 256
@@ -59,6 +60,8 @@ class VocoderConfig:
             object.__setattr__(self, "speller", SpellerConfig(**self.speller))
         if self.condition not in CONDITIONS:
             raise LauraError(f"vocoder.condition is {self.condition!r}: choose {' or '.join(CONDITIONS)}")
+        if self.steps < 1:
+            raise LauraError(f"vocoder.steps is {self.steps}: give 1, or as many quantizers as are to be predicted one after the other")
 
     @property
     def in_codec_space(self) -> bool:
@@ -223,11 +226,13 @@ class Vocoder(nn.Module):
         text: tuple[Tensor, Tensor, Tensor] | None = None,
         prompt: tuple[Tensor, Tensor] | None = None,
         noisy: tuple[Tensor, Tensor] | None = None,
+        lower: Tensor | None = None,
     ) -> Tensor:
         """tokens (B, T), lengths (B,); letters (B, L), their lengths, and their paces (B,), in tokens a letter, or in codec space which of
-        them each token says (B, T), -1 for none; prompt (B, P, F) and its lengths; noisy speech (B, T, F) and its lengths. -> (B, T, C)"""
+        them each token says (B, T), -1 for none; prompt (B, P, F) and its lengths; noisy speech (B, T, F) and its lengths; what
+        else is known of each token (B, T, C). -> (B, T, C)"""
         T, device = tokens.shape[1], tokens.device
-        x = self.tokens(tokens)
+        x = self.tokens(tokens) if lower is None else self.tokens(tokens) + lower
         if noisy is not None:
             x = x + self.noisy(self.standardised(noisy[0])) * _inside(noisy[1], T)[..., None]
         parts, insides = [], []

@@ -1,7 +1,7 @@
 """A recipe: one YAML file that says how a checkpoint comes about, read into dataclasses with errors that name the key."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -21,9 +21,13 @@ PHASE_KEYS = tuple(f.name for f in fields(Phase))
 class Recipe:
     name: str = "mini"
     preset: str = "mini"  # the sizes of every part (model/lauragpt.py)
+    model: dict = field(default_factory=dict)  # what is other than in the preset, by the names of LauraConfig and of its parts, as in
+    # {time_aligned: false, encoder: {norm: batch}}
     corpora: str = "../shared/data"  # the published sets, for `laura prepare` and `laura synth`
     data: str = "runs/data"  # the prepared manifests
     out: str = "runs/mini"  # checkpoints of the stages, and the finished folder in out/export
+    cache: str = ""  # folder of what is made of recordings once, frames of frozen layers and codec tokens, which runs with the same
+    # `model` may share; none: out
     init: str = ""  # a checkpoint (a folder, or mini) with whose weights and tokenizer training starts. Where a codec is trained, one of
     # other sizes is left out
     init_parts: tuple[str, ...] = ()  # the parts of `init` that are taken; none named: all
@@ -44,7 +48,7 @@ class Recipe:
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a file. Overrides: `key=value` of the recipe, `stage.key=value` of a stage, or a stage's key alone, in every stage
     that has it. LauraError names the file, the stage and the key."""
-    values = _read(Path(path))
+    values = read_yaml(Path(path))
     given = values.pop("stages", None) or {}
     if not isinstance(given, dict):
         raise LauraError(f"{path}: stages must be a mapping of {', '.join(STAGES)}, not {given!r}")
@@ -59,10 +63,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         _override(override, values, stages)
     _add_rows(values, str(path))
     configs = {name: _stage(name, keys, f"{path}: stages.{name}") for name, keys in stages.items()}
-    return _build(Recipe, values | {"stages": configs}, str(path))
+    return build(Recipe, values | {"stages": configs}, str(path))
 
 
-def _read(path: Path) -> dict:
+def read_yaml(path: Path) -> dict:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -124,7 +128,7 @@ def _stage(name: str, values: dict, where: str) -> StageConfig:
             raise LauraError(f"{where}: {why}: allowed are {', '.join(_keys(kind))}")
     if phases := values.get("phases"):
         values = _with_phases(values, phases, where)
-    config = _build(kind, values, where)
+    config = build(kind, values, where)
     for weights in [getattr(config, "weights", {}), *(phase.weights for phase in config.schedule)]:
         for key in weights:
             if key.partition("/")[0] not in TASKS:
@@ -141,7 +145,7 @@ def _with_phases(values: dict, phases: Any, where: str) -> dict:
     inherited = {key: values[key] for key in PHASE_KEYS if key in values}
     defaults = {key: getattr(STAGES["joint"].Config(), key) for key in PHASE_KEYS}
     weights = values.get("weights") or {key: weight for phase in phases for key, weight in (phase.get("weights") or {}).items()}
-    phases = [_build(Phase, defaults | inherited | phase, f"{where}: phases") for phase in phases]
+    phases = [build(Phase, defaults | inherited | phase, f"{where}: phases") for phase in phases]
     return values | {"weights": weights, "steps": sum(phase.steps for phase in phases), "phases": phases}
 
 
@@ -149,12 +153,15 @@ def _keys(kind: type) -> list[str]:
     return [f.name for f in fields(kind)]
 
 
-def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
+def build(kind: type, values: Mapping[str, Any], where: str) -> Any:
     """A dataclass from plain values, whose types are checked."""
     hints = get_type_hints(kind)
     for key in values:
         if key not in hints:
             raise LauraError(f"{where}: unknown key {key!r}: allowed are {', '.join(_keys(kind))}")
+    for each in fields(kind):
+        if each.default is MISSING and each.default_factory is MISSING and each.name not in values:
+            raise LauraError(f"{where}: {each.name} is missing")
     made = {key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()}
     try:
         return kind(**made)
@@ -180,7 +187,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             raise LauraError(f"{where} must be {len(kinds)} values, not {value!r}")
         return tuple(_value(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if is_dataclass(hint):
-        return value if isinstance(value, hint) else _build(hint, _value(dict, value, where), where)
+        return value if isinstance(value, hint) else build(hint, _value(dict, value, where), where)
     if type(value) is not (origin or hint):
         raise LauraError(f"{where} must be {TYPE_NAMES[origin or hint]}, not {value!r}")
     return value

@@ -22,7 +22,7 @@ from lauragpt.data.synth import synthesize
 from lauragpt.errors import LauraError
 from lauragpt.features import LISTENER_FEATURES
 from lauragpt.model.attention import attend_without_plans
-from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_encoder, with_gpt, with_new_rows
+from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, with_changes, with_encoder, with_gpt, with_new_rows
 from lauragpt.model.qwen import qwen_config, qwen_gpt
 from lauragpt.model.whisper import begin_with_whisper, whisper_sizes
 from lauragpt.tasks import LANGS
@@ -111,7 +111,7 @@ def make_corpus(recipe: Recipe, train_examples: list[Example], dev_examples: lis
     """The data with the tokenizer and the CTC units, which `out` or `init` holds or which are trained here. Nothing is written."""
     corpus = Corpus(train_examples, dev_examples, Path(recipe.data), choose_tokenizer(recipe, train_examples))
     corpus.units = choose_ctc_units(Path(recipe.out), recipe.init, preset_config(recipe).encoder.units, train_examples, corpus.lines)
-    corpus.out = Path(recipe.out)
+    corpus.out = Path(recipe.cache or recipe.out)
     return corpus
 
 
@@ -328,7 +328,7 @@ def preset_config(recipe: Recipe) -> LauraConfig:
     room for these."""
     if recipe.preset not in PRESETS:
         raise LauraError(f"unknown preset {recipe.preset!r}: choose from {', '.join(PRESETS)}")
-    config = PRESETS[recipe.preset]
+    config = with_changes(PRESETS[recipe.preset], recipe.model)
     if published := published_folder(recipe, "encoder"):
         if config.encoder.kind != "whisper":
             raise LauraError(f"encoder.init: preset {recipe.preset!r} has no encoder of Whisper's kind: leave it out, or choose mini")

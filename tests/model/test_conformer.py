@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from lauragpt.model.conformer import Conformer, ConformerConfig
+from lauragpt.errors import LauraError
+from lauragpt.model.conformer import Conformer, ConformerConfig, MaskedBatchNorm
 
 SMALL = ConformerConfig(input=20, width=32, layers=3, heads=2, ffn=48, kernel=5, output=24, units=7, intermediate_layer=1)
 
@@ -16,8 +17,19 @@ def encoder() -> Conformer:
     return Conformer(SMALL).eval()
 
 
+@pytest.fixture(scope="module")
+def with_batch_norm() -> Conformer:
+    torch.manual_seed(0)
+    encoder = Conformer(dataclasses.replace(SMALL, norm="batch")).train()
+    for _ in range(3):
+        encoder(torch.randn(4, 20, 20), torch.full((4,), 20))  # so that its statistics are not those it begins with
+    return encoder.eval()
+
+
+@pytest.mark.parametrize("name", ["encoder", "with_batch_norm"])
 @torch.no_grad()
-def test_a_clip_is_the_same_alone_and_in_a_batch(encoder):
+def test_a_clip_is_the_same_alone_and_in_a_batch(name, request):
+    encoder = request.getfixturevalue(name)
     clips = [torch.randn(n, 20) for n in (1, 9, 30)]
     lengths = torch.tensor([1, 9, 30])
     padded = torch.full((3, 33, 20), 100.0)  # what lies in the padding must not matter
@@ -77,3 +89,28 @@ def test_the_gpt_hears_a_middle_layer_standardised():
     torch.testing.assert_close((heard - raw).flatten(0, 1), (wanted - layer)[:, :24], atol=1e-4, rtol=1e-4)
     without = Conformer(dataclasses.replace(SMALL, intermediate_layer=0))
     assert without.intermediate is None and without(clips, lengths).embeddings.shape == heard.shape
+
+
+def test_batch_norm_counts_real_frames_alone():
+    """In training its statistics, outputs and gradients are those of torch's own over the real frames; in use they stay."""
+    torch.manual_seed(0)
+    ours, theirs = MaskedBatchNorm(6).train(), torch.nn.BatchNorm1d(6).train()
+    x, real = torch.randn(3, 9, 6, requires_grad=True), (torch.arange(9) < torch.tensor([9, 4, 1])[:, None])[..., None].float()
+    inside = real[..., 0] > 0
+    wanted = theirs(x[inside])
+    torch.testing.assert_close(ours(x, real)[inside], wanted)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    gradients = [torch.autograd.grad(each.square().sum(), x, retain_graph=True)[0] for each in (ours(x, real)[inside], theirs(x[inside]))]
+    torch.testing.assert_close(*gradients)
+    before = ours.eval().running_mean.clone()
+    torch.testing.assert_close(ours(x, real)[inside], theirs.eval()(x[inside]))
+    assert torch.equal(ours.running_mean, before)
+
+
+def test_a_step_of_training_with_batch_norm_reaches_all_of_it():
+    encoder = Conformer(dataclasses.replace(SMALL, norm="batch")).train()
+    heard = encoder(torch.randn(2, 12, 20), torch.tensor([12, 7]))
+    (heard.embeddings.square().mean() + heard.ctc_log_probs.square().mean()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for layer in encoder.layers for p in layer.convolution.inner.parameters())
+    with pytest.raises(LauraError, match="layer or batch"):
+        ConformerConfig(norm="group")

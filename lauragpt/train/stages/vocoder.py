@@ -24,6 +24,7 @@ from lauragpt.audio import SAMPLE_RATE
 from lauragpt.codec.losses import SpectralLoss
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
+from lauragpt.model.multi_step import MultiStep
 from lauragpt.model.vocoder import speech_loss, vocoder_loss
 from lauragpt.sequence import layout
 from lauragpt.train.batches import VocoderBatch, VocoderBatches, VocoderGroup, train_and_dev
@@ -93,6 +94,8 @@ class VocoderStage(ModelStage):
         given = self.conditions(group, tokens, lengths)
         if in_codec_space and group.text is not None:
             return speech_loss(vocoder.speech_numbers(tokens, lengths, **given), target, vocoder, lengths)
+        if isinstance(vocoder, MultiStep):
+            return self.level_loss(group, codes, tokens, lengths, given)
         predicted = self.model.vocode(tokens, lengths, **given)
         loss = vocoder_loss(vocoder.standardised(predicted), vocoder.standardised(target), lengths)
         return loss + self.sound_loss(predicted, clean, lengths, generator)
@@ -129,6 +132,15 @@ class VocoderStage(ModelStage):
             letters = [row[:count].tolist() for row, count in zip(ids, counts.tolist(), strict=True)]
             heard["text"] = ids, counts, self.model.said(tokens, lengths, letters)
         return heard
+
+    def level_loss(self, group: VocoderGroup, codes: Tensor, tokens: Tensor, lengths: Tensor, given: dict) -> Tensor:
+        """Where there are several steps: codes (B, K, T), tokens (B, T) with errors -> cross-entropy of the codes of one level, which is
+        drawn."""
+        at = 1 + group.seed % (self.model.config.vocoder.steps - 1)
+        below = torch.cat([tokens[:, None], codes[:, 1:at]], 1)
+        logits = self.model.vocoder.logits(tokens, below, self.model.codec, lengths, **given)
+        real = torch.arange(tokens.shape[1], device=lengths.device) < lengths[:, None]
+        return F.cross_entropy(logits[real], codes[:, at][real])
 
     def sound_loss(self, embeddings: Tensor, clean: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
         """embeddings (B, T, E), clean (B, N), lengths (B,) in frames -> the spectral loss of a random crop, the same for the whole
