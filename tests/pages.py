@@ -32,7 +32,7 @@ TALKS = (  # clip, speaker, language, text
     ("librispeech-6272-70171-0021", "6272", "en", "It was Byron, and turning over the leaves till I came to Don Juan I read it through."),
     ("kerstin-de_rhasspy-0304", "kerstin", "de", "Großauheim war nun dessen größte Gemeinde."),
 )
-TRAINING = ("prepare", "synth", "plan", "train", "finetune", "export", "eval")  # verbs that need corpora or a recipe, not a recording
+TRAINING = ("prepare", "synth", "claims", "plan", "train", "finetune", "export", "eval")  # verbs that need corpora or a recipe
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -134,6 +134,8 @@ def smaller(line: str) -> str:
         return " preset=debug voices=[] steps=2 compile=false batch_seconds=20 quantize_from=1 synth_hours=0"
     if verb(line) == "eval":
         return ("" if "--tasks" in line else " --tasks ser") + ("" if "--limit" in line else " --limit 2")
+    if verb(line) == "claims":
+        return " --limit 2"
     if verb(line) == "finetune":
         return " --from runs/debug/export --steps 2 --limit 2 --batch-seconds 12 --tolerance 1e9"
     return {"synth": " --hours 0.02", "export": " --limit 1" if "--check" in line else ""}.get(verb(line), "")

@@ -21,6 +21,7 @@ LEVELS = (
     ("data", "evaluate"),
     ("doctor",),
     ("train", "mapping"),
+    ("claims",),
     ("serve", "cli"),
     ("__main__",),
 )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from lauragpt import __version__
-from lauragpt.cli import doctor, finetune, map, plan, serving, training
+from lauragpt.cli import claims, doctor, finetune, map, plan, serving, training
 from lauragpt.cli import options as opt
 from lauragpt.cli.commands import CONTEXT, Command, Group
 from lauragpt.errors import LauraError
@@ -379,3 +379,4 @@ for verb in (
     app.command(cls=Command)(verb)
 app.command(name="eval", cls=Command)(training.evaluate)
 app.command(name="map", cls=Command)(map.map_corpus)
+app.command(cls=Command)(claims.claims)
