@@ -85,6 +85,7 @@ def write_recipes(claim: Claim, settings: Settings) -> dict[tuple[str, int], Pat
 def run_claim(claim: Claim, settings: Settings, until: float | None, say: Say, clock: Callable[[], float] = time.monotonic) -> dict:
     """Makes all runs that are missing, until the time `until` by `clock` is over, and judges those that are there. Returns what
     OUT/NAME.json holds. LauraError as of training and measuring."""
+    check_data(claim, settings, say)
     recipes, measured = write_recipes(claim, settings), {}
     for (arm, seed), path in sorted(recipes.items(), key=lambda each: each[0][1]):  # every arm with a seed, before the next seed
         if (path.parent / "export" / "config.json").exists():
@@ -104,11 +105,26 @@ def run_claim(claim: Claim, settings: Settings, until: float | None, say: Say, c
     return result
 
 
+def check_data(claim: Claim, settings: Settings, say: Say) -> None:
+    """Before hours of training: says which comparisons have no dev examples. LauraError where none has any. Data that training is still to
+    make are not looked at."""
+    data = settings.data or data_of(claim, next(iter(claim.arms)))
+    if not (data / "dev.jsonl").exists() and claim.base:
+        return
+    there = [example for example in choose(data, "dev", claim.tasks, 1)[0] if claim.measures(example)]
+    for each in claim.comparisons:
+        if not any(example.task == each.task and (not each.data or example.corpus in each.data) for example in there):
+            where = f" of {', '.join(each.data)}" if each.data else ""
+            say(f"{claim.name}: {data} holds no dev examples of {each.task}{where}, so that is not judged")
+    if not there:
+        raise LauraError(f"{data} holds no dev examples that {claim.name} compares: run `laura prepare`, or `laura synth`, first")
+
+
 def rows_of(claim: Claim, arm: str, seed: int, checkpoint: str | Path, settings: Settings, say: Say) -> list[Row]:
     """The rows of an evaluation on dev, of the corpora that the claim compares."""
     decode, data = claim.arms[arm].decode, settings.data or data_of(claim, arm)
     examples, groups = choose(data, "dev", claim.tasks, settings.limit or claim.limit)
-    groups = [group for group in groups if claim.measures(group.examples[0])]
+    groups = [group for group in groups if group.examples and claim.measures(group.examples[0])]
     system = open_checkpoint(find_checkpoint(checkpoint), examples, 0, settings.device)
     runtime = replace(system.laura.runtime, beams=decode.beams, drafts=decode.drafts)
     system = replace(system, laura=Laura(runtime, system.laura.voices))

@@ -6,16 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 from lauragpt.claims.claim import changed, find_claims, load_claim
 from lauragpt.claims.judge import UNJUDGED
-from lauragpt.claims.run import Settings, write_recipes
+from lauragpt.claims.run import Settings, check_data, run_claim, write_recipes
 from lauragpt.cli.app import app
 from lauragpt.data.corpora import prepare
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, with_changes
+from lauragpt.sequence import layout
 from lauragpt.train.config import load_recipe
 from lauragpt.train.run import preset_config
 
@@ -126,6 +128,29 @@ def test_a_wrong_claim_is_told_in_a_line(folder, tmp_path, old, new, error):
     with pytest.raises(LauraError, match=error) as raised:
         load_claim(tmp_path / "wrong.yaml")
     assert "\n" not in str(raised.value) and "wrong.yaml" in str(raised.value)
+
+
+def test_data_that_are_missing_are_told_before_any_training(folder, data, tmp_path):
+    text, said = (folder / "places.yaml").read_text().replace("base: base", f"base: {folder}/base"), []
+    (tmp_path / "places.yaml").write_text(text.replace("metric: loops %", "metric: loops %\n  data: [nowhere]"))
+    check_data(load_claim(tmp_path / "places.yaml"), Settings(tmp_path), said.append)
+    assert said == [f"places: {data} holds no dev examples of asr of nowhere, so that is not judged"]
+    (tmp_path / "none.yaml").write_text(text.replace("task: asr", "task: asr\n  data: [nowhere]"))
+    with pytest.raises(LauraError, match="laura prepare"):
+        run_claim(load_claim(tmp_path / "none.yaml"), Settings(tmp_path / "out"), None, said.append)
+    assert not (tmp_path / "out").exists()
+
+
+def test_frames_without_posteriors():
+    torch.manual_seed(0)
+    model = LauraModel(with_changes(PRESETS["debug"], {"posteriors": False})).eval()
+    waves, samples = 0.1 * torch.randn(2, 16000), torch.tensor([16000, 9000])
+    heard, alone = model.encode(waves, samples), model.encode(waves[1:, :9000], samples[1:])
+    assert torch.equal(heard.embeddings, model.encoder(*model.features(waves, samples)).embeddings)
+    torch.testing.assert_close(heard.embeddings[1, : alone.lengths[0]], alone.embeddings[0], atol=1e-5, rtol=1e-4)
+    row = layout(model.vocabulary, "asr", "en", [3, 4], int(heard.lengths[0]))
+    model.loss([row], model.encode(waves[:1], samples[:1]).embeddings).mean().backward()
+    assert model.posterior_embedding.weight.grad is None and model.encoder.output.weight.grad.abs().sum() > 0
 
 
 def test_no_claim_of_that_name(folder):
