@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from lauragpt import __version__
-from lauragpt.cli import claims, doctor, finetune, map, plan, serving, training
+from lauragpt.cli import claims, doctor, finetune, plan, serving, training
 from lauragpt.cli import options as opt
 from lauragpt.cli.commands import CONTEXT, Command, Group
+from lauragpt.cli.map import map_corpus  # not the module, which would hide the builtin
 from lauragpt.errors import LauraError
 from lauragpt.tasks import BEAMS
 
@@ -378,5 +379,5 @@ for verb in (
 ):  # fmt: skip
     app.command(cls=Command)(verb)
 app.command(name="eval", cls=Command)(training.evaluate)
-app.command(name="map", cls=Command)(map.map_corpus)
+app.command(name="map", cls=Command)(map_corpus)
 app.command(cls=Command)(claims.claims)
