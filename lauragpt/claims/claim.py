@@ -39,7 +39,7 @@ class Arm:
     checkpoint: str = ""  # measured as it is; nothing is trained
     of: str = ""  # the arm whose checkpoint is measured
     decode: Decoding = field(default_factory=Decoding)
-    minutes: float = 0.0  # that a run took on two cores, by a trial; 0 where nothing is trained
+    minutes: float = 0.0  # that a run is estimated to take on two cores; 0 where nothing is trained
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Comparison:
     only: dict[str, str] = field(default_factory=dict)  # arm -> the comparison's variant there, where it is another
     paper: tuple[float, ...] = ()  # (better, worse) as the paper has them
     paper_data: str = ""  # the set and the metric of the paper's numbers
+    report_only: bool = False  # both values are told and nothing is judged, as where two things are said to be equal
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Claim:
         if not runs:
             return "nothing is trained"
         hours = sum(arm.minutes * count for arm, count in runs) / 60
-        return f"{sum(count for _, count in runs)} runs, {hours:.1f} hours of two cores" if hours else f"{sum(c for _, c in runs)} runs"
+        count = sum(count for _, count in runs)
+        return f"{count} runs, {hours:.1f} hours of two cores by estimate" if hours else f"{count} runs"
 
     def recipe_of(self, arm: str, seed: int, out: Path, overrides: Mapping) -> dict:
         """A run's whole recipe. `overrides`: keys of the recipe that are other on this machine, such as `data`."""

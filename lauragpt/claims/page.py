@@ -18,10 +18,11 @@ from lauragpt.evaluate.report.figures import style, table_row
 BADGES = {HOLDS: "ok", FAILS: "bad", CANNOT_TELL: "partly", UNJUDGED: ""}
 HEAD = ("measured", "n", "metric", "said to be better", "than", "difference, 95 %", "by seed", "the paper", "verdict")
 METHOD = (
-    "Arms differ only in what is named. Each is trained with the same seeds, and all answer the same dev examples. The interval counts two "
-    "chances: which examples there are (paired bootstrap, 1000 resamples) and which seed an arm was trained with (Student's t). A claim "
-    "holds where the whole interval of the difference is on the side that it says, and does not hold where it is on the other. Each "
-    "comparison stands for itself: of twenty without any difference, one is likely to show one by chance."
+    "Arms differ only in what is named. Where anything is trained, it is with the same seeds, and all answer the same dev examples. The "
+    "interval counts two chances: which examples there are (paired bootstrap, 1000 resamples) and which seed an arm was trained with "
+    "(Student's t). A claim holds where the whole interval of the difference is on the side that it says, and does not hold where it is on "
+    "the other. Times, and what is said to be equal, are told and not judged. Each comparison stands for itself: of twenty without any "
+    "difference, one is likely to show one by chance."
 )
 SECOND_HAND = "The paper's numbers are of its test sets, its data and 2 billion parameters: compare their direction, not their size."
 
@@ -45,7 +46,7 @@ def section(result: dict) -> str:
     rows = "".join(map(row, result["comparisons"]))
     arms = "".join(
         f"<li><b>{escape(name)}</b>: {escape(arm['about'])}; {seeds(len(arm['seeds']))} measured"
-        + (f", about {arm['minutes']:g} minutes a run on two cores" if arm["minutes"] else "")
+        + (f", estimated at {arm['minutes']:g} minutes a run on two cores" if arm["minutes"] else "")
         + "</li>"
         for name, arm in result["arms"].items()
     )

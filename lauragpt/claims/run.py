@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.claims.claim import Claim, Comparison, write_recipe
@@ -26,10 +27,11 @@ from lauragpt.evaluate.run import choose, measure, open_checkpoint
 from lauragpt.evaluate.sound_metrics import POCKETSPHINX
 from lauragpt.evaluate.systems import checkpoint_key
 from lauragpt.evaluate.tally import Tally, ratio
-from lauragpt.train.config import load_recipe
+from lauragpt.train.config import load_recipe, read_yaml
 from lauragpt.train.run import train
 
 REAL_TIME = "x real time"  # seconds of computing for a second of sound: lower is better
+PLACES = ("out", "cache", "data", "corpora")  # keys of a recipe that may be spelled otherwise when a run goes on
 Say = Callable[[str], None]
 
 
@@ -74,8 +76,11 @@ def write_recipes(claim: Claim, settings: Settings) -> dict[tuple[str, int], Pat
         for seed in () if about.of or about.checkpoint else claim.seeds[: settings.seeds]:
             folder = folder_of(claim, arm, seed, settings.out)
             text, path = write_recipe(claim.recipe_of(arm, seed, folder, settings.recipe_keys(claim))), folder / "recipe.yaml"
-            if path.exists() and path.read_text(encoding="utf-8") != text and (folder / "tokenizer.json").exists():
-                raise LauraError(f"{folder} was begun by another recipe than {claim.file} has now: delete the folder, or choose another -o")
+            if path.exists() and (folder / "tokenizer.json").exists():
+                before, now = read_yaml(path), yaml.safe_load(text)
+                if other := [key for key in {**before, **now} if key not in PLACES and before.get(key) != now.get(key)]:
+                    changed = f"another recipe than {claim.file} has now ({', '.join(other)} differ)"
+                    raise LauraError(f"{folder} was begun by {changed}: delete the folder, or choose another -o")
             write_whole(path, text)
             load_recipe(path)
             paths[arm, seed] = path
@@ -100,9 +105,22 @@ def run_claim(claim: Claim, settings: Settings, until: float | None, say: Say, c
             checkpoint = claim.arms[about.of or arm].checkpoint or folder_of(claim, arm, seed, settings.out) / "export"
             if isinstance(checkpoint, str) or (checkpoint / "config.json").exists():
                 measured[arm, seed] = rows_of(claim, arm, seed, checkpoint, settings, say)
-    result = judged(claim, measured, settings)
-    write_whole(settings.out / f"{claim.name}.json", json.dumps(finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    result = finite(judged(claim, measured, settings))
+    write_whole(settings.out / f"{claim.name}.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return result
+
+
+def found_results(out: Path) -> dict[str, dict]:
+    """The results that earlier runs left in a folder, by name; other JSON is passed over."""
+    found = {}
+    for path in sorted(out.glob("*.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        if isinstance(result, dict) and {"title", "arms", "comparisons", "verdict", "sentence"} <= result.keys():
+            found[path.stem] = result
+    return found
 
 
 def check_data(claim: Claim, settings: Settings, say: Say) -> None:
@@ -186,11 +204,15 @@ def compared(claim: Claim, each: Comparison, measured: Mapping[tuple[str, int], 
     answered = [ids for arm in (first, second) for ids in (arm[seed][1] for seed in seeds)]
     if any(ids != answered[0] for ids in answered):
         return row | {"verdict": UNJUDGED, "why": "the arms did not answer the same examples"}
+    if any(len(tally) != len(ids) for arm in (first, second) for tally, ids in (arm[seed] for seed in seeds)):
+        return row | {"verdict": UNJUDGED, "why": f"not every example has a value of {each.metric}"}
     found = judge([first[seed][0] for seed in seeds], [second[seed][0] for seed in seeds], each.higher_is_better, trained)
-    return row | {
-        "better_value": found.better, "worse_value": found.worse, "difference": found.difference, "low": found.low, "high": found.high,
-        "n": found.n, "by_seed": list(found.by_seed), "verdict": found.word, "why": found.why,
-    }  # fmt: skip
+    row |= {"better_value": found.better, "worse_value": found.worse, "difference": found.difference, "n": found.n}
+    row |= {"by_seed": list(found.by_seed)}
+    if each.metric == REAL_TIME or each.report_only:
+        why = "one timing tells nothing of its chance" if each.metric == REAL_TIME else "it is only told"
+        return row | {"verdict": UNJUDGED, "why": why}
+    return row | {"low": found.low, "high": found.high, "verdict": found.word, "why": found.why}
 
 
 def counts_of(rows: Sequence[Row], each: Comparison, arm: str) -> tuple[Tally, list[str]] | None:

@@ -1,6 +1,5 @@
 """`laura claims`: the paper's claims, rerun."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -35,13 +34,14 @@ def claims(
     known: Annotated[bool, typer.Option("--list", help="Tell which claims there are, and run nothing.")] = False,
     device: Device = None,
 ):
-    """Rerun the paper's claims, and ours: train every arm with three seeds, measure on dev, and judge.
+    """Rerun the paper's claims, and ours: train every arm with three seeds, measure on dev, and judge. Of a claim that
+    cannot be run it says why, and goes on with the others.
 
     A run that is finished is found again. OUT/NAME.json holds a result, OUT/claims.html shows them all beside the paper's numbers.
 
     laura claims --list
 
-    laura claims beams -o runs/claims --data runs/data
+    laura claims decoding -o runs/claims --data runs/data
 
     laura claims batchnorm --recipes
     """
@@ -61,7 +61,8 @@ def claims(
 
         from lauragpt.claims.judge import sentence
         from lauragpt.claims.page import page, table
-        from lauragpt.claims.run import Settings, run_claim, write_recipes
+        from lauragpt.claims.run import Settings, found_results, run_claim, write_recipes
+        from lauragpt.errors import LauraError
         from lauragpt.evaluate.report.tables import write_whole
 
         overrides = {} if corpora is None else {"corpora": str(corpora)}
@@ -72,14 +73,23 @@ def claims(
                     print_line(str(path))
             return
         until = None if minutes is None else time.monotonic() + 60 * minutes
-        results = [run_claim(claim, settings, until, say) for claim in chosen]
+        results, failed = [], []
+        for claim in chosen:
+            try:
+                results.append(run_claim(claim, settings, until, say))
+            except LauraError as error:
+                if len(chosen) == 1:
+                    raise
+                say(f"{claim.name}: {error}")
+                failed.append(claim.name)
         Console(width=None if sys.stdout.isatty() else 240).print(table(results))  # a file or a pipe has no width to fit
         for result in results:
             print_line(result["sentence"])
             for each in result["comparisons"]:
                 print_line(f"  {sentence(each)}")
         shown = {result["name"]: result for result in results}
-        for path in sorted(out.glob("*.json")):
-            shown.setdefault(path.stem, json.loads(path.read_text(encoding="utf-8")))
+        shown = found_results(out) | shown
         write_whole(out / "claims.html", page([shown[name] for name in sorted(shown)]))
         say(f"the page is {out / 'claims.html'}")
+        if failed:
+            raise LauraError(f"{len(failed)} of {len(chosen)} claims could not be run: {', '.join(failed)}")

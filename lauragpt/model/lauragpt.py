@@ -144,19 +144,22 @@ def with_changes(config: LauraConfig, changes: Mapping) -> LauraConfig:
     start = config if kind == config.encoder.kind else replace(config, encoder=encoder_config({"kind": kind}))
     values = merged(start.to_dict(), changes, "model")
     made = LauraConfig.from_dict(values)
+    if made.vocoder.steps > (most := made.codec.quantizer.n_quantizers):
+        raise LauraError(f"model.vocoder.steps is {made.vocoder.steps}, and the codec has {most} quantizers: give no more")
     encoder = {"output": made.gpt.width} | ({} if kind == "whisper" else {"input": made.features.width})
     vocoder = {"audio_size": made.audio_size, "text_size": made.text_size, "embedding": made.codec.quantizer.dim}
     return replace(made, encoder=replace(made.encoder, **encoder), vocoder=replace(made.vocoder, **vocoder))
 
 
 def merged(values: Mapping, changes: Mapping, where: str) -> dict:
-    """Nested mappings of values with some of them changed. LauraError for a key that there is not, or for a mapping in place of a value."""
+    """Nested mappings of values with some of them changed. LauraError for a key that there is not, or for a value of another type."""
     made = dict(values)
     for key, change in changes.items():
         if key not in made:
             raise LauraError(f"{where}: unknown key {key!r}: allowed are {', '.join(made)}")
-        if isinstance(made[key], Mapping) != isinstance(change, Mapping):
-            raise LauraError(f"{where}.{key} must be {'a mapping' if isinstance(made[key], Mapping) else 'a value'}, not {change!r}")
+        kind = type(made[key])
+        if made[key] is not None and type(change) is not kind and (kind, type(change)) not in ((float, int), (tuple, list)):
+            raise LauraError(f"{where}.{key} must be a {'mapping' if kind is dict else kind.__name__}, not {change!r}")
         made[key] = merged(made[key], change, f"{where}.{key}") if isinstance(change, Mapping) else change
     return made
 

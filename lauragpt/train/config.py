@@ -27,7 +27,7 @@ class Recipe:
     data: str = "runs/data"  # the prepared manifests
     out: str = "runs/mini"  # checkpoints of the stages, and the finished folder in out/export
     cache: str = ""  # folder of what is made of recordings once, frames of frozen layers and codec tokens, which runs with the same
-    # `model` may share; none: out
+    # frozen parts may share; none: out
     init: str = ""  # a checkpoint (a folder, or mini) with whose weights and tokenizer training starts. Where a codec is trained, one of
     # other sizes is left out
     init_parts: tuple[str, ...] = ()  # the parts of `init` that are taken; none named: all

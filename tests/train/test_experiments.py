@@ -14,12 +14,6 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 @pytest.mark.parametrize(
     "name, more, rows",
     [
-        pytest.param(
-            "multi_step",
-            ["--minutes", "0.02", "--limit", "1"],
-            ["one step", "quantizer by quantizer, 8", "quantizer by quantizer, 32"],
-            marks=pytest.mark.slow,
-        ),
         pytest.param("phones", ["--sentences", "24"], ["encoder, layer 1", "codec, first codes"], marks=pytest.mark.slow),
         ("fit", ["--sentences", "2"], ["kathleen"]),
         ("bound", ["--sentences", "1", "--corpus", "kathleen"], ["best path", "GPT, beams: 1", "GPT, beams: 4"]),
