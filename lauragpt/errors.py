@@ -1,5 +1,8 @@
 """The one exception, and the one warning, that a user of the package is meant to read."""
 
+# What a value should have been, as messages call it
+TYPE_NAMES = {dict: "a mapping", tuple: "a list", int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
 
 class LauraError(Exception):
     """One clear line: what was wrong, what is allowed, what to do. The command line prints it as it is, without a traceback."""

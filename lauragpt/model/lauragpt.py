@@ -20,7 +20,7 @@ from lauragpt.checkpoint import FORMAT, file_of, read_config, weight_files
 from lauragpt.codec import CODEC_PRESETS, Codec, CodecConfig
 from lauragpt.codec.codec import in_eight_bits
 from lauragpt.ctc import follow_rows
-from lauragpt.errors import LauraError
+from lauragpt.errors import TYPE_NAMES, LauraError
 from lauragpt.features import LISTENER_FEATURES, WHISPER_FEATURES, FeatureConfig
 from lauragpt.model.conformer import Conformer, ConformerConfig, sinusoids
 from lauragpt.model.encoder import Encoder, EncoderOutput
@@ -159,7 +159,7 @@ def merged(values: Mapping, changes: Mapping, where: str) -> dict:
             raise LauraError(f"{where}: unknown key {key!r}: allowed are {', '.join(made)}")
         kind = type(made[key])
         if made[key] is not None and type(change) is not kind and (kind, type(change)) not in ((float, int), (tuple, list)):
-            raise LauraError(f"{where}.{key} must be a {'mapping' if kind is dict else kind.__name__}, not {change!r}")
+            raise LauraError(f"{where}.{key} must be {TYPE_NAMES[kind]}, not {change!r}")
         made[key] = merged(made[key], change, f"{where}.{key}") if isinstance(change, Mapping) else change
     return made
 

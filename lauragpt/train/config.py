@@ -8,12 +8,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from lauragpt.checkpoint import add_known
-from lauragpt.errors import LauraError
+from lauragpt.errors import TYPE_NAMES, LauraError
 from lauragpt.tasks import TASKS, add_lang, add_task, own_task
 from lauragpt.train.stage import Phase, StageConfig
 from lauragpt.train.stages import STAGES
 
-TYPE_NAMES = {dict: "a mapping", tuple: "a list", int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 PHASE_KEYS = tuple(f.name for f in fields(Phase))
 
 

@@ -12,10 +12,13 @@ from typer.testing import CliRunner
 
 from lauragpt.claims.claim import changed, find_claims, load_claim
 from lauragpt.claims.judge import UNJUDGED
-from lauragpt.claims.run import Settings, check_data, run_claim, write_recipes
+from lauragpt.claims.run import Settings, check_data, compared, run_claim, write_recipes
 from lauragpt.cli.app import app
 from lauragpt.data.corpora import prepare
+from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
+from lauragpt.evaluate.report.tables import Row
+from lauragpt.evaluate.tally import Score, ratio
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, with_changes
 from lauragpt.sequence import layout
 from lauragpt.train.config import load_recipe
@@ -82,7 +85,8 @@ def test_the_result_has_both_arms_every_seed_and_the_papers_numbers(done):
     assert first["n"] == loops["n"] == speed["n"] > 5 and len(first["by_seed"]) == 2 and first["paper"] == [4, 8.5]
     assert first["low"] <= first["difference"] <= first["high"] and first["verdict"] != UNJUDGED
     assert first["better_value"] - first["worse_value"] == pytest.approx(first["difference"])
-    assert speed["better_value"] > 0 and found["sentence"] in whole.stdout
+    assert speed["better_value"] > 0 and speed["verdict"] == UNJUDGED and "one timing" in speed["why"]
+    assert found["sentence"] in whole.stdout
     recipes = {path.parent.name: load_recipe(path) for path in out.glob("places/*/recipe.yaml")}
     assert recipes.keys() == {"aligned-0", "aligned-1", "plain-0", "plain-1"} and recipes["plain-1"].seed == 1
     assert not preset_config(recipes["plain-0"]).time_aligned and preset_config(recipes["aligned-0"]).time_aligned
@@ -101,6 +105,26 @@ def test_what_is_finished_is_found_again(folder, done, tmp_path):
     assert again.stderr.count("done before") == 4
     assert {path: path.stat().st_mtime_ns for path in out.glob("places/*/export/*")} == weights
     assert json.loads(before) == json.loads((out / "places.json").read_text())  # answers are kept, with their times
+
+
+def test_a_claim_without_data_does_not_end_the_others(folder, done, tmp_path):
+    shutil.copytree(done[0], tmp_path / "out")
+    (tmp_path / "out" / "foreign.json").write_text("[1]")
+    shutil.copytree(folder, tmp_path / "claims")
+    text = (folder / "places.yaml").read_text()
+    (tmp_path / "claims" / "another.yaml").write_text(text.replace("task: asr", "task: asr\n  data: [nowhere]"))
+    ended = CliRunner().invoke(app, ["claims", "--claims", str(tmp_path / "claims"), "-o", str(tmp_path / "out")])
+    assert ended.exit_code == 1 and "1 of 2 claims could not be run: another" in ended.stderr and "Places: " in ended.stdout
+    assert "Letters at their times are better." in (tmp_path / "out" / "claims.html").read_text()
+
+
+def test_a_value_that_an_example_lacks_is_not_judged(folder):
+    claim = load_claim(folder / "places.yaml")
+    examples = [Example(f"asr/{i}", "asr", "dev", "en", "debug", targets=["a"]) for i in range(8)]
+    rows = [Row("asr", "debug", 8, 8, "WER %", Score(1.0), examples=examples, tally=ratio([1] * count, [1] * count)) for count in (8, 7)]
+    measured = {("aligned", seed): rows[:1] for seed in (0, 1)} | {("plain", seed): rows[1:] for seed in (0, 1)}
+    found = compared(claim, claim.comparisons[0], measured)
+    assert found["verdict"] == UNJUDGED and found["why"] == "not every example has a value of WER %"
 
 
 def test_a_folder_of_another_recipe_is_refused(folder, done, tmp_path):
@@ -171,7 +195,11 @@ def test_sizes_other_than_the_presets():
     wide = with_changes(debug, {"gpt": {"width": 48}, "encoder": {"norm": "batch"}, "codec": {"quantizer": {"guide": 0}}})
     assert wide.encoder.output == 48 and wide.encoder.norm == "batch" and LauraConfig.from_dict(wide.to_dict()) == wide
     LauraModel(wide)
-    for change, error in (({"gtp": {}}, "unknown key 'gtp'"), ({"gpt": 3}, "a mapping"), ({"encoder": {"norm": "x"}}, "layer or batch")):
+    for change, error in (
+        ({"gtp": {}}, "unknown key 'gtp'"), ({"gpt": 3}, "a mapping"), ({"encoder": {"norm": "x"}}, "layer or batch"),
+        ({"gpt": {"layers": "8"}}, "gpt.layers must be a whole number, not '8'"), ({"time_aligned": "no"}, "true or false"),
+        ({"vocoder": {"steps": 99}}, "give no more"),
+    ):  # fmt: skip
         with pytest.raises(LauraError, match=error):
             with_changes(debug, change)
 
