@@ -7,6 +7,7 @@ comes out (text tokens or codec tokens), the verb a person types and the metric 
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
@@ -140,6 +141,14 @@ def check_lang(lang: str) -> str:
 def slu_to_text(intent: str, slots: dict[str, str]) -> str:
     """An intent and its slots as the line of text the GPT writes: `intent | slot = value | slot = value`, slots sorted by name."""
     return " | ".join([intent, *(f"{name} = {value}" for name, value in sorted(slots.items()))])
+
+
+def joined_slots(entities: Iterable[Sequence[str]]) -> dict[str, str]:
+    """(slot, value) pairs as slots: several values of one slot are joined by a comma."""
+    slots: dict[str, str] = {}
+    for name, value in entities:
+        slots[name] = f"{slots[name]}, {value}" if name in slots else value
+    return slots
 
 
 def text_to_slu(text: str) -> tuple[str, dict[str, str]]:

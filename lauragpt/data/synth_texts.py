@@ -16,7 +16,7 @@ import numpy as np
 from lauragpt.data.corpora import DIGITS, RECIPES, held_out, read_lines, read_pairs, read_recordings, read_rows, slurp_split
 from lauragpt.errors import LauraError
 from lauragpt.spoken import normalize
-from lauragpt.tasks import slu_to_text
+from lauragpt.tasks import joined_slots, slu_to_text
 
 # The share of each synthesiser in training. Pico and flite are understood about as well as people; espeak-ng adds variety.
 ENGLISH = {"pico": 0.45, "flite": 0.35, "piper": 0.15, "espeak": 0.05}
@@ -203,9 +203,7 @@ def slurp_lines(data: Path) -> Iterator[Line]:
         if not spoken or (split == "train" and spoken in measured):
             continue
         _, entities = parse_slurp(row["sentence_annotation"])
-        slots: dict[str, str] = {}
-        for name, value in entities:
-            slots[name] = f"{slots[name]}, {value}" if name in slots else value
+        slots = joined_slots(entities)
         extra = {"intent": row["intent"], "slots": slots, "entities": [list(pair) for pair in entities], "scenario": row["scenario"],
                  "action": row["action"], "transcript": spoken}  # fmt: skip
         use = {"task": "slu", "lang": "en", "targets": [slu_to_text(row["intent"], slots)], "extra": extra}

@@ -291,6 +291,24 @@ def test_what_is_missing_or_unknown_is_said(tmp_path):
         prepare_published("clotho", tmp_path / "clotho", tmp_path / "data")
 
 
+def test_values_of_one_slot_are_joined_and_kept_apart(tmp_path):
+    slurp(tmp_path)
+    path = tmp_path / "train.jsonl"
+    row = json.loads(path.read_text())
+    path.write_text(json.dumps(row | {"entities": [{"span": [4], "type": "time"}, {"span": [5], "type": "time"}]}) + "\n")
+    prepare_published("slurp-speech", tmp_path, tmp_path / "data")
+    example = next(e for e in read_manifest(tmp_path / "data" / "train.jsonl") if e.targets == ["alarm_set | time = five, am"])
+    assert example.extra["entities"] == [["time", "five"], ["time", "am"]]
+
+
+@pytest.mark.parametrize("name, split", [("latest", "train"), ("contests", "train"), ("DNS_test-2", "test"), ("test", "test")])
+def test_test_is_a_whole_word_in_the_names_of_dns(name, split, tmp_path):
+    for kind in ("noisy", "clean"):
+        sound(tmp_path / "dns" / name / kind / f"{kind}_fileid_1.wav")
+    made = prepare_published("dns", tmp_path / "dns", tmp_path / "data")
+    assert {part for part, counts in made.items() if counts["se"]} == {split}
+
+
 def test_chinese_is_written_without_spaces_and_counted_by_characters():
     assert normalize("你好， 世界！ ＡＢＣ 第 3 次", "zh") == "你好世界 abc 第 3 次"
     assert normalize(normalize("而 对 楼市", "zh"), "zh") == "而对楼市"

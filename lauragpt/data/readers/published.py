@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lauragpt.data.readers.rows import SOUNDS, Row, language_of
 from lauragpt.errors import LauraError
+from lauragpt.tasks import joined_slots
 
 
 def listed(path: Path, columns: str, delimiter: str = ",") -> Iterator[dict[str, str]]:
@@ -49,7 +50,8 @@ def covost2(folder: Path) -> Iterator[Row]:
 
 
 def slurp(folder: Path) -> Iterator[Row]:
-    """`train.jsonl`, `train_synthetic.jsonl`, `devel.jsonl`, `test.jsonl`, and the folders `slurp_real` and `slurp_synth`."""
+    """`train.jsonl`, `train_synthetic.jsonl`, `devel.jsonl`, `test.jsonl`, and the folders `slurp_real` and `slurp_synth`. Several
+    values of one slot are joined by a comma; `entities` keeps them apart."""
     for name, split in (("train", "train"), ("train_synthetic", "train"), ("devel", "dev"), ("test", "test")):
         path = folder / f"{name}.jsonl"
         if name == "train_synthetic" and not path.exists():
@@ -57,8 +59,8 @@ def slurp(folder: Path) -> Iterator[Row]:
         for line in needed(path).read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             words = [token["surface"] for token in row["tokens"]]
-            slots = {each["type"]: " ".join(words[at] for at in each["span"]) for each in row["entities"]}
-            more = {"intent": row["intent"], "slots": slots}
+            entities = [[each["type"], " ".join(words[at] for at in each["span"])] for each in row["entities"]]
+            more = {"intent": row["intent"], "slots": joined_slots(entities), "entities": entities}
             for file, about in row["recordings"].items():
                 audio = folder / ("slurp_synth" if name == "train_synthetic" else "slurp_real") / file
                 speaker = about.get("usrid") if isinstance(about, dict) else None
@@ -183,16 +185,17 @@ def voicebank_demand(folder: Path) -> Iterator[Row]:
 
 
 _FILE_ID = re.compile(r"fileid_(\d+)$")
+_TEST = re.compile(r"(?<![a-z])test(?![a-z])", re.IGNORECASE)  # not `latest`
 
 
 def dns(folder: Path) -> Iterator[Row]:
     """Folders `clean` and `noisy`, as the challenge's scripts make them in `training` and as `test_set/synthetic/no_reverb` has them: files
-    of a pair end in the same `fileid_N`. What is below a folder whose name has `test` in it is test, the rest train."""
+    of a pair end in the same `fileid_N`. What is below a folder whose name has the word `test` in it is test, the rest train."""
     pairs = [path for path in sorted(folder.rglob("noisy")) if path.is_dir() and (path.parent / "clean").is_dir()]
     if not pairs:
         raise LauraError(f"{folder} holds no folders clean and noisy: give what the scripts of the DNS challenge made, or its test_set")
     for noisy in pairs:
-        split = "test" if any("test" in part for part in noisy.relative_to(folder.parent).parts) else "train"
+        split = "test" if any(_TEST.search(part) for part in noisy.relative_to(folder.parent).parts) else "train"
         clean = {found[1]: path for path in (noisy.parent / "clean").iterdir() if (found := _FILE_ID.search(path.stem))}
         for path in sorted(noisy.iterdir()):
             found = _FILE_ID.search(path.stem)
