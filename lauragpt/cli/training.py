@@ -56,7 +56,7 @@ def prepare(
         str | None,
         typer.Option("--from", help="Shards also hold the tokens of this checkpoint's codec: a folder, or mini.", show_default=False),
     ] = None,
-    shard_size: Annotated[int, typer.Option(help="Recordings of a shard.", min=1)] = 1000,
+    shard_size: Annotated[int | None, typer.Option(help="Recordings of a shard. By default 1000.", min=1, show_default=False)] = None,
 ):
     """Turn corpora into examples of every task, one JSONL line each; or examples into shards.
 
@@ -72,8 +72,8 @@ def prepare(
 
     if out is None and shards is None:
         usage("Missing argument 'OUT': give a folder for the manifests")
-    if shards is None and (checkpoint or audio is not Audio.flac):
-        usage("--audio and --from say how shards are written: give --shards FOLDER as well")
+    if shards is None and (checkpoint or shard_size or audio is not Audio.flac):
+        usage("--audio, --from and --shard-size say how shards are written: give --shards FOLDER as well")
 
     def show(made: dict) -> None:
         for split, counts in made.items():
@@ -96,10 +96,10 @@ def prepare(
         if shards is not None:
             from lauragpt.checkpoint import find_checkpoint
             from lauragpt.model.lauragpt import load_checkpoint
-            from lauragpt.train.shards import write_shards
+            from lauragpt.train.shards import SHARD, write_shards
 
             model = load_checkpoint(find_checkpoint(checkpoint)) if checkpoint else None
-            made = write_shards(out or data, shards, audio.value, model, shard_size)
+            made = write_shards(out or data, shards, audio.value, model, shard_size or SHARD)
             if out is None:
                 show(made)
             print(f"the shards are in {shards}")

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -129,8 +129,8 @@ def unreadable(path: str, error: Exception) -> LauraError:
 
 
 def local_data(data: str | Path) -> Path:
-    """The folder of `data`. Of an address: a copy in the user's cache of all but the recordings, renewed where they have changed.
-    LauraError where nothing is behind it."""
+    """The folder of `data`. Of an address: a copy in the user's cache of all but the recordings, renewed where they have changed. What is
+    no longer there is deleted here too, since manifests and sentences are found by their names. LauraError where nothing is behind it."""
     if not is_address(data):
         return Path(data)
     address = str(data).rstrip("/")
@@ -146,6 +146,11 @@ def local_data(data: str | Path) -> Path:
     for name, about in index["files"].items():
         if not name.endswith(".tar") and (not (folder / name).is_file() or hash_of((folder / name).read_bytes()) != about["sha256"]):
             _fetch(f"{address}/{name}", folder / name, about["sha256"])
+    listed = {INDEX, *index["files"]}
+    for path in folder.rglob("*"):
+        unlisted = path.relative_to(folder).as_posix() not in listed
+        if unlisted and path.is_file() and not path.name.startswith("."):  # what another process is just fetching begins with a dot
+            path.unlink(missing_ok=True)
     with replacing(folder / INDEX, "w", encoding="utf-8") as file:
         json.dump(index | {"source": address}, file)
     return folder
@@ -171,14 +176,23 @@ def hash_of(data: bytes) -> str:
 
 
 def parsed(data: bytes, where: str) -> dict:
+    """shards.json. LauraError where it is damaged, of another format, or names a file that would lie outside its folder."""
     try:
         index = json.loads(data)
         if index["format"] != FORMAT:
             raise LauraError(f"{where} is of format {index['format']}, and this version reads {FORMAT}: write the shards again")
-        index = {"files": index["files"], "codec": index["codec"], **index}
+        index |= {"files": dict(index["files"]), "codec": index["codec"]}
     except (ValueError, KeyError, TypeError):
         raise LauraError(f"{where} is damaged: copy it again from where the shards were written") from None
+    if outside := [name for name in index["files"] if not _is_inside(name)]:
+        raise LauraError(f"{where} names the file {outside[0]!r}, which is not within the folder of the shards: only read shards you trust")
     return index
+
+
+def _is_inside(name: str) -> bool:
+    """Whether this is a relative path that stays below its folder, on Windows too."""
+    path = PureWindowsPath(name)
+    return bool(path.parts) and not path.anchor and ".." not in path.parts and "\\" not in name
 
 
 def read_index(folder: Path) -> dict | None:
@@ -227,7 +241,7 @@ def _examples(path: Path, name: str) -> list[Example]:
                 audio = member_name(f"{folder}/recording{number}.tar", places["recording"], places.get("codec_tokens"))
                 noisy = member_name(f"{folder}/noisy{number}.tar", places["noisy"]) if "noisy" in places else None
                 for row in custom["examples"]:
-                    more = {"split": split, "audio": audio, "noisy": noisy, "duration": cut["duration"]}
+                    more = {"split": split, "audio": audio, "noisy": noisy if row.get("noisy", True) else None, "duration": cut["duration"]}
                     examples.append(check_example(row | more, f"{name}, {cut['id']}"))
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise LauraError(f"the shard {name} is damaged ({type(error).__name__}: {error}): {AGAIN}") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lauragpt.audio import SAMPLE_RATE, AudioStream, decode_audio, load_audio, save_audio
+from lauragpt.audio import SAMPLE_RATE, AudioStream, save_audio
 from lauragpt.data.manifest import Example
 from lauragpt.data.shards import member_of
 from lauragpt.errors import LauraError
@@ -49,10 +49,14 @@ def load_spans(audio: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
         recordings.setdefault(path, {})[name] = start, end
     for path, spans in recordings.items():
         if len(spans) == 1 and path in spans:
-            member = member_of(path)
-            yield path, load_audio(path) if member is None else decode_audio(member.read(), path)
+            yield path, np.concatenate(list(_opened(path).seconds()))
         else:
             yield from _cut(path, spans)
+
+
+def _opened(path: str) -> AudioStream:
+    member = member_of(path)
+    return AudioStream(path) if member is None else AudioStream(member.read(), name=path)
 
 
 def _cut(path: str, spans: dict[str, tuple[float, float | None]]) -> Iterator[tuple[str, np.ndarray]]:
@@ -63,7 +67,7 @@ def _cut(path: str, spans: dict[str, tuple[float, float | None]]) -> Iterator[tu
     def finished() -> list[str]:
         return [name for name in kept if places[name][1] <= at]
 
-    for wave in AudioStream(path).seconds():
+    for wave in _opened(path).seconds():
         while waiting and places[waiting[-1]][0] < at + len(wave):
             kept[waiting.pop()] = []
         for name, parts in kept.items():

@@ -53,7 +53,8 @@ def write_shards(
     """Writes what the manifests of `data` hold as shards into `out`, whole or not at all; returns the number of examples by split and task.
 
     audio: flac, which loses nothing of 16 bits, or opus, a tenth of its size. size: recordings of a shard. workers: shards that are written
-    at a time; one a core if there is no model. LauraError where manifests or recordings cannot be read, or `out` holds anything."""
+    at a time; one a core if there is no model. LauraError where manifests or recordings cannot be read, where two manifests use one id, or
+    where `out` holds anything but what a killed run left."""
     try:
         import lhotse  # noqa: F401
     except ModuleNotFoundError:
@@ -63,13 +64,14 @@ def write_shards(
     if not (data / "train.jsonl").is_file():
         raise LauraError(f"{data} holds no train.jsonl: give a folder of manifests, or corpora and a folder for their manifests")
     check_folder(out)
-    if any(out.iterdir()):
-        raise LauraError(f"{out} is not empty: give an empty folder, or a new one, for the shards")
-    examples = [e for path in manifests(data) for e in read_manifest(path)]
     aside = out / ".part"
+    if any(path != aside for path in out.iterdir()):
+        raise LauraError(f"{out} is not empty: give an empty folder, or a new one, for the shards")
+    examples = read_manifests(data)
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
     try:
         counts = _write(examples, data, aside, audio, model, size, workers or (1 if model is not None else os.cpu_count() or 1))
-        for path in aside.iterdir():
+        for path in sorted(aside.iterdir(), key=lambda path: path.name == INDEX):  # last: it says that all others are there
             os.replace(path, out / path.name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -79,6 +81,18 @@ def write_shards(
 def manifests(data: Path) -> list[Path]:
     named = [data / f"{split}.jsonl" for split in SPLITS]
     return [*(path for path in named if path.is_file()), *sorted(data.glob("synth*.jsonl"))]
+
+
+def read_manifests(data: Path) -> list[Example]:
+    """All examples of a folder. LauraError where two manifests use one id, which is what a shard calls a recording."""
+    examples: dict[str, Example] = {}
+    places: dict[str, Path] = {}
+    for path in manifests(data):
+        for example in read_manifest(path):
+            if example.id in examples:
+                raise LauraError(f"{path}: the id {example.id!r} is used in {places[example.id]} too: give each example an id of its own")
+            examples[example.id], places[example.id] = example, path
+    return list(examples.values())
 
 
 def _write(
@@ -113,10 +127,12 @@ def _write(
 
 
 def cuts_of(examples: Sequence[Example]) -> list[Cut]:
-    """Each recording once, in the order of its first example."""
+    """Each recording once, or once with each of its noisy ones, in the order of its first example. Examples without a noisy one go with
+    the first that their recording has."""
+    pairs = {example.audio: example.noisy for example in reversed(examples) if example.noisy}
     by_recording: dict[tuple[str, str | None], list[Example]] = defaultdict(list)
     for example in examples:
-        by_recording[example.audio, example.noisy].append(example)
+        by_recording[example.audio, example.noisy or pairs.get(example.audio)].append(example)
     return [Cut(several[0].id, *recording, several) for recording, several in by_recording.items()]
 
 
@@ -177,7 +193,7 @@ def _cut(cut: Cut, stored: dict[str, bytes], audio: str, tokens: np.ndarray | No
         writers[field].write(f"{cut.id}.json", io.BytesIO(json.dumps(manifest.to_dict()).encode()), count=False)
 
     main = recording(cut.audio)
-    custom: dict = {"examples": [plain(example) for example in cut.examples], "bytes": {}}
+    custom: dict = {"examples": [plain(example, cut) for example in cut.examples], "bytes": {}}
     write("recording", audio, stored[cut.audio], main)
     if cut.noisy:
         custom["noisy"] = recording(cut.noisy)
@@ -197,10 +213,11 @@ def _cut(cut: Cut, stored: dict[str, bytes], audio: str, tokens: np.ndarray | No
     return MonoCut(cut.id, 0.0, main.duration, 0, [supervision], recording=main, custom=custom).to_dict()
 
 
-def plain(example: Example) -> dict:
-    """What a cut repeats of an example."""
+def plain(example: Example, cut: Cut) -> dict:
+    """What a cut repeats of an example. `noisy` is false where the cut's noisy recording is that of other examples."""
     row = asdict(example)
-    return {name: value for name, value in row.items() if value not in (None, {}) and name not in ("split", "audio", "noisy", "duration")}
+    row = {name: value for name, value in row.items() if value not in (None, {}) and name not in ("split", "audio", "noisy", "duration")}
+    return row if example.noisy == cut.noisy else row | {"noisy": False}
 
 
 def members(path: Path) -> dict[str, tuple[int, int, str]]:

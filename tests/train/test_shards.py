@@ -19,7 +19,7 @@ from lauragpt.cli.app import app
 from lauragpt.data.loader import decode
 from lauragpt.data.manifest import Example, read_manifest, write_manifest
 from lauragpt.data.shards import local_data, member_of, read_shards, stored_tokens
-from lauragpt.data.spans import load_span
+from lauragpt.data.spans import load_span, load_spans, span_name
 from lauragpt.data.user_data import read_data as read_user_data
 from lauragpt.errors import LauraError
 from lauragpt.evaluate.groups import read_split
@@ -30,7 +30,7 @@ from lauragpt.train.config import load_recipe
 from lauragpt.train.corpus import Corpus
 from lauragpt.train.encoding import CodecTokens
 from lauragpt.train.run import read_data, train
-from lauragpt.train.shards import write_shards
+from lauragpt.train.shards import cuts_of, members, write_shards
 from lauragpt.train.stages.encoder import EncoderStageConfig
 
 DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
@@ -38,7 +38,7 @@ DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
 
 @pytest.fixture(scope="module")
 def manifests(tmp_path_factory):
-    """The debug corpus, a noisy recording, and a part of a longer one."""
+    """The debug corpus, a noisy recording whose clean one has a transcript too, and a part of a longer one."""
     folder = tmp_path_factory.mktemp("manifests")
     assert CliRunner().invoke(app, ["prepare", "debug", str(folder)]).exit_code == 0
     train_examples = read_manifest(folder / "train.jsonl")
@@ -47,8 +47,9 @@ def manifests(tmp_path_factory):
     for name in ("clean", "noisy"):
         save_audio(folder / f"{name}.wav", rng.normal(size=16000).astype(np.float32) / 20)
     pair = Example("se/own/pair", "se", "train", "en", "debug", str(folder / "clean.wav"), 1.0, noisy=str(folder / "noisy.wav"))
+    heard = replace(speech, id="asr/own/pair", corpus="debug", audio=pair.audio, duration=1.0, targets=["a"])
     part = replace(speech, id="asr/debug/part", audio=f"{speech.audio}#t=0.200,0.700", duration=0.5, targets=["a"])
-    write_manifest(folder / "train.jsonl", [*train_examples, pair, part])
+    write_manifest(folder / "train.jsonl", [*train_examples, heard, pair, part])
     return folder
 
 
@@ -75,14 +76,26 @@ def test_shards_hold_the_examples_and_samples_of_the_manifests(manifests, shards
             assert same == {key: vars(after[name])[key] for key in same}
             assert after[name].duration == pytest.approx(example.duration, abs=0.05)
             for field in ("audio", "noisy"):
+                assert bool(getattr(example, field)) == bool(getattr(after[name], field))
                 if path := getattr(example, field):
                     assert member_of(getattr(after[name], field))
                     assert np.array_equal(decode(getattr(after[name], field)), decode(path)), name
 
 
-def test_each_recording_is_stored_once(shards):
-    speech = [e for e in read_data(shards)[0] if e.task in ("asr", "tts", "se") and e.corpus == "debug"]
-    assert len({e.audio for e in speech}) < len(speech)
+def test_each_recording_is_stored_once(manifests, shards):
+    examples = read_manifest(manifests / "train.jsonl")
+    recordings = {e.audio for e in examples if e.audio}
+    assert len(recordings) < len([e for e in examples if e.audio])
+    stored = [name for path in (shards / "train").glob("recording.*.tar") for name in members(path) if name.endswith(".flac")]
+    assert len(stored) == len(recordings)
+    assert len([name for path in (shards / "train").glob("noisy.*.tar") for name in members(path) if name.endswith(".flac")]) == 1
+
+
+def test_a_recording_with_two_noisy_ones_is_stored_with_each(manifests):
+    pair = next(e for e in read_manifest(manifests / "train.jsonl") if e.noisy)
+    other, plain = replace(pair, id="se/other", noisy="other.wav"), replace(pair, id="se/plain", noisy=None)
+    cuts = cuts_of([plain, pair, other, replace(plain, id="se/again")])
+    assert [(cut.id, cut.noisy, len(cut.examples)) for cut in cuts] == [("se/plain", pair.noisy, 3), ("se/other", "other.wav", 1)]
 
 
 def test_lhotse_reads_the_folders_as_they_are(shards):
@@ -95,7 +108,8 @@ def test_lhotse_reads_the_folders_as_they_are(shards):
         example = ours[cut.custom["examples"][0]["id"]]
         assert np.array_equal(cut.load_audio()[0], load_span(example.audio))
         assert cut.load_custom("codec_tokens").dtype == np.int16
-    pair = next(cut for cut in cuts if cut.id == "se/own/pair")
+    pair = next(cut for cut in cuts if cut.id == "asr/own/pair")
+    assert [row["id"] for row in pair.custom["examples"]] == ["asr/own/pair", "se/own/pair"] and pair.supervisions[0].text == "a"
     assert pair.load_custom("noisy").shape == (1, 16000)
 
 
@@ -110,6 +124,12 @@ def test_stored_tokens_are_those_that_training_would_make(shards, debug_checkpoi
     anew.prepare(list(plain.values()), save=False)
     assert all(tokens(path) == anew(plain[path]) for path in paths)
     assert stored_tokens(paths[0], "another codec") is None
+
+
+def test_a_part_of_a_stored_recording_is_read(shards):
+    name = next(e.audio for e in read_shards(shards) if e.duration > 0.5)
+    found = dict(load_spans([name, span_name(name, 0.1, 0.3)]))
+    assert np.array_equal(found[span_name(name, 0.1, 0.3)], found[name][1600:4800])
 
 
 def test_opus_is_smaller_and_as_long(manifests, tmp_path):
@@ -195,7 +215,37 @@ def test_nothing_is_half_written(manifests, tmp_path):
         write_shards(tmp_path / "none", tmp_path / "other")
 
 
+def test_an_id_of_two_manifests_is_refused(manifests, tmp_path):
+    first, second = [e for e in read_manifest(manifests / "train.jsonl") if e.task == "asr"][:2]
+    write_manifest(tmp_path / "data" / "train.jsonl", [first])
+    write_manifest(tmp_path / "data" / "synth.own.jsonl", [replace(second, id=first.id)])
+    with pytest.raises(LauraError, match=rf"synth\.own\.jsonl: the id '{first.id}' is used in \S+train\.jsonl too"):
+        write_shards(tmp_path / "data", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_no_hindrance(manifests, tmp_path, monkeypatch):
+    write_manifest(tmp_path / "data" / "train.jsonl", [e for e in read_manifest(manifests / "train.jsonl") if e.task == "asr"][:2])
+    (tmp_path / "out" / ".part" / "train").mkdir(parents=True)
+    moved, move = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: (moved.append(Path(new)), move(old, new)))
+    write_shards(tmp_path / "data", tmp_path / "out")
+    assert moved[-1] == tmp_path / "out" / "shards.json", "without it, a folder whose files were not all moved holds no shards"
+    assert len(read_shards(tmp_path / "out")) == 2 and not (tmp_path / "out" / ".part").exists()
+
+
+@pytest.mark.parametrize("name", ["../../pwned.txt", "/pwned.txt", "train/../../pwned.txt", "..\\pwned.txt", "C:pwned.txt", ""])
+def test_names_outside_the_folder_are_refused(copy, name):
+    index = json.loads((copy / "shards.json").read_text())
+    (copy / "shards.json").write_text(json.dumps(index | {"files": index["files"] | {name: {"bytes": 1, "sha256": "0"}}}))
+    with pytest.raises(LauraError, match="names the file .* which is not within the folder of the shards"):
+        read_data(copy)
+    with pytest.raises(LauraError, match="names the file .* which is not within the folder of the shards"):
+        local_data(f"file://{copy}")
+
+
 def test_options_without_shards_are_refused(tmp_path):
+    assert CliRunner().invoke(app, ["prepare", "debug", str(tmp_path), "--shard-size", "7"]).exit_code == 2
     assert CliRunner().invoke(app, ["prepare", "debug"]).exit_code == 2
     assert CliRunner().invoke(app, ["prepare", "debug", str(tmp_path), "--audio", "opus"]).exit_code == 2
 
@@ -263,6 +313,19 @@ def test_lists_are_fetched_again_where_they_changed(bucket, shards):
     text.write_text("something else")
     assert local_data(ADDRESS) == folder and text.read_bytes() == (shards / "text.en.txt").read_bytes()
     assert cuts.stat().st_mtime_ns == before
+
+
+def test_lists_that_are_no_longer_there_are_deleted(bucket, shards):
+    folder = local_data(ADDRESS)
+    old = [folder / name for name in ("text.old.txt", "synth.old.jsonl", "train/cuts.000099.jsonl.gz")]
+    for path in old:
+        path.touch()
+    (folder / ".fetched-now.txt").touch()
+    local_data(ADDRESS)
+    assert not any(path.exists() for path in old) and (folder / ".fetched-now.txt").exists()
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {".fetched-now.txt"} == {
+        path.relative_to(shards).as_posix() for path in shards.rglob("*") if path.is_file() and path.suffix != ".tar"
+    }
 
 
 def test_a_shard_that_the_server_lacks_is_said_in_one_line(bucket):
