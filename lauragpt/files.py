@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -38,6 +39,13 @@ def replacing(path: str | Path, mode: str = "wb", **how: object) -> Iterator[IO]
         with contextlib.suppress(FileNotFoundError):
             os.unlink(aside)
         raise
+
+
+def replaced_by(aside: str) -> str | None:
+    """The name of the file that `replacing` was to replace by one of the name `aside`, for names that it does not cut; None where it gives
+    no such name."""
+    found = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}(\.[^.]+)?", aside)
+    return found[1] + (found[2] or "") if found else None
 
 
 def replace_folder(new: Path, folder: Path) -> None:

@@ -4,12 +4,12 @@
     shard-00012.jsonl     an answer a line, in the order of the inputs; it is there once the shard is finished
     failed/00012.jsonl    those lines of it that say why there is no answer
     audio/00012/3.wav     sound that was made
-    manifest/train.jsonl  the examples that were kept, once all shards are finished
+    manifest/train.jsonl  the examples that were kept, once all shards are finished; written in manifest.part
 """
 
-import contextlib
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ from lauragpt import __version__
 from lauragpt.data.licences import CORPORA, OWN_CORPORA, CorpusLicence
 from lauragpt.data.manifest import SPLITS, Example, write_manifest
 from lauragpt.errors import LauraError
-from lauragpt.files import replacing
+from lauragpt.files import replace_folder, replaced_by, replacing
 from lauragpt.mapping.inputs import Item
 
 JOB = "job.json"
@@ -57,9 +57,8 @@ def shards_of(items: Sequence[Item], size: int) -> list[list[Item]]:
 
 def open_job(job: Job, weights: str, items: Sequence[Item], size: int) -> None:
     """Makes the folder, or checks that it holds this job's shards. LauraError where it holds something else, or cannot be made."""
-    digest = hashlib.sha256("\n".join(f"{item.id}\t{item.audio}" for item in items).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     asked = {"verb": job.verb, "options": dict(job.options), "beams": job.beams, "weights": weights, "inputs": len(items)}
-    asked |= {"digest": digest, "shard_size": size, "version": __version__}
+    asked |= {"digest": digest_of(items, job.rates), "shard_size": size, "version": __version__}
     path = job.out / JOB
     try:
         if path.exists():
@@ -80,9 +79,19 @@ def open_job(job: Job, weights: str, items: Sequence[Item], size: int) -> None:
         raise LauraError(f"{job.out} cannot be written: {error.strerror}") from None
 
 
+def digest_of(items: Sequence[Item], rates: Mapping[str, int]) -> str:
+    """Of all that answers depend on: with a transcript that was mended, `filter` answers otherwise."""
+    digest = hashlib.sha256(json.dumps(dict(rates), sort_keys=True).encode())
+    for item in items:
+        digest.update(json.dumps(asdict(item), sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()[:16]
+
+
 def write_shard(job: Job, number: int, rows: Sequence[dict]) -> int:
     """Writes the answers; the shard is finished then. Returns how many inputs failed."""
     failed = [row for row in rows if "error" in row]
+    if not failed:
+        job.failed(number).unlink(missing_ok=True)  # of a try before
     for path, chosen in ((job.failed(number), failed), (job.shard(number), rows)):
         if chosen or path == job.shard(number):
             path.parent.mkdir(exist_ok=True)
@@ -115,23 +124,35 @@ def rows_of(job: Job, number: int) -> Iterator[dict]:
 def close_job(job: Job, shards: int, licences: Mapping[str, CorpusLicence], manifest: bool) -> dict[Path, int]:
     """Once all shards are finished: what killed processes left is removed, and with `manifest` the examples that were kept
     become manifests. Returns how many are in each."""
-    for place in (job.out, job.out / "failed", *(job.out / "audio").glob("*")):
-        for left in place.glob(".*"):
-            with contextlib.suppress(FileNotFoundError):
-                left.unlink()
+    remove_unfinished(job, shards)
     if not manifest:
         return {}
-    folder, written = job.out / "manifest", dict[Path, int]()
-    shutil.rmtree(folder, ignore_errors=True)
+    folder, aside, written = job.out / "manifest", job.out / "manifest.part", dict[Path, int]()
+    shutil.rmtree(aside, ignore_errors=True)
     for split in SPLITS:
         kept = (Example(**each) for number in range(shards) for row in rows_of(job, number) for each in row.get("kept") or ())
         first = next((each for each in kept if each.split == split), None)
         if first is not None:
-            path = folder / f"{split}.jsonl"
-            written[path] = write_manifest(path, chain([first], (each for each in kept if each.split == split)))
+            chosen = chain([first], (each for each in kept if each.split == split))
+            written[folder / f"{split}.jsonl"] = write_manifest(aside / f"{split}.jsonl", chosen)
     own = {corpus: asdict(licence) for corpus, licence in sorted(licences.items()) if corpus not in CORPORA}
     if written and own:
-        with replacing(folder / OWN_CORPORA, "w", encoding="utf-8") as file:
-            file.write(json.dumps(own, indent=1, ensure_ascii=False) + "\n")
+        (aside / OWN_CORPORA).write_text(json.dumps(own, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if written:
+        replace_folder(aside, folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)  # of a run before that kept some
     return written
+
+
+def remove_unfinished(job: Job, shards: int) -> None:
+    """The files that killed processes were writing. Hidden files and folders that are not of this job stay."""
+    numbers = range(shards)
+    names = {job.out: {JOB, *(job.shard(number).name for number in numbers)}, job.out / "failed": {job.failed(n).name for n in numbers}}
+    sounds = {job.audio(number, 0).parent: None for number in numbers}
+    for place, known in (names | sounds).items():
+        for left in place.glob(".*"):
+            name = replaced_by(left.name)
+            if name is not None and (name in known if known else re.fullmatch(r"\d+\.wav", name)) and left.is_file():
+                left.unlink(missing_ok=True)
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,13 @@ import soundfile
 from lauragpt.cli.demo import RECORDINGS
 from lauragpt.cli.request import Request
 from lauragpt.cli.run import run
-from lauragpt.data.manifest import read_manifest
+from lauragpt.data.licences import CorpusLicence
+from lauragpt.data.manifest import Example, read_manifest, write_manifest
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
+from lauragpt.files import replacing
 from lauragpt.mapping.inputs import read_inputs
-from lauragpt.mapping.shards import Job, close_job, open_job, rows_of, shards_of, write_shard
+from lauragpt.mapping.shards import Job, close_job, count_failed, open_job, rows_of, shards_of, write_shard
 from lauragpt.mapping.work import VERBS, Worker
 
 CLIPS = ("digits-4_theo_0", "ravdess-03-01-03-01-01-01-20", "kathleen-arctic_a0473_1592704836")
@@ -124,6 +126,69 @@ def test_filtering_leaves_out_what_the_doctor_would(tmp_path):
     assert left.targets == ["the night was calm and snowy"] and left.duration == pytest.approx(1.79, abs=0.05)
 
 
+def test_a_mended_transcript_is_another_job(tmp_path):
+    """`filter` answers otherwise for it; the same data are the same job."""
+    shutil.copy(RECORDINGS / f"{CLIPS[2]}.opus", tmp_path / "a.opus")
+    example = Example("asr/own/a", "asr", "train", "en", "own", str(tmp_path / "a.opus"), 1.79, targets=["the night was long"])
+    job, path = Job("filter", tmp_path / "out"), tmp_path / "train.jsonl"
+    for _ in range(2):
+        write_manifest(path, [example])
+        open_job(job, "abc", read_inputs(path, whole=True).items, 2)
+    write_manifest(path, [replace(example, targets=["the night was calm and snowy"])])
+    with pytest.raises(LauraError, match="another job .digest differ"):
+        open_job(job, "abc", read_inputs(path, whole=True).items, 2)
+    items = read_inputs(tmp_path / "train.jsonl", whole=True).items
+    with pytest.raises(LauraError, match="another job .digest differ"):
+        open_job(replace(job, rates={items[0].audio: 8000}), "abc", items, 2)
+
+
+def test_a_shard_that_is_tried_again_has_no_failures_left(tmp_path):
+    job = Job("transcribe", tmp_path)
+    assert write_shard(job, 0, [{"file": "a", "error": "no"}, {"file": "b"}]) == 1 and count_failed(job, 0) == 1
+    job.shard(0).unlink()
+    assert write_shard(job, 0, [{"file": "a"}, {"file": "b"}]) == 0 and count_failed(job, 0) == 0
+    assert [row["file"] for row in rows_of(job, 0)] == ["a", "b"] and list((tmp_path / "failed").iterdir()) == []
+
+
+def test_only_what_killed_workers_were_writing_is_removed(tmp_path):
+    """With the names that files have while they are written; a person's hidden files and folders stay."""
+    job, left = Job("enhance", tmp_path), []
+    job.audio(0, 3).parent.mkdir(parents=True)
+    write_shard(job, 0, [{"file": "a", "error": "no"}])
+    for path in (tmp_path / "job.json", job.shard(0), job.failed(0), job.audio(0, 3)):
+        with replacing(path):
+            left += path.parent.glob(f".{path.stem}.*")
+    for path in left:
+        path.touch()
+    own = [tmp_path / ".gitignore", tmp_path / ".notes.jsonl", tmp_path / ".notes.abcd1234.jsonl", tmp_path / "failed" / ".keep"]
+    own += [job.audio(0, 3).parent / ".3.wav", tmp_path / ".git" / "config", tmp_path / ".job.abcd1234.json" / "inner"]
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    close_job(job, 1, {}, False)
+    assert len(set(left)) == 4 and not any(path.exists() for path in left) and all(path.exists() for path in own)
+    assert job.shard(0).exists() and job.failed(0).exists() and (tmp_path / "job.json").exists() and job.audio(0, 3).exists()
+
+
+def test_a_manifest_stays_until_the_next_one_is_whole(tmp_path):
+    job, manifest = Job("pseudo-label", tmp_path), tmp_path / "manifest"
+    good = asdict(Example("a", "asr", "train", "en", "own", "/a.wav", 1.0, targets=["a"]))
+    own = {"own": CorpusLicence("CC0 1.0", True)}
+
+    def closed(*kept: dict) -> dict[Path, int]:
+        write_shard(job, 0, [{"file": "a", "kept": kept}])
+        return close_job(job, 1, own, True)
+
+    assert closed(good) == {manifest / "train.jsonl": 1}
+    before = {path.name: path.read_bytes() for path in manifest.iterdir()}
+    assert before.keys() == {"train.jsonl", "corpora.json"}
+    with pytest.raises(LauraError, match="duration"):
+        closed(good, good | {"id": "b", "split": "dev", "duration": 0.0})
+    assert {path.name: path.read_bytes() for path in manifest.iterdir()} == before
+    assert closed(good, good | {"id": "b", "split": "dev"}) == {manifest / "train.jsonl": 1, manifest / "dev.jsonl": 1}
+    assert closed() == {} and sorted(path.name for path in tmp_path.iterdir()) == ["shard-00000.jsonl"]
+
+
 def test_a_folder_of_another_job_is_left_alone(talks, tmp_path):
     items, job = read_inputs(talks).items, Job("transcribe", tmp_path / "out")
     open_job(job, "abc", items, 2)
@@ -162,7 +227,7 @@ def test_a_folder_through_ray_which_goes_on_where_it_stopped(talks, tmp_path, de
     lost = list(shards)[1]
     lost.unlink()
     before = {path: path.stat().st_mtime_ns for path in shards if path != lost}
-    (out / ".shard-00001.abc.jsonl").touch()  # what a killed process was writing
+    (out / ".shard-00001.abcd_123.jsonl").touch()  # what a killed process was writing
     laura_map(*words, status=1)
     assert {path: path.read_bytes() for path in sorted(out.glob("shard-*.jsonl"))} == shards
     assert {path: path.stat().st_mtime_ns for path in before} == before
