@@ -5,7 +5,6 @@ hold the examples that may be trained on (`kept`).
 """
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from lauragpt.audio import SAMPLE_RATE, Recording, check_length, read_recording, save_audio, stream_audio
 from lauragpt.data.manifest import Example, check_example
+from lauragpt.data.shards import member_of
 from lauragpt.data.sounds import ahead, sound_facts
 from lauragpt.data.spans import load_span, span_name, split_span
 from lauragpt.doctor.faults import Fault
@@ -53,8 +53,8 @@ class Worker:
             return self._answered(items, number)
 
     def _codec(self, item: Item, number: int, place: int) -> dict:
-        whole = split_span(item.audio)[2] is None
-        codes = self.laura.encode(stream_audio(item.audio) if whole else load_span(item.audio), self.job.options.get("quantizers"))
+        audio = stream_audio(item.audio) if is_file(item.audio) else load_span(item.audio)
+        codes = self.laura.encode(audio, self.job.options.get("quantizers"))
         return codes.to_row() | {"audio": None}
 
     def _answered(self, items: Sequence[Item], number: int) -> list[dict]:
@@ -106,11 +106,16 @@ def reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".splitlines())
 
 
+def is_file(audio: str) -> bool:
+    """Whether a recording is a file of its own: not a part of one, nor in a shard."""
+    return split_span(audio)[2] is None and member_of(audio) is None
+
+
 def read(numbered: tuple[int, Item]) -> tuple[int, Recording | dict]:
     """A recording, or why it cannot be read."""
     place, item = numbered
     try:
-        if split_span(item.audio)[2] is None:
+        if is_file(item.audio):
             return place, read_recording(Path(item.audio))
         return place, Recording(check_length(load_span(item.audio), item.name))
     except Exception as error:
@@ -151,7 +156,7 @@ def labelled(item: Item, result: Result, confidence: float) -> Iterator[Example]
     """The chunks of a recording of whose words the model expects at least the share `confidence` to be right, as examples of asr. A
     recording of several chunks becomes parts, which are as long as the model reads at once."""
     path, start, _ = split_span(item.audio)
-    identity = item.id or f"{item.corpus}/{os.path.splitext(item.name)[0]}"
+    identity = item.id or f"{item.corpus}/{item.name}"
     for number, segment in enumerate(result.segments):
         if not segment.text or segment.confidence is None or segment.confidence < confidence:
             continue

@@ -15,17 +15,20 @@ import pages
 import pytest
 import soundfile
 
+from lauragpt.audio import load_audio, save_audio
 from lauragpt.cli.demo import RECORDINGS
 from lauragpt.cli.request import Request
 from lauragpt.cli.run import run
 from lauragpt.data.licences import CorpusLicence
 from lauragpt.data.manifest import Example, read_manifest, write_manifest
+from lauragpt.data.shards import member_of
 from lauragpt.engine.api import Laura
 from lauragpt.errors import LauraError
 from lauragpt.files import replacing
 from lauragpt.mapping.inputs import read_inputs
 from lauragpt.mapping.shards import Job, close_job, count_failed, open_job, rows_of, shards_of, write_shard
 from lauragpt.mapping.work import VERBS, Worker
+from lauragpt.train.shards import write_shards
 
 CLIPS = ("digits-4_theo_0", "ravdess-03-01-03-01-01-01-20", "kathleen-arctic_a0473_1592704836")
 
@@ -94,12 +97,14 @@ def test_pseudo_labels_can_be_trained_on(talks, tmp_path):
     shutil.copytree(talks, data)
     soundfile.write(data / "long.flac", long[:, 0] if long.ndim > 1 else long, soundfile.info(RECORDINGS / f"{CLIPS[2]}.opus").samplerate)
     soundfile.write(data / "silent.wav", np.zeros(16000), 16000)
+    save_audio(data / "c.wav", load_audio(data / "c.opus"))
     rows = mapped("pseudo-label", data, tmp_path / "labels", "mini", confidence=0.6)
     examples = {example.id: example for example in read_manifest(tmp_path / "labels" / "manifest" / "train.jsonl")}
     assert {example.corpus for example in examples.values()} == {"calls"}
     spans = [example for example in examples.values() if "#t=" in example.audio]
     assert len(spans) >= 2 and all("night was calm" in example.targets[0] and example.duration <= 20 for example in spans)
     assert [each["id"] for row in rows for each in row.get("kept", ())] == list(examples)
+    assert {os.path.basename(name) for name in examples} >= {"c.opus", "c.wav"}
     [kept] = [row["kept"] for row in rows if row["file"].endswith("long.flac")]
     sure = [each for each in Laura.load("mini", beams=1).transcribe(data / "long.flac").segments if each.text and each.confidence >= 0.6]
     assert [(each["targets"], each["extra"]["confidence"]) for each in kept] == [([e.text], round(e.confidence, 4)) for e in sure]
@@ -124,6 +129,27 @@ def test_filtering_leaves_out_what_the_doctor_would(tmp_path):
     assert "mismatch" in kinds["wrong"] and "too-fast" in kinds["fast"] and rows["wrong"]["cost"] > rows["right"]["cost"]
     [left] = read_manifest(tmp_path / "out" / "manifest" / "train.jsonl")
     assert left.targets == ["the night was calm and snowy"] and left.duration == pytest.approx(1.79, abs=0.05)
+
+
+def test_recordings_in_shards_are_answered_as_files_are(tmp_path, debug_checkpoint):
+    """Shards as FLAC hold the same samples, so the answers are the same."""
+    data, texts = tmp_path / "data", ("four", "dogs are sitting by the door", "the night was calm and snowy")
+    data.mkdir()
+    examples = []
+    for clip, text in zip(CLIPS, texts):
+        wave, path = load_audio(RECORDINGS / f"{clip}.opus"), data / f"{clip}.wav"
+        save_audio(path, wave)
+        examples.append(Example(f"asr/own/{clip}", "asr", "train", "en", "own", str(path), len(wave) / 16000, targets=[text]))
+    write_manifest(data / "train.jsonl", examples)
+    write_shards(data, tmp_path / "shards", size=2)
+    for verb, options in (("codec", {}), ("pseudo-label", {"confidence": 0.0}), ("filter", {})):
+        rows = mapped(verb, tmp_path / "shards", tmp_path / verb, debug_checkpoint, **options)
+        known = mapped(verb, data, tmp_path / f"{verb}-files", debug_checkpoint, **options)
+        assert len(rows) == 3 and all(member_of(row["file"]) and "error" not in row for row in rows)
+        assert [json.dumps(row).replace(row["file"], "FILE") for row in rows] == [
+            json.dumps(row).replace(row["file"], "FILE") for row in known
+        ]
+        assert verb == "codec" or any(row["kept"] for row in rows)
 
 
 def test_a_mended_transcript_is_another_job(tmp_path):
