@@ -8,7 +8,7 @@ keeps no matrix of positions by positions.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from lauragpt.model.attention import attend_written_out
+from lauragpt.train.activations import layers_of
 
 IN_BF16 = {
     F.linear, F.conv1d, F.conv2d, F.conv_transpose1d, torch.matmul, torch.bmm, Tensor.matmul, Tensor.__matmul__, Tensor.bmm,
@@ -32,21 +33,16 @@ class Count:
     flops: float = 0.0  # forward and backward
     kept: float = 0.0  # bytes for the backward pass
     layers: list[float] = field(default_factory=list)  # of them those of each layer, whenever it is called
-    inputs: list[float] = field(default_factory=list)  # bytes of what each of these reads
+    inputs: list[float] = field(default_factory=list)  # bytes of what each of these reads, if it keeps anything
+    again: float = 0.0  # operations of their forward pass
 
     @property
     def checkpointed(self) -> float:
         """Bytes where each layer keeps what it reads and computes the rest again: one layer at a time has all of its own."""
         return min(self.kept, self.kept - sum(self.layers) + sum(self.inputs) + max(self.layers, default=0.0))
 
-
-def layers_of(modules: nn.Module) -> list[nn.Module]:
-    """What stands in lists of the name `layers`, but for layers within layers."""
-    found: dict[str, nn.Module] = {}
-    for name, module in modules.named_modules():
-        if name.rpartition(".")[2] == "layers" and not any(name.startswith(f"{outer}.") for outer in found):
-            found |= {f"{name}.{own}": layer for own, layer in module.named_children()}
-    return list(found.values())
+    def with_layers_checkpointed(self) -> "Count":
+        return replace(self, flops=self.flops + self.again, kept=self.checkpointed, layers=[], inputs=[], again=0.0)
 
 
 def count(modules: nn.Module, compute: Callable[[], Tensor], bf16: bool = True, fused: bool = True) -> Count:
@@ -54,7 +50,8 @@ def count(modules: nn.Module, compute: Callable[[], Tensor], bf16: bool = True, 
     `fused`: attention as GPUs have it, else as the CPU does (model/attention.py)."""
     found, own = Count(), {each.untyped_storage()._cdata for each in (*modules.parameters(), *modules.buffers())}
     kept: dict[int, Tensor] = {}  # alive until the end, as a storage's address may be given again
-    inside: list[int] = []  # of the layer that is at work its place in `found.layers`
+    inside: list[tuple[int, int]] = []  # of the layer that is at work its place in `found.layers`, and the operations before it
+    counter = FlopCounterMode(display=False)
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -62,24 +59,27 @@ def count(modules: nn.Module, compute: Callable[[], Tensor], bf16: bool = True, 
             kept[storage._cdata] = tensor
             found.kept += storage.nbytes()
             if inside:
-                found.layers[inside[-1]] += storage.nbytes()
+                found.layers[inside[-1][0]] += storage.nbytes()
         return tensor
 
     def enter(layer: nn.Module, inputs: tuple) -> None:
         if torch.is_grad_enabled():
-            inside.append(len(found.layers))
+            inside.append((len(found.layers), counter.get_total_flops()))
             found.layers.append(0.0)
-            found.inputs.append(float(inputs[0].nbytes))
+            found.inputs.append(0.0)
 
     def leave(layer: nn.Module, inputs: tuple, output: object) -> None:
         if inside:
-            inside.pop()
+            at, before = inside.pop()
+            if found.layers[at]:  # else it is frozen, and what it reads as well: it is not computed again
+                found.inputs[at] = float(inputs[0].nbytes)
+                found.again += counter.get_total_flops() - before
 
     hooks = [hook for layer in layers_of(modules) for hook in (layer.register_forward_pre_hook(enter), layer.register_forward_hook(leave))]
     recurrent = [module for module in modules.modules() if isinstance(module, nn.RNNBase)]  # in float32: they refuse what autocast gives
     hooks += [module.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(), *inputs[1:])) for module in recurrent]
     try:
-        with FlopCounterMode(display=False) as counter, Device(bf16, fused):
+        with counter, Device(bf16, fused):
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 loss = compute()
             loss.backward()

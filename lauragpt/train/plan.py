@@ -18,9 +18,10 @@ from lauragpt.data.manifest import Example
 from lauragpt.data.shards import local_data
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
+from lauragpt.train.activations import layers_of
 from lauragpt.train.checks import FINISHED
 from lauragpt.train.config import Recipe
-from lauragpt.train.counting import Count, layers_of
+from lauragpt.train.counting import Count
 from lauragpt.train.gpus import GPU
 from lauragpt.train.lora import LoraConfig
 from lauragpt.train.precision import precision
@@ -227,7 +228,9 @@ def count_stage(
     parameters = parameters_of(model, modules)
     batch, mean = draw(name, model, config, examples)
     bf16 = precision() == "bf16" if gpu.name == "cpu" else True
-    return parameters, count_batch(name, model, modules, config, batch, bf16, fused=gpu.name != "cpu"), batch, mean
+    found = count_batch(name, model, modules, config, batch, bf16, fused=gpu.name != "cpu")
+    again = getattr(config, "checkpoint_activations", False)
+    return parameters, found.with_layers_checkpointed() if again else found, batch, mean
 
 
 def parameters_of(model: nn.Module, modules: nn.ModuleDict) -> Parameters:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
+from lauragpt.train.activations import checkpoint_layers, layers_of
 from lauragpt.train.lora import LoraConfig, add_adapters
 
 Update = Callable[[str, Tensor | dict[str, Tensor]], None]  # (name of the optimizer, loss or losses by name): zero_grad, backward, clip,
@@ -130,6 +131,7 @@ class ListeningConfig(ModelStageConfig):
     frozen_layers: int = 0  # published layers, from the first, that are not trained
     variants: int = 0  # of each example that are heard, each altered in its own way; 0 alters it anew each time
     frames_gigabytes: float = 0.0  # on disk, for the frozen layers' frames of these variants, so that each is made once (frozen_frames.py)
+    checkpoint_activations: bool = False  # each layer keeps its input alone and is computed again in the backward pass (activations.py)
 
     def __post_init__(self):
         super().__post_init__()
@@ -178,6 +180,10 @@ class ModelStage:
         published = {id(p) for module in self.modules.modules() for p in getattr(module, "published", ())}
         if (lora := getattr(config, "lora", LoraConfig())).rank:
             add_adapters(self.modules, lora)  # published weights are not among those that are trained then
+        for layer in model.gpt.layers if getattr(config, "compile", False) else ():
+            layer.forward = torch.compile(layer.forward, dynamic=True)
+        if getattr(config, "checkpoint_activations", False):
+            checkpoint_layers(layers_of(self.modules))  # around what is compiled
         groups = []
         for share, inside in ((1.0, False), (published_lr, True)):
             chosen = [p for p in self.modules.parameters() if p.requires_grad and (id(p) in published) is inside]

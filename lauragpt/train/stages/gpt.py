@@ -32,6 +32,7 @@ class ReadingConfig(ModelStageConfig):
     token_errors: float = 0.0  # share of the audio tokens that the GPT reads as others, since its own will have errors
     voice_prompt: float = 0.3  # chance that a text is spoken after another utterance of its speaker
     lora: LoraConfig = field(default_factory=LoraConfig)  # adapters in place of the weights
+    checkpoint_activations: bool = False  # each layer keeps its input alone and is computed again in the backward pass (activations.py)
     compile: bool = False  # torch.compile of the GPT's layers: half as fast again, takes a minute to start, needs a C++ compiler
 
 
@@ -66,10 +67,8 @@ class GPTStage(ModelStage):
 def reading_parts(
     model: LauraModel, corpus: Corpus, config: ReadingConfig, seed: int, rank: int
 ) -> tuple[LauraModel, PosteriorSampler, CodecTokens]:
-    """What the batches of sequences are made with. The GPT's layers are compiled here when asked."""
+    """What the batches of sequences are made with."""
     banks = collect_banks(model, corpus, config.posterior_bank, config.noise, config.degraded, config.spec_augment, seed, rank)
-    for layer in model.gpt.layers if config.compile else ():
-        layer.compile(dynamic=True)
     return model, PosteriorSampler(corpus, banks), CodecTokens(model, corpus.waves, corpus.out)
 
 
