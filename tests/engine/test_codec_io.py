@@ -75,6 +75,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_half_an_hour_takes_no_more_memory_than_two_minutes(debug_checkpoint, tmp_path):
     """What a longer recording adds to the peak of a process is its codes, and no wave."""
 

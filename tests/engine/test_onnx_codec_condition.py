@@ -17,6 +17,8 @@ from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
 from lauragpt.model.vocoder import VOICED
 from lauragpt.source_filter import F0, FRAMES
 
+pytestmark = pytest.mark.slow  # each exports a model of its own, which takes half a minute
+
 SIZES = (40, 3, 25)  # tokens of each row
 
 

@@ -15,6 +15,8 @@ from lauragpt.engine.api import Laura
 from lauragpt.engine.onnx_export import export_graphs
 from lauragpt.model.lauragpt import PRESETS, LauraModel, load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.slow  # each exports a model of its own, which takes half a minute
+
 LISTENER = {"kind": "whisper", "width": 32, "layers": 1, "heads": 2, "ffn": 64, "output": 5, "heard": ()}
 
 

@@ -13,6 +13,8 @@ from lauragpt.engine.onnx_export import export_graphs, exported
 from lauragpt.engine.onnx_graphs import OnnxLSTM
 from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
 
+pytestmark = pytest.mark.slow  # each exports a model of its own, which takes half a minute
+
 
 def noise(samples: int) -> np.ndarray:
     return (0.3 * np.random.default_rng(samples).normal(size=samples)).astype(np.float32)

@@ -13,6 +13,8 @@ from lauragpt.engine.onnx_export import export_graphs
 from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint, with_gpt
 from lauragpt.model.qwen import qwen_config, qwen_gpt
 
+pytestmark = pytest.mark.slow  # each exports a model of its own, which takes half a minute
+
 
 @pytest.fixture(scope="module", params=[("qwen2", True), pytest.param(("qwen3", False), marks=pytest.mark.slow)], ids=str)
 def folders(request, debug_checkpoint, tmp_path_factory):

@@ -14,6 +14,8 @@ from lauragpt.features import FeatureConfig
 from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
 from lauragpt.model.whisper import WhisperConfig
 
+pytestmark = pytest.mark.slow  # each exports a model of its own, which takes half a minute
+
 
 def noise(samples: int) -> np.ndarray:
     return (0.1 * np.random.default_rng(samples).normal(size=samples)).astype(np.float32)

@@ -138,7 +138,7 @@ def test_a_transcript_is_the_gpts_and_not_the_ctc_heads(laura, beams):
 SHIPPED = ("librispeech-2136-5147-0021", "kerstin-de_rhasspy-0304", "librispeech-6272-70171-0021")
 
 
-@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("beams", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_every_way_to_a_transcript_ends_in_what_the_gpt_writes(mini, beams):
     """Alone, in a batch, in several chunks and streamed, with the language given or not: what the CTC head hears is another text."""
     waves, said = [load_audio(RECORDINGS / f"{name}.opus") for name in SHIPPED], "my own words"

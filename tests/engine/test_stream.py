@@ -69,7 +69,7 @@ def test_partial_answers_take_half_of_the_time_at_most(laura):
     assert partial_ends(3.0) == [1.0, 7.0, 13.0]
 
 
-@pytest.mark.parametrize("seed, beams", [(0, 1), (1, 1), (2, 1), (2, 4)])
+@pytest.mark.parametrize("seed, beams", [(0, 1), (1, 1), (2, 1), pytest.param(2, 4, marks=pytest.mark.slow)])
 def test_the_finals_are_the_answer_to_the_whole(laura, seed, beams):
     laura, whole = Laura(replace(laura.runtime, beams=beams), laura.voices), wave(seed)
     results = list(laura.transcribe_stream(pieces(whole, seed), lang="en", every=2.0, clock=Clock(0.5)))

@@ -26,7 +26,7 @@ def left(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{PREFIX}*"))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_a_killed_server_leaves_goes_when_the_next_one_starts(temporary, workers):
     """The workers of a server that is killed end as well, and give up its port and its folder."""
     words = ("--threads", "1", "--workers", str(workers))

@@ -164,6 +164,7 @@ def test_parts_of_recordings_become_files_and_faults_are_left_out(debug_checkpoi
     assert soundfile.info(audio[0]).duration == pytest.approx(1.4, abs=0.01)
 
 
+@pytest.mark.slow
 def test_all_tasks_of_prepared_data_are_replayed_and_measured(debug_checkpoint, teaching, prepared, tmp_path):
     done = run(teaching / "terms", "--from", debug_checkpoint, "-o", tmp_path / "out", "--replay", prepared, *SMALL)
     assert done.exit_code == 0, done.output

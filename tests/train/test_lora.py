@@ -95,6 +95,7 @@ def test_going_on_equals_never_having_stopped(make_stage, tmp_path):
     assert one.keys() == other.keys() and all(one[key].equal(other[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_the_exported_checkpoint_has_the_merged_weights(trained):
     base, tuned, recipe = trained
     start, exported = load_checkpoint(base).state_dict(), load_checkpoint(tuned / "export").state_dict()
@@ -107,6 +108,7 @@ def test_the_exported_checkpoint_has_the_merged_weights(trained):
     assert {name.partition(".")[0] for name in adapter.factors} == {"gpt", "encoder"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 def test_an_adapter_beside_the_weights_answers_as_they_do_merged(trained, prepared, backend):
     base, tuned, _ = trained
@@ -124,6 +126,7 @@ def test_an_adapter_beside_the_weights_answers_as_they_do_merged(trained, prepar
     assert adapted.runtime.info.weights != plain.runtime.info.weights, "a receipt tells them apart"
 
 
+@pytest.mark.slow
 def test_peft_reads_the_adapter(trained):
     peft = pytest.importorskip("peft")
     base, tuned, _ = trained
@@ -133,6 +136,7 @@ def test_peft_reads_the_adapter(trained):
         torch.testing.assert_close(model.state_dict()[name], torch.from_numpy(adapter.applied(name, start[name].numpy())))
 
 
+@pytest.mark.slow
 def test_an_adapter_needs_neither_torch_nor_peft(trained, prepared):
     base, tuned, _ = trained
     script = (
@@ -144,6 +148,7 @@ def test_an_adapter_needs_neither_torch_nor_peft(trained, prepared):
     assert done.returncode == 0 and "str" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_an_adapter(trained, prepared):
     base, tuned, _ = trained
     arguments = ["transcribe", str(prepared / "dev-0.wav"), "--model", str(base), "--format", "json", "--adapter"]
@@ -162,6 +167,7 @@ def _altered(folder: Path, tuned: Path, **config) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_adapter_that_does_not_fit_is_refused_in_one_line(trained, tmp_path):
     base, tuned, _ = trained
     wrong = {
@@ -187,6 +193,7 @@ def test_an_adapter_that_does_not_fit_is_refused_in_one_line(trained, tmp_path):
         Laura.load(base, adapter=tuned / "adapter", backend=Laura.load(base).runtime.backend)
 
 
+@pytest.mark.slow
 def test_what_is_more_than_an_adapter_is_told(trained, tmp_path):
     """The adapter would be for weights that nobody has."""
     base, _, recipe = trained
@@ -206,6 +213,7 @@ def test_what_is_more_than_an_adapter_is_told(trained, tmp_path):
     assert not (tmp_path / "out" / "adapter").exists() and model.config == load_checkpoint(tmp_path / "out" / "export").config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value, words", [
     ("{rank: 4, parts: [vocoder]}", "lora: parts: 'vocoder' cannot have adapters in this stage: choose from gpt, encoder"),
     ("{rank: -1}", "rank must not be below 0"), ("{parts: [gpt]}", "parts without a rank"),
@@ -217,6 +225,7 @@ def test_a_recipe_that_makes_no_sense_is_refused(trained, tmp_path, value, words
         train(recipe, overrides=[f"out={tmp_path}", f"joint.lora={value}"])
 
 
+@pytest.mark.slow
 def test_without_peft_one_line_says_what_to_install(trained, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(LauraError, match="lora needs peft: run pip install -e '.\\[lora\\]'"):

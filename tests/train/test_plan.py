@@ -191,7 +191,8 @@ def test_frames_that_are_kept_are_made_once():
     assert trial.once(replace(config, frames_gigabytes=0.0), 1.0, heard=50.0) == 0
 
 
-@pytest.mark.parametrize("there", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("there", [True, False])
 def test_a_trial_measures_real_steps(prepared, tmp_path, monkeypatch, there):
     monkeypatch.chdir(tmp_path)
     data = f"data={prepared if there else tmp_path / 'none'}"
