@@ -14,6 +14,8 @@ from lauragpt.engine.api import Laura
 from lauragpt.train import state
 from lauragpt.train.config import load_recipe
 
+pytestmark = pytest.mark.slow  # the README's training, which is quick, goes the same way
+
 DEBUG = Path(__file__).parents[2] / "recipes" / "debug.yaml"
 
 
