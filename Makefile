@@ -21,6 +21,7 @@ test: lint  ## check the style and run the quick tests
 	$(PYTEST) -m "not slow"
 
 test-all: lint  ## check the style and run all tests
+	$(PIP) -e '.[test,cluster]'
 	$(PYTEST)
 
 docs: .venv/installed-docs  ## build the documentation into site/

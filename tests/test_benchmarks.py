@@ -117,6 +117,7 @@ def test_the_median_counts_and_the_warm_up_does_not(speed, monkeypatch):
     assert speed.timed(3, True, calls.append, "x") == (2.0, None) and calls == ["x"] * 4
 
 
+@pytest.mark.slow
 def test_a_missing_baseline_says_how_to_get_it_and_the_rest_goes_on(speed, debug_checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     baseline, notes = speed.open_baseline(), []

@@ -234,6 +234,7 @@ def test_players_hold_the_sound_that_was_made(shown):
     np.testing.assert_allclose(wave, items[0].input, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_plain_install_has_all_that_the_demo_needs(tmp_path):
     """It runs without the packages of the extras, torch among them."""
     lacking = (

@@ -22,6 +22,7 @@ def test_command(line, folder):
     check_command(line, folder)
 
 
+@pytest.mark.slow
 def test_training_from_corpora_to_a_measured_checkpoint(tmp_path):
     run_training([line for line in COMMANDS if needs_training(line)], tmp_path)
 

@@ -114,6 +114,7 @@ def test_a_chain_speaks_each_input_in_its_own_language(laura, monkeypatch):
         same(result, laura.chain("transcribe | speak", wave, seed=1))
 
 
+@pytest.mark.slow
 def test_speech_is_translated_by_way_of_its_transcript_where_the_checkpoint_says_so(laura):
     direct, through = laura, laura.with_cascade(True)
     waves = [*WAVES, sound(31.0, 4)]
@@ -192,6 +193,7 @@ def test_long_audio_is_cleaned_beside_other_as_it_is_alone(laura):
         assert got.receipt == alone.receipt
 
 
+@pytest.mark.slow
 def test_every_chunk_whose_words_change_stays_as_it_was(laura, monkeypatch):
     waves = [sound(75.0, 1), sound(26.0, 3)]
     monkeypatch.setattr("lauragpt.engine.enhance.SAME_WORDS", 1.1)

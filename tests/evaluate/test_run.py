@@ -295,6 +295,7 @@ def test_missing_and_foreign_answers_are_named(data, tmp_path):
         evaluate(data=data, hyp=path, tasks=["ser"], show=False)
 
 
+@pytest.mark.slow
 def test_a_baseline_is_measured_on_the_same_files(laura, data, tmp_path):
     examples = [e for e in read_split(data, "dev") if e.task == "asr" and e.corpus in ("kathleen", "kerstin", "digits")]
     examples += [replace(e, id="asr/nospeech", corpus="nospeech", targets=[""]) for e in examples if e.corpus == "digits"][:1]
@@ -309,6 +310,7 @@ def test_a_baseline_is_measured_on_the_same_files(laura, data, tmp_path):
         evaluate(laura, data, tasks=["asr"], baselines=["x"], show=False)
 
 
+@pytest.mark.slow
 def test_two_checkpoints_are_compared_example_by_example(laura, debug_checkpoint, data):
     report = evaluate(laura, data, tasks=["asr"], other=debug_checkpoint, show=False)
     assert all(row.verdict.word == "cannot tell" and row.verdict.difference == 0 for row in report.rows)

@@ -25,6 +25,7 @@ def number(page: str, name: str) -> float:
     return float(re.search(rf"^{name} (\S+)$", page, re.MULTILINE)[1])
 
 
+@pytest.mark.slow
 def test_answers_given_together_are_those_given_alone(server, laura):
     """With times and confidences, in every kind that comes at once."""
     address, service = server

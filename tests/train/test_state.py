@@ -161,7 +161,10 @@ def killed_at(event: int, folder: Path, accelerator: Accelerator, keys: dict) ->
         os._exit(1)
 
 
-@pytest.mark.parametrize("keys", [{"evaluate_every": 2, "keep_best": True}, {"ema": 0.9, "keep_last": 1, "accumulate": 2}], ids=str)
+SAVES = [pytest.param({"evaluate_every": 2, "keep_best": True}, marks=pytest.mark.slow), {"ema": 0.9, "keep_last": 1, "accumulate": 2}]
+
+
+@pytest.mark.parametrize("keys", SAVES, ids=str)
 def test_killed_at_any_moment_of_a_save_nothing_is_lost(accelerator, tmp_path, keys):
     """Killed before every single change to the disk of two steps that are each saved and measured, then gone on with."""
     keys = {"steps": 5} | keys
