@@ -21,7 +21,7 @@ SPAN = 2048  # frames that are transformed at once
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    kind: str = "kaldi"  # or whisper
+    kind: str = "kaldi"  # or whisper; or codes: no features, but the codec's codes of its first `stack` quantizers (model/discrete.py)
     bins: int = 80
     stack: int = 7  # frames put side by side
     skip: int = 4  # 10 ms frames between two outputs: 4 is 40 ms, the paper's 6 is 60 ms
@@ -29,7 +29,7 @@ class FeatureConfig:
     scale: float = 0.25
 
     def __post_init__(self):
-        if self.kind not in ("kaldi", "whisper"):
+        if self.kind not in ("kaldi", "whisper", "codes"):
             raise LauraError(f"features.kind is {self.kind!r}: choose kaldi or whisper")
         if self.kind == "whisper" and self.stack != self.skip:
             raise LauraError("features: Whisper's frames are put side by side once each: stack and skip must be equal")
@@ -41,10 +41,17 @@ class FeatureConfig:
     @property
     def seconds(self) -> float:
         """The time from one output frame to the next, in seconds."""
-        return self.skip * HOP / 16000
+        return self.skip * HOP / 16000 / self.parts
+
+    @property
+    def parts(self) -> int:
+        """How many the GPT reads of each 40 ms: a frame, or its codes one behind the other."""
+        return self.stack if self.kind == "codes" else 1
 
     def length(self, samples: int) -> int:
-        """The number of stacked frames that `samples` make."""
+        """The number of stacked frames, or of codes, that `samples` make."""
+        if self.kind == "codes":
+            return self.stack * -(-samples // (HOP * self.skip))
         if self.kind == "whisper":
             return max(1, -(-samples // (HOP * self.skip)))
         return -(-(1 + max(0, samples - WINDOW) // HOP) // self.skip)

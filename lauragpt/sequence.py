@@ -17,6 +17,7 @@ PACE = 1.8  # audio tokens (40 ms) that a spoken letter takes, about: 14 letters
 class Vocabulary:
     text_size: int  # N
     audio_size: int  # M
+    parts: int = 1  # frames of the input that are of one time, one behind the other: the codes that stand in a frame's place
 
     @property
     def special(self) -> tuple[str, ...]:
@@ -50,7 +51,7 @@ class Vocabulary:
         Audio tokens count from 0 as the frames do, and a letter to be spoken stands at `pace` times its place, so that what sounds
         together stands together: an audio token finds its frame, or roughly its letter, where it is itself.
         """
-        task = self.task("tts")
+        task, heard = self.task("tts"), frames // self.parts
         spoken = ids.index(task) if task in ids else 0
         past, found = 0, []
         for place, i in enumerate(ids):
@@ -58,8 +59,12 @@ class Vocabulary:
                 found.append(float(past))
                 past += 1
             else:
-                found.append(frames + (place * pace if place < spoken else place + spoken * (pace - 1)))
+                found.append(heard + (place * pace if place < spoken else place + spoken * (pace - 1)))
         return found
+
+    def frame_times(self, frames: int) -> list[float]:
+        """The rotary position of each frame: audio tokens of the output stand at the same ones."""
+        return [place / self.parts for place in range(frames)]
 
     def ahead(self, ids: Sequence[int], frames: int = 0, pace: float = PACE) -> tuple[float, float]:
         """By how much the time of an id that comes next is more than its position: of an audio token, and of any other."""
@@ -103,7 +108,7 @@ def layout(vocabulary: Vocabulary, task: str, lang: str, output: Sequence[int], 
 
 def times_of(vocabulary: Vocabulary, row: Layout) -> list[float]:
     """The rotary position of each frame and id."""
-    times = [*map(float, range(row.frames)), *vocabulary.times(row.ids, row.frames, row.pace)]
+    times = [*vocabulary.frame_times(row.frames), *vocabulary.times(row.ids, row.frames, row.pace)]
     if row.said:
         begun = row.length - 1 - len(row.said)  # behind <task> <lang>, before <eos>
         times[begun:-1] = row.said

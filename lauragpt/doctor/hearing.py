@@ -22,7 +22,7 @@ from lauragpt.data.splits import digest
 from lauragpt.doctor.faults import Fault
 from lauragpt.doctor.sound_faults import shown, text_of
 from lauragpt.engine.chunking import LONGEST, SILENCE, batches
-from lauragpt.errors import LauraWarning
+from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.text import kept_of
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def _grouped(waves: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int
 
 def _hear(runtime: "Runtime", examples: Sequence[Example], batch: list[tuple[int, np.ndarray]]) -> list[Heard]:
     encoded, units = runtime.backend.encode([wave for _, wave in batch]), runtime.info.ctc_units
+    if not encoded.ctc_log_probs.shape[2]:
+        raise LauraError(f"{runtime.info.name} has no CTC head, which hears letters, since it reads the codec's codes: choose another")
     found = []
     for (index, _), log_probs, length in zip(batch, encoded.ctc_log_probs, encoded.lengths):
         example, frames = examples[index], log_probs[:length]

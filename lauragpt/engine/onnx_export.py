@@ -53,6 +53,8 @@ def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> P
         raise LauraError(f"{folder} is not a whole LauraGPT checkpoint ({str(error).splitlines()[0][:120]}): fetch it again") from None
     if promised != model.codec.hash:
         raise LauraError(f"{folder} was trained on the tokens of codec {promised}, but holds codec {model.codec.hash}: nothing is exported")
+    if model.config.discrete:
+        raise LauraError(f"{folder} reads recordings as the codec's codes, which torch alone does: nothing is exported")
     if model.config.vocoder.steps > 1:
         raise LauraError(f"{folder} has a vocoder of several steps, which runs on torch alone: nothing is exported")
     wanted = only or NAMES

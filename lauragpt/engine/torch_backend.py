@@ -105,7 +105,8 @@ class TorchSession:
         self.model, self.cache, self.aligners = model, Cache(model.config.gpt), aligners
         vocabulary, device = model.vocabulary, rows[0][0].device
         embeddings = [torch.cat([frames, model.gpt.embed(torch.tensor(ids, device=device))]) for frames, ids, _ in rows]
-        times = [torch.tensor([*range(len(frames)), *vocabulary.times(ids, len(frames), pace)]) for frames, ids, pace in rows]
+        heard = [(vocabulary.frame_times(len(frames)), vocabulary.times(ids, len(frames), pace)) for frames, ids, pace in rows]
+        times = [torch.tensor([*frames, *written]) for frames, written in heard]
         self._lengths = self._begun = torch.tensor([len(row) for row in embeddings], device=device)
         ahead = torch.tensor([vocabulary.ahead(ids, len(f), pace) for f, ids, pace in rows], device=device)
         self._audio, self._other = ahead[:, :1], ahead[:, 1:]

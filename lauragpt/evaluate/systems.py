@@ -104,7 +104,8 @@ class Checkpoint:
         answers = self._ask(lambda: self.laura.ask(task, waves, output_lang), [len(wave) for wave in waves])
         if task == "asr":
             for [answer], wave in zip(answers, waves):
-                answer.texts["CTC greedy"] = ctc_text(self.laura, wave)
+                if (greedy := ctc_text(self.laura, wave)) is not None:
+                    answer.texts["CTC greedy"] = greedy
         return answers
 
     def _translate(self, task: str, lang: str, examples: list[Example], waves: list[np.ndarray], store: AnswerStore) -> list[list[Answer]]:
@@ -283,11 +284,13 @@ def checkpoint_key(name_or_path: str | Path, seed: int) -> str:
     return f"{folder.name}-{digest.hexdigest()[:12]}"
 
 
-def ctc_text(laura: Laura, wave: np.ndarray) -> str:
-    """What the encoder's CTC head alone would write, greedily. A column beside the answer, never the answer."""
+def ctc_text(laura: Laura, wave: np.ndarray) -> str | None:
+    """What the encoder's CTC head alone would write, greedily; None where there is none. A column beside the answer, never the answer."""
     units, texts = laura.runtime.info.ctc_units, []
     for chunk in cut(wave):
         encoded = laura.runtime.backend.encode([wave[chunk.start : chunk.end]])
+        if not encoded.ctc_log_probs.shape[2]:
+            return None
         texts.append(units.decode(encoded.ctc_log_probs[0, : encoded.lengths[0]].argmax(-1).tolist()))
     return " ".join(text for text in texts if text)
 

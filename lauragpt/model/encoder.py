@@ -1,8 +1,9 @@
-"""The encoder, of either kind, behind one interface: stacked log-mel frames (B, T, F) -> frames at the GPT's width (B, T, D) and CTC
+"""The encoder, of any kind, behind one interface: stacked log-mel frames (B, T, F) -> frames at the GPT's width (B, T, D) and CTC
 log-probabilities (B, T, U), masked so that padding and batch never change an output.
 
     conformer   model/conformer.py: trained from nothing, as in the paper
     whisper     model/whisper.py: begins with the weights of a published Whisper
+    codes       model/discrete.py: no encoder but the codec's codes, to compare with; U is 0
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class EncoderOutput:
 
 class Encoder(Protocol):
     layers: nn.ModuleList
-    output: nn.Linear  # to the GPT's width
+    output: nn.Linear | None  # to the GPT's width
     ctc: nn.Linear  # to the units
     intermediate: nn.Module | None  # what the GPT hears of layers below the last, standardised: `mean`, `deviation` (0 until measured)
 

@@ -22,33 +22,22 @@ from lauragpt.codec.codec import in_eight_bits
 from lauragpt.ctc import follow_rows
 from lauragpt.errors import TYPE_NAMES, LauraError
 from lauragpt.features import LISTENER_FEATURES, WHISPER_FEATURES, FeatureConfig
-from lauragpt.model.conformer import Conformer, ConformerConfig, sinusoids
-from lauragpt.model.encoder import Encoder, EncoderOutput
+from lauragpt.model.conformer import ConformerConfig, sinusoids
+from lauragpt.model.discrete import Codes, check_codes
+from lauragpt.model.encoder import EncoderOutput
+from lauragpt.model.encoders import EncoderConfig, encoder_config, make_encoder
 from lauragpt.model.gpt import GPT, GPTConfig
 from lauragpt.model.listener import Listener
 from lauragpt.model.log_mel import Features, make_features
 from lauragpt.model.multi_step import MultiStep
 from lauragpt.model.speller import Speller
 from lauragpt.model.vocoder import Vocoder, VocoderConfig
-from lauragpt.model.whisper import Whisper, WhisperConfig
+from lauragpt.model.whisper import WhisperConfig
 from lauragpt.sequence import Layout, Vocabulary, times_of
 from lauragpt.stored_weights import SCALE, quantize, read_tensor, stored_shapes
 from lauragpt.tasks import ADDED, add_rows, added_rows
 
 VOCABULARY = ("embed_tokens.weight", "lm_head.weight")  # what has a row for each token
-ENCODERS = {"conformer": (ConformerConfig, Conformer), "whisper": (WhisperConfig, Whisper)}
-
-
-def encoder_config(values: dict) -> ConformerConfig | WhisperConfig:
-    """LauraError for a kind that there is not."""
-    kind = values.get("kind", "conformer")
-    if kind not in ENCODERS:
-        raise LauraError(f"encoder.kind is {kind!r}: choose {' or '.join(ENCODERS)}")
-    return ENCODERS[kind][0](**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-
-
-def make_encoder(config: ConformerConfig | WhisperConfig) -> Encoder:
-    return ENCODERS[config.kind][1](config)
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,7 @@ class LauraConfig:
     text_size: int = 2048
     audio_size: int = 1024
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    encoder: ConformerConfig | WhisperConfig = field(default_factory=ConformerConfig)
+    encoder: EncoderConfig = field(default_factory=ConformerConfig)
     gpt: GPTConfig = field(default_factory=lambda: GPTConfig(vocabulary=0))
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
     codec: CodecConfig = field(default_factory=lambda: CODEC_PRESETS["mini"])
@@ -68,7 +57,12 @@ class LauraConfig:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return Vocabulary(self.text_size, self.audio_size)
+        return Vocabulary(self.text_size, self.audio_size, self.features.parts)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the GPT reads recordings as the codec's codes (discrete.py), and nothing tells letters."""
+        return self.features.kind == "codes"
 
     @classmethod
     def from_dict(cls, values: dict) -> "LauraConfig":
@@ -146,7 +140,11 @@ def with_changes(config: LauraConfig, changes: Mapping) -> LauraConfig:
     made = LauraConfig.from_dict(values)
     if made.vocoder.steps > (most := made.codec.quantizer.n_quantizers):
         raise LauraError(f"model.vocoder.steps is {made.vocoder.steps}, and the codec has {most} quantizers: give no more")
-    encoder = {"output": made.gpt.width} | ({} if kind == "whisper" else {"input": made.features.width})
+    if kind == "codes":
+        check_codes(made)
+        made = replace(made, features=made.encoder.features)
+    widths = {"whisper": {}, "conformer": {"input": made.features.width}, "codes": {"size": made.codec.quantizer.codebook_size}}
+    encoder = {"output": made.gpt.width} | widths[kind]
     vocoder = {"audio_size": made.audio_size, "text_size": made.text_size, "embedding": made.codec.quantizer.dim}
     return replace(made, encoder=replace(made.encoder, **encoder), vocoder=replace(made.vocoder, **vocoder))
 
@@ -185,7 +183,6 @@ class LauraModel(nn.Module):
         size = max(config.gpt.vocabulary, config.vocabulary.size)  # larger where a task was added since
         config = replace(config, gpt=replace(config.gpt, vocabulary=size))
         self.config, self.vocabulary = config, config.vocabulary
-        self.features = make_features(config.features)
         self.condition = Features(FeatureConfig(skip=4))  # the vocoder's features, where it reads such, run at the rate of the tokens
         self.encoder = make_encoder(config.encoder)
         self.posterior_embedding = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
@@ -195,11 +192,13 @@ class LauraModel(nn.Module):
         self.speller = Speller(*sizes) if config.vocoder.in_codec_space else None
         listener = config.codec.listener
         self.codec = Codec.from_config(config.codec, Listener(LISTENER_FEATURES, encoder_config(listener)) if listener else None)
+        self.features = Codes(config.features, self.codec) if config.discrete else make_features(config.features)
         # Frames start as small as the token embeddings beside which the GPT reads them. The intermediate layer's are larger: they must
         # count from the start.
         nn.init.normal_(self.posterior_embedding.weight, std=0.02)
-        nn.init.normal_(self.encoder.output.weight, std=0.002)
-        nn.init.zeros_(self.encoder.output.bias)
+        if self.encoder.output is not None:
+            nn.init.normal_(self.encoder.output.weight, std=0.002)
+            nn.init.zeros_(self.encoder.output.bias)
 
     @property
     def listener(self) -> Listener | None:

@@ -24,6 +24,8 @@ from lauragpt.train.speech_frames import import_pyworld
 CHECKPOINT, AVERAGE, BEST, FINISHED = 4 * 3, 4, 4, 2  # bytes a parameter: of a checkpoint, weights and both moments of Adam, all float32;
 # of the averaged weights in it, if any; of the best weights; of the finished folder, float16
 
+ENCODER_KEYS = ("frozen_layers", "spec_augment", "phrases", "text_injection", "slu_templates", "pseudo_labels", "posterior_bank")
+
 
 def check_recipe(recipe: Recipe, stages: Sequence[str], sizes: LauraConfig) -> None:
     """LauraError, before anything is read or made, where data, `init`, disk, a package or a compiler are missing for these stages."""
@@ -33,6 +35,8 @@ def check_recipe(recipe: Recipe, stages: Sequence[str], sizes: LauraConfig) -> N
         import_peft()
     if "vocoder" in stages and sizes.vocoder.in_codec_space and any(key.startswith("tts") for key in recipe.stages["vocoder"].weights):
         import_pyworld()
+    if sizes.discrete:
+        check_discrete(recipe, stages)
     data = Path(recipe.data)
     if not (data / "train.jsonl").exists():
         check_sources(recipe)
@@ -48,6 +52,22 @@ def check_recipe(recipe: Recipe, stages: Sequence[str], sizes: LauraConfig) -> N
             f"{compiled[0]}.compile: torch.compile needs a C++ compiler, and there is none: apt-get install g++ (Debian, Ubuntu), or "
             "name one in the environment variable CXX, or override it with compile=false, which takes half as long again"
         )
+
+
+def check_discrete(recipe: Recipe, stages: Sequence[str]) -> None:
+    """LauraError where stages of a model that reads codes ask for what only an encoder has."""
+    for name in stages:
+        if name in ("encoder", "listener", "codec"):
+            raise LauraError(f"stages.{name}: encoder.kind codes has no encoder, and reads the codec of init: leave the stage out")
+        config = recipe.stages[name]
+        keys = {"joint": ENCODER_KEYS, "gpt": ("text_injection", "posterior_bank")}.get(name, ())
+        if given := [key for key in keys if getattr(config, key)]:
+            raise LauraError(f"{name}.{given[0]}: encoder.kind codes has no layers and no CTC head, as this needs: set it to 0 or false")
+        if name == "gpt" and config.phrases and config.plain_sentences < 1:
+            raise LauraError("gpt.phrases: without a CTC head none can be read: set phrases to 0, or plain_sentences to 1")
+        read = [key for key in getattr(config, "weights", {}) if name == "gpt" and key.partition("/")[0] not in ("mt", "tts")]
+        if read:
+            raise LauraError(f"gpt.weights: without a CTC head the GPT's stage learns mt and tts alone: leave {read[0]} out")
 
 
 def check_sources(recipe: Recipe) -> None:

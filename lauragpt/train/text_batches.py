@@ -97,6 +97,7 @@ class SequenceBatches(PlannedBatches):
         """`pseudo_labels`: example's id -> transcript, where the data has none."""
         super().__init__(corpus, examples, config, seed, rank)
         self.vocabulary, self.features, self.aligned = model.vocabulary, model.config.features, model.config.time_aligned
+        self.discrete = model.config.discrete
         self.posteriors, self.codec_tokens, self.pseudo_labels = posteriors, tokens, pseudo_labels
 
     def recordings(self) -> list[str]:
@@ -196,7 +197,9 @@ class JointBatches(SequenceBatches):
         plain = [example for example, reading in zip(drawn, injected, strict=True) if reading is None]
         made = sorted((self.example(example, self.variant(example, rng)) for example in plain), key=lambda pair: pair[1] is None)
         examples, waves = [example for example, _ in made], [wave for _, wave in made if wave is not None]
-        read = [self.phrase(rng) for _ in range(max(1, round(config.phrases * len(examples))) if self.corpus.lines else 0)]
+        read = []
+        if self.corpus.lines and config.phrases:
+            read = [self.phrase(rng) for _ in range(max(1, round(config.phrases * len(examples))))]
         read += [reading for reading in injected if reading is not None]
         if self.corpus.slu_templates and config.slu_templates:
             read += [self.slu_template(rng) for _ in range(max(1, round(config.slu_templates * len(examples))))]
@@ -225,7 +228,7 @@ class JointBatches(SequenceBatches):
             output = self.corpus.tokens(task.name, example.targets[int(rng.integers(len(example.targets)))])
             transcript = example.targets[0] if task.name == "asr" else self.pseudo_labels.get(example.id)
         frames = self.features.length(len(wave)) if wave is not None else 0
-        units = self.corpus.units.encode(transcript) if transcript is not None else None
+        units = self.corpus.units.encode(transcript) if transcript is not None and not self.discrete else None
         row = layout(self.vocabulary, task.name, example.lang, output, frames, source)
         if task.name == "se":
             row = with_token_errors(row, self.vocabulary, self.config.token_errors, rng)

@@ -161,7 +161,7 @@ def layouts_of(name: str, sizes: LauraConfig, config: StageConfig, examples: Seq
             frames = sizes.features.length(int(seconds_heard(example, config) * SAMPLE_RATE))
             sound = task == "se"
             plain.append(row(task, codes_of(example) if sound else tokens(task, target), frames, sound=sound))
-    count = config.phrases * len(examples) if name == "gpt" else max(1, config.phrases * len(plain))
+    count = config.phrases * len(examples) if name == "gpt" else max(1, config.phrases * len(plain)) if config.phrases else 0
     letters = round((1 + WORDS_OF_A_PHRASE * config.phrase_words) * LETTERS_A_WORD)
     read += [row("asr", letters, round(PACE * letters)) for _ in range(round(count))]
     read += [row("slu", 16, round(PACE * 60)) for _ in range(round(getattr(config, "slu_templates", 0) * len(plain)))]
@@ -226,7 +226,8 @@ def _listen(hearer: LauraModel | Listener, config: StageConfig, seconds: Sequenc
     features, encoder, depth, outputs = hearer.features.config, hearer.encoder, getattr(config, "frozen_layers", 0), []
     lengths = [features.length(int(each * SAMPLE_RATE)) for each in seconds]
     for group in alike(lengths):
-        heard, count = _meta(len(group), max(lengths[i] for i in group), features.width), _meta(len(group), dtype=torch.int64)
+        shape, count = (len(group), max(lengths[i] for i in group)), _meta(len(group), dtype=torch.int64)
+        heard = _meta(*shape, dtype=torch.int64) if features.kind == "codes" else _meta(*shape, features.width)
         if not depth:
             outputs.append(encoder(heard, count))
         elif config.frames_gigabytes:  # made once
