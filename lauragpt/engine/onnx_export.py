@@ -55,7 +55,7 @@ def export_graphs(folder: Path, bits: int = 32, only: tuple[str, ...] = ()) -> P
         raise LauraError(f"{folder} was trained on the tokens of codec {promised}, but holds codec {model.codec.hash}: nothing is exported")
     if model.config.discrete:
         raise LauraError(f"{folder} reads recordings as the codec's codes, which torch alone does: nothing is exported")
-    if model.config.vocoder.steps > 1:
+    if model.config.vocoder.steps > 1 or model.config.vocoder.flow:
         raise LauraError(f"{folder} has a vocoder of several steps, which runs on torch alone: nothing is exported")
     wanted = only or NAMES
     halves = {"codes": model.codec.encoder, "sound": model.codec.decoder}

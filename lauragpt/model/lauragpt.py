@@ -26,6 +26,7 @@ from lauragpt.model.conformer import ConformerConfig, sinusoids
 from lauragpt.model.discrete import Codes, check_codes
 from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.encoders import EncoderConfig, encoder_config, make_encoder
+from lauragpt.model.flow import Flow
 from lauragpt.model.gpt import GPT, GPTConfig
 from lauragpt.model.listener import Listener
 from lauragpt.model.log_mel import Features, make_features
@@ -187,7 +188,7 @@ class LauraModel(nn.Module):
         self.encoder = make_encoder(config.encoder)
         self.posterior_embedding = nn.Linear(config.encoder.units, config.gpt.width, bias=False)
         self.gpt = GPT(config.gpt) if gpt is None else gpt
-        self.vocoder = Vocoder(config.vocoder) if config.vocoder.steps == 1 else MultiStep(config.vocoder)
+        self.vocoder = (Flow if config.vocoder.flow else Vocoder if config.vocoder.steps == 1 else MultiStep)(config.vocoder)
         sizes = config.vocoder.speller, config.audio_size, config.text_size
         self.speller = Speller(*sizes) if config.vocoder.in_codec_space else None
         listener = config.codec.listener

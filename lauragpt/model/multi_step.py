@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lauragpt.codec import Codec
 from lauragpt.errors import LauraError
-from lauragpt.model.vocoder import Vocoder, VocoderConfig
+from lauragpt.model.vocoder import Vocoder, VocoderConfig, as_long
 
 
 class MultiStep(Vocoder):
@@ -25,9 +25,9 @@ class MultiStep(Vocoder):
         self.sharpness = nn.Parameter(torch.zeros(config.steps))
 
     def logits(self, tokens: Tensor, codes: Tensor, codec: Codec, lengths: Tensor, **conditions: tuple[Tensor, ...] | None) -> Tensor:
-        """tokens (B, T), the codes of the first levels (B, j, T), conditions as `states` takes them -> of level j (B, T, V): minus the
+        """tokens (B, T), the codes of the first levels (B, j, T), conditions as `Vocoder` takes them -> of level j (B, T, V): minus the
         squared distance of what is predicted of the residual to each code, scaled."""
-        at = codes.shape[1]
+        at, conditions["noisy"] = codes.shape[1], as_long(conditions.get("noisy"), tokens.shape[1])
         lower = self.lower(codec.embed(codes)) + self.level.weight[at]
         predicted = self.output(self.states(tokens, lengths, **conditions, lower=lower)).float()
         codebook = codec.quantizer.codebooks[at]

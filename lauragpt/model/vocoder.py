@@ -44,6 +44,7 @@ class VocoderConfig:
     audio_size: int = 1024
     text_size: int = 2048
     steps: int = 1  # the paper's; more: as many quantizers, one after the other (multi_step.py), to compare with
+    flow: int = 0  # steps of flow matching in its place (flow.py), to compare with
     condition: str = "features"  # of noisy speech: "features", or the "codec" encoder's vectors; a prompt is always features
     features: int = 560  # stacked log-mel, at the rate of the tokens
     width: int = 256
@@ -60,6 +61,8 @@ class VocoderConfig:
             object.__setattr__(self, "speller", SpellerConfig(**self.speller))
         if self.condition not in CONDITIONS:
             raise LauraError(f"vocoder.condition is {self.condition!r}: choose {' or '.join(CONDITIONS)}")
+        if self.flow < 0:
+            raise LauraError(f"vocoder.flow is {self.flow}: give as many steps as flow matching is to take, such as 8, or 0 for none")
         if self.steps < 1:
             raise LauraError(f"vocoder.steps is {self.steps}: give 1, or as many quantizers as are to be predicted one after the other")
 
@@ -101,7 +104,7 @@ class Letters(nn.Module):
     def forward(self, letters: Tensor, lengths: Tensor, said: Tensor) -> Tensor:
         """Embedded letters (B, L, C), lengths (B,), and which of them each token says (B, T), -1 for none -> (B, T, C)"""
         x = F.pad(letters, (0, 0, 0, 1))  # a text may be empty
-        real = _inside(lengths, x.shape[1])[..., None].to(x.dtype)
+        real = inside(lengths, x.shape[1])[..., None].to(x.dtype)
         x = x * real
         for convolution in self.convolutions:
             x = x + F.gelu(convolution(x.transpose(1, 2)).transpose(1, 2)) * real
@@ -118,7 +121,7 @@ class Speaker(nn.Module):
         self.network = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        real = _inside(lengths, features.shape[1])[..., None].to(features.dtype)
+        real = inside(lengths, features.shape[1])[..., None].to(features.dtype)
         return (self.network(features) * real).sum(1) / lengths.clamp(min=1)[:, None]
 
 
@@ -207,15 +210,13 @@ class Vocoder(nn.Module):
         noisy: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """tokens (B, T), their own embeddings (B, T, E), lengths (B,), and the conditions as `states` takes them -> (B, T, E)"""
-        if noisy is not None:  # as long as the tokens
-            T, count = tokens.shape[1], noisy[1]
-            noisy = F.pad(noisy[0][:, :T], (0, 0, 0, T - min(T, noisy[0].shape[1]))), count
+        noisy = as_long(noisy, tokens.shape[1])
         states = self.states(tokens, lengths, text, prompt, noisy)
         rest = self.output(states).to(first.dtype)
         if self.gate is None:
             return first + rest
         if noisy is not None:
-            gate = _inside(noisy[1], tokens.shape[1])[..., None] * (1 + self.gate(states).to(first.dtype))
+            gate = inside(noisy[1], tokens.shape[1])[..., None] * (1 + self.gate(states).to(first.dtype))
             first = first + gate * (noisy[0].to(first.dtype) - first)
         return first + rest * self.scale
 
@@ -234,7 +235,7 @@ class Vocoder(nn.Module):
         T, device = tokens.shape[1], tokens.device
         x = self.tokens(tokens) if lower is None else self.tokens(tokens) + lower
         if noisy is not None:
-            x = x + self.noisy(self.standardised(noisy[0])) * _inside(noisy[1], T)[..., None]
+            x = x + self.noisy(self.standardised(noisy[0])) * inside(noisy[1], T)[..., None]
         parts, insides = [], []
         if self.speaker is not None and prompt is not None:
             x = x + self.speaker(*prompt)[:, None].to(x.dtype)
@@ -244,32 +245,38 @@ class Vocoder(nn.Module):
             letters, count, pace = text
             times = torch.arange(letters.shape[1], device=device) * pace[:, None]  # (B, L)
             parts.append(self.text(letters) + sinusoids_at(times, x.shape[2]).to(x.dtype))
-            insides.append(_inside(count, letters.shape[1]))
+            insides.append(inside(count, letters.shape[1]))
         if prompt is not None:
             embedded, count = self.prompt(prompt[0]), prompt[1]
             parts.append(embedded + sinusoids(embedded.shape[1], embedded.shape[2], device).to(embedded.dtype))
-            insides.append(_inside(count, embedded.shape[1]))
+            insides.append(inside(count, embedded.shape[1]))
         P = sum(part.shape[1] for part in parts)
         parts.append(x + sinusoids(T, x.shape[2], device).to(x.dtype))
-        insides.append(_inside(lengths, T))
-        x, inside = torch.cat(parts, 1), torch.cat(insides, 1)  # (B, P + T, C), (B, P + T)
+        insides.append(inside(lengths, T))
+        x, there = torch.cat(parts, 1), torch.cat(insides, 1)  # (B, P + T, C), (B, P + T)
         at = torch.arange(P + T, device=device)
         # The condition sees itself alone; a token sees the condition and tokens up to its look-ahead.
         mask = (at[None] < P) | ((at[:, None] >= P) & (at[None] <= at[:, None] + self.config.look_ahead))
-        mask = (mask[None] & inside[:, None]) | torch.eye(P + T, dtype=torch.bool, device=device)
+        mask = (mask[None] & there[:, None]) | torch.eye(P + T, dtype=torch.bool, device=device)
         real = insides[-1][..., None].to(x.dtype)
         for layer in self.layers:
             x = layer(x, mask[:, None], real)
         return self.norm(x[:, P:])
 
 
-def _inside(lengths: Tensor, size: int) -> Tensor:
+def as_long(noisy: tuple[Tensor, Tensor] | None, T: int) -> tuple[Tensor, Tensor] | None:
+    """Noisy speech (B, N, F), made as long as T tokens (B, T, F), and its lengths."""
+    return None if noisy is None else (F.pad(noisy[0][:, :T], (0, 0, 0, T - min(T, noisy[0].shape[1]))), noisy[1])
+
+
+def inside(lengths: Tensor, size: int) -> Tensor:
+    """(B, size): True before each row's length."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
 def vocoder_loss(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
     """L1 + L2 to the true sum of embeddings (paper, section 3.4) over real tokens: (B, T, E), (B, T, E), (B,) -> scalar."""
-    difference = (predicted.float() - target.float())[_inside(lengths, predicted.shape[1])]
+    difference = (predicted.float() - target.float())[inside(lengths, predicted.shape[1])]
     return difference.abs().mean() + difference.square().mean()
 
 
@@ -277,7 +284,7 @@ def speech_loss(numbers: Tensor, frames: Tensor, vocoder: Vocoder, lengths: Tens
     """L1 of the standardised envelope (in all frames), aperiodicity and logarithm of the pitch (where there is a voice), and cross-entropy
     of whether there is one: numbers (B, 4 T, 67) as `speech_numbers` gives them, true frames (B, 4 T, 66), lengths (B,) in tokens ->
     scalar."""
-    real = _inside(FRAMES * lengths, numbers.shape[1])
+    real = inside(FRAMES * lengths, numbers.shape[1])
     true, voiced = frames.float(), (frames[..., F0] > 0) & real
     true = torch.cat([true[..., :F0], true[..., F0:].clamp(min=LOWEST).log()], -1)
     apart = (numbers[..., :VOICED] - (true - vocoder.frame_mean) / vocoder.frame_deviation).abs()

@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.codec.losses import SpectralLoss
 from lauragpt.errors import LauraError
+from lauragpt.model.flow import Flow
 from lauragpt.model.lauragpt import LauraModel
 from lauragpt.model.multi_step import MultiStep
 from lauragpt.model.vocoder import speech_loss, vocoder_loss
@@ -65,6 +66,8 @@ class VocoderStage(ModelStage):
             tokens = CodecTokens(model, corpus.waves, corpus.out)
             frames = SpeechFrames(corpus.waves, corpus.out / "speech_frames" if corpus.out else None)
             measure(model, corpus, frames, seed)
+        elif isinstance(model.vocoder, Flow) and not model.vocoder.spread.any():
+            measure_rest(model, corpus, seed)
         self.batch, self.dev_batch = train_and_dev(VocoderBatches, corpus, config, seed, rank, model.config.codec.hop, tokens, frames)
         self.spectral_loss = SpectralLoss(config.spectral_windows, SAMPLE_RATE).to(self.device)
 
@@ -96,6 +99,8 @@ class VocoderStage(ModelStage):
             return speech_loss(vocoder.speech_numbers(tokens, lengths, **given), target, vocoder, lengths)
         if isinstance(vocoder, MultiStep):
             return self.level_loss(group, codes, tokens, lengths, given)
+        if isinstance(vocoder, Flow):
+            return vocoder.loss(tokens, codec.embed(tokens[:, None]), target, lengths, generator, **given)
         predicted = self.model.vocode(tokens, lengths, **given)
         loss = vocoder_loss(vocoder.standardised(predicted), vocoder.standardised(target), lengths)
         return loss + self.sound_loss(predicted, clean, lengths, generator)
@@ -175,3 +180,15 @@ def measure(model: LauraModel, corpus: Corpus, frames: SpeechFrames, seed: int =
         vocoder.measure(torch.cat(rows))
     if rows := drawn("tts", vocoder.frame_deviation, frames):
         vocoder.measure_frames(torch.cat(rows).float().to(device))
+
+
+@torch.no_grad()
+def measure_rest(model: LauraModel, corpus: Corpus, seed: int = 0, count: int = 40) -> None:
+    """Tells flow matching how much the quantizers behind the first add, over recordings that training draws from."""
+    examples, device = [e for e in corpus.train if e.task in ("tts", "se")], model.gpt.embed_tokens.weight.device
+    codec, rest = model.codec.eval(), []
+    for i in np.random.default_rng((seed, 4)).integers(len(examples), size=count) if examples else ():
+        codes = codec.encode(torch.from_numpy(corpus.waves(examples[i].audio))[None].to(device))
+        rest.append((codec.embed(codes) - codec.embed(codes[:, :1]))[0])
+    if rest:
+        model.vocoder.measure_rest(torch.cat(rest))
