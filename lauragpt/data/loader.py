@@ -1,8 +1,10 @@
-"""Examples -> batches. The plan is pure data: which examples make batch `step` is a function of (lengths, weights, seed, step, rank) alone.
+"""Examples -> batches. The plan is pure data: which examples make batch `number` is a function of (lengths, weights, seed, number) alone.
 
-So a run resumes at the exact next batch from its step alone, and ranks read different batches without exchanging anything. A batch holds
-about so many seconds, and every example in it is drawn by weight alone: long ones as often as short ones. (Batches of similar lengths would
-hold long examples too seldom.) Padding is saved later, where the model makes groups of similar length (`alike`).
+Batches are numbered over the whole run, whatever the number of processes, and each process reads its own numbers (`own_numbers`). So a run
+goes on at the exact next batch, also on another number of processes, and these read different batches without exchanging anything.
+
+A batch holds about so many seconds, and every example in it is drawn by weight alone: long ones as often as short ones. (Batches of similar
+lengths would hold long examples too seldom.) Padding is saved later, where the model makes groups of similar length (`alike`).
 """
 
 import mmap
@@ -44,15 +46,21 @@ class Group:
     seconds: tuple[float, ...]
 
 
+def own_numbers(consumed: int, steps: int, accumulate: int, rank: int, processes: int) -> range:
+    """The numbers of the batches that a process reads in so many steps to come, `accumulate` a step, where all processes together have
+    consumed the batches below `consumed`: of each step's numbers, every one that is `rank` behind a multiple of `processes`."""
+    return range(consumed + rank, consumed + steps * accumulate * processes, processes)
+
+
 class Plan:
-    """`plan[step]` -> indices of the examples of a batch."""
+    """`plan[number]` -> indices of the examples of a batch."""
 
     def __init__(
-        self, examples: Sequence[Example], weights: Mapping[str, float], batch_seconds: float, seed: int = 0, rank: int = 0,
+        self, examples: Sequence[Example], weights: Mapping[str, float], batch_seconds: float, seed: int = 0,
         seconds: Callable[[Example], float] = seconds_of,
     ):  # fmt: skip
         """`seconds`: what an example costs. LauraError when no example that has a weight fits a batch."""
-        self.batch_seconds, self.seed, self.rank = batch_seconds, seed, rank
+        self.batch_seconds, self.seed = batch_seconds, seed
         members: dict[str, list[tuple[int, float]]] = {}
         for index, example in enumerate(examples):
             weight, cost = weight_of(example, weights), seconds(example)
@@ -67,9 +75,9 @@ class Plan:
         total = sum(group.weight for group in self.groups)
         self.chances = np.array([group.weight / total for group in self.groups])
 
-    def __getitem__(self, step: int) -> list[int]:
+    def __getitem__(self, number: int) -> list[int]:
         """Drawn until there are `batch_seconds`. The last goes over: to leave it out would leave out long ones more often."""
-        rng, batch, total = np.random.default_rng((self.seed, self.rank, step)), [], 0.0
+        rng, batch, total = generator_of(self.seed, number), [], 0.0
         while total < self.batch_seconds and len(batch) < MOST:
             group = self._draw_group(rng)
             place = int(rng.integers(len(group.indices)))
@@ -79,6 +87,11 @@ class Plan:
 
     def _draw_group(self, rng: np.random.Generator) -> Group:
         return self.groups[int(rng.choice(len(self.groups), p=self.chances))]
+
+
+def generator_of(seed: int, number: int, *purpose: int) -> np.random.Generator:
+    """The random numbers of a batch. `purpose`: tells apart what is drawn of it."""
+    return np.random.default_rng((seed, 0, number, *purpose))  # 0: the rank of versions before 0.3, whose runs on one process go on so
 
 
 class Waves:

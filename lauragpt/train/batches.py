@@ -1,6 +1,7 @@
-"""Batches of recordings: step -> batch, for every stage whose GPT takes no part (text_batches.py makes the others).
+"""Batches of recordings: number -> batch, for every stage whose GPT takes no part (text_batches.py makes the others).
 
-What is drawn depends on (seed, rank, step) alone, so that training resumes at the exact next batch.
+What is drawn depends on (seed, number) alone, and numbers go over all processes (data/loader.py): training resumes at the exact next batch,
+also on another number of processes. `step`, which a batch is made for, chooses the phase alone. `rank`: process 0 alone keeps files.
 
 B batch, N samples, T codec frames, L letters of a text, G width of the codec's guide.
 """
@@ -18,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.audio import SAMPLE_RATE
 from lauragpt.data.augment import gain
-from lauragpt.data.loader import Plan, seconds_of, weight_of
+from lauragpt.data.loader import Plan, generator_of, seconds_of, weight_of
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel, alike
@@ -50,6 +51,7 @@ class EncoderBatch:
 class CodecBatch:
     waves: Tensor  # (B, N)
     guide: Tensor | None = None  # (B, T, G): what the first codes are to tell (teacher.py)
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class PlannedBatches(RecordedBatches):
         return [self.make_plan(weights, self.config.batch_seconds)]
 
     def make_plan(self, weights: dict[str, float], batch_seconds: float) -> Plan:
-        return Plan(self.examples, weights, batch_seconds, self.seed, self.rank, self.seconds)
+        return Plan(self.examples, weights, batch_seconds, self.seed, self.seconds)
 
     def seconds(self, example: Example) -> float:
         """What an example costs of a batch."""
@@ -132,17 +134,17 @@ class PlannedBatches(RecordedBatches):
         groups = [group for plans in self.plans for plan in plans for group in plan.groups]
         return [self.examples[i] for i in sorted({i for group in groups for i in group.indices})]
 
-    def rng(self, step: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, self.rank, step, 1))
+    def rng(self, number: int) -> np.random.Generator:
+        return generator_of(self.seed, number, 1)
 
     def variant(self, example: Example, rng: np.random.Generator) -> np.random.Generator:
         """What an example is altered with: where it has `variants`, one of them is drawn, and alters it as ever."""
         variants = getattr(self.config, "variants", 0)
         return np.random.default_rng((self.seed, int(rng.integers(variants)), crc32(example.id.encode()))) if variants else rng
 
-    def draw(self, step: int) -> list[Example]:
-        phase, _ = self.config.phase_at(step // self.config.accumulate)
-        return [self.examples[i] for plan in self.plans[phase] for i in plan[step]]
+    def draw(self, number: int, step: int = 0) -> list[Example]:
+        phase, _ = self.config.phase_at(step)
+        return [self.examples[i] for plan in self.plans[phase] for i in plan[number]]
 
 
 def train_and_dev(kind: type[B], corpus: Corpus, config, seed: int, rank: int, *parts) -> tuple[B, B | None]:
@@ -161,8 +163,8 @@ class EncoderBatches(PlannedBatches):
     def recordings(self) -> list[str]:
         return [e.audio for e in self.drawable()] + self.corpus.noises_for(self.config.noise)
 
-    def __call__(self, step: int) -> EncoderBatch:
-        rng, examples = self.rng(step), self.draw(step)
+    def __call__(self, number: int, step: int = 0) -> EncoderBatch:
+        rng, examples = self.rng(number), self.draw(number, step)
         waves = [self.corpus.augmented(e, self.variant(e, rng), self.config.noise, self.config.degraded) for e in examples]
         return EncoderBatch(Recordings.of(waves), [self.corpus.units.encode(example.targets[0]) for example in examples])
 
@@ -170,8 +172,8 @@ class EncoderBatches(PlannedBatches):
 class CodecBatches(RecordedBatches):
     """Crops of clean speech and, where the codec has a guide, what a teacher tells of them."""
 
-    def __init__(self, corpus: Corpus, config: "CodecStageConfig", seed: int, rank: int, model: LauraModel):
-        self.corpus, self.config, self.seed, self.rank, self.hop = corpus, config, seed, rank, model.config.codec.hop
+    def __init__(self, corpus: Corpus, config: "CodecStageConfig", seed: int, model: LauraModel):
+        self.corpus, self.config, self.seed, self.hop = corpus, config, seed, model.config.codec.hop
         self.speech = [e for e in corpus.train if e.task == "tts" and e.duration >= config.crop_seconds]
         if not self.speech:
             raise LauraError(f"codec: no recording of tts has {config.crop_seconds:g} s: prepare such data, or lower crop_seconds")
@@ -186,8 +188,8 @@ class CodecBatches(RecordedBatches):
         for example in self.speech if self.teacher is not None else ():
             self.teacher(example.audio, 0, 1)
 
-    def __call__(self, step: int) -> CodecBatch:
-        rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)
+    def __call__(self, number: int, step: int = 0) -> CodecBatch:
+        rng, size = generator_of(self.seed, number), int(self.config.crop_seconds * SAMPLE_RATE)
         crops, guide = [], []
         for _ in range(max(1, int(self.config.batch_seconds / self.config.crop_seconds))):
             audio = self.speech[int(rng.integers(len(self.speech)))].audio
@@ -197,7 +199,7 @@ class CodecBatches(RecordedBatches):
                 start = start // self.hop * self.hop  # where one of the codec's frames begins as well
                 guide.append(self.teacher(audio, start // self.hop, -(-size // self.hop)))
             crops.append(np.pad(wave[start : start + size], (0, max(0, size - len(wave)))))
-        return CodecBatch(torch.from_numpy(np.stack(crops)), torch.stack(guide) if guide else None)
+        return CodecBatch(torch.from_numpy(np.stack(crops)), torch.stack(guide) if guide else None, number)
 
 
 class SpellerBatches(PlannedBatches):
@@ -219,8 +221,8 @@ class SpellerBatches(PlannedBatches):
         super().prepare(processes)
         self.tokens.prepare(paths, save=self.rank == 0)
 
-    def __call__(self, step: int) -> SpellerBatch:
-        rng, examples = self.rng(step), self.draw(step)
+    def __call__(self, number: int, step: int = 0) -> SpellerBatch:
+        rng, examples = self.rng(number), self.draw(number, step)
         tokens = [torch.tensor(self.tokens(example.audio)) for example in examples]
         letters = [letters_of(self.corpus, example) for example in examples]
         lengths = torch.tensor([len(row) for row in tokens])
@@ -262,8 +264,8 @@ class VocoderBatches(PlannedBatches):
                 if example.task == "se":
                     self.tokens.vectors_of(example.audio)
 
-    def __call__(self, step: int) -> VocoderBatch:
-        rng, drawn = self.rng(step), self.draw(step)
+    def __call__(self, number: int, step: int = 0) -> VocoderBatch:
+        rng, drawn = self.rng(number), self.draw(number, step)
         task = "se" if rng.random() < self.enhancement else "tts"
         if not any(example.task == task for example in drawn):
             task = drawn[0].task
@@ -303,17 +305,17 @@ class VocoderBatches(PlannedBatches):
 class SpeakerBatches(RecordedBatches):
     """Crops of speech, as many of each speaker as of any other."""
 
-    def __init__(self, corpus: Corpus, speakers: list[list[Example]], config: "SpeakerStageConfig", seed: int, rank: int):
+    def __init__(self, corpus: Corpus, speakers: list[list[Example]], config: "SpeakerStageConfig", seed: int):
         """`speakers`: the recordings of each."""
         if not speakers:
             raise LauraError("speaker: no speaker has two recordings of asr that are long enough: prepare such data, or lower crop_seconds")
-        self.corpus, self.speakers, self.config, self.seed, self.rank = corpus, speakers, config, seed, rank
+        self.corpus, self.speakers, self.config, self.seed = corpus, speakers, config, seed
 
     def recordings(self) -> list[str]:
         return [e.audio for several in self.speakers for e in several] + self.corpus.noises_for(self.config.noise)
 
-    def __call__(self, step: int) -> SpeakerBatch:
-        rng, size = np.random.default_rng((self.seed, self.rank, step)), int(self.config.crop_seconds * SAMPLE_RATE)
+    def __call__(self, number: int, step: int = 0) -> SpeakerBatch:
+        rng, size = generator_of(self.seed, number), int(self.config.crop_seconds * SAMPLE_RATE)
         crops, drawn = [], rng.integers(len(self.speakers), size=max(2, int(self.config.batch_seconds / self.config.crop_seconds)))
         for speaker in drawn:
             recordings = self.speakers[speaker]

@@ -2,8 +2,9 @@
 
 For every step: rate, batch (or several, `accumulate`), step, log. A checkpoint is saved on a timer and at the end; dev is measured every
 `evaluate_every` steps and at the end, and the weights that did best are kept beside the last ones (state.py). `--hours`, Ctrl-C and SIGTERM
-end it at the next step with a valid checkpoint; whoever interrupts does not wait for a validation. A step's randomness comes from (seed,
-step), so going on equals never having stopped, wherever the program was killed.
+end it at the next step with a valid checkpoint; whoever interrupts does not wait for a validation. The randomness of a batch comes from
+(seed, its number), and batches are numbered over all processes: going on equals never having stopped, wherever the program was killed, and
+also on another number of processes that together read as many batches a step.
 """
 
 import math
@@ -22,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from lauragpt.data.loader import own_numbers
 from lauragpt.errors import LauraError
 from lauragpt.train import state
 from lauragpt.train.average import Average
@@ -43,6 +45,9 @@ def run(
     if before is None and main:
         state.forget_best(folder)
     done = step = before["step"] if before else 0
+    consumed = before.get("batches", done * count) if before else 0  # by all processes; versions before 0.3 did not save it
+    numbers = own_numbers(consumed, config.steps - done, count, accelerator.process_index, accelerator.num_processes)
+    each = count * accelerator.num_processes  # batches of a step
     average = Average(stage.modules, config.ema) if config.ema else None
     update = Update(stage, accelerator, learning_rate or config.learning_rate)
     if before:
@@ -57,7 +62,7 @@ def run(
     def save(validated: bool) -> None:
         nonlocal saved, anew
         saved = time.monotonic()
-        about = {"validated": validated, **update.guard.state()}
+        about = {"validated": validated, "batches": consumed + (step - done) * each, **update.guard.state()}
         state.save(folder, stage, step, about, average and average.tensors, config.keep_last, anew)
         anew = False
 
@@ -73,8 +78,8 @@ def run(
         if config.workers and step < config.steps:
             stage.batch.prepare(config.workers)
         pin = accelerator.device.type == "cuda"
-        numbers = range(step * count, config.steps * count)
-        batches = stack.enter_context(batches_ahead(stage.batch, numbers, config.workers, pin))
+        make = lambda number: stage.batch(number, done + (number - consumed) // each)  # noqa: E731
+        batches = stack.enter_context(batches_ahead(make, numbers, config.workers, pin))
         log = stack.enter_context(Log(stage, folder, done))
         update.tell = log.say if main else update.tell
         stage.modules.train()
@@ -90,8 +95,9 @@ def run(
             update.begin(step, drawn)
             parts = []
             for update.batch, batch in enumerate(drawn):
-                torch.manual_seed(seed * 1_000_003 + step * count + update.batch)
-                random.seed(seed * 1_000_003 + step * count + update.batch)
+                number = numbers[(step - done) * count + update.batch]
+                torch.manual_seed(seed * 1_000_003 + number)
+                random.seed(seed * 1_000_003 + number)
                 # No cache of cast weights: all threads share it, and the one that makes the next batch would empty it at any time.
                 with accelerator.autocast(AutocastKwargs(cache_enabled=False)):
                     parts.append(stage.step(batch, step, update))

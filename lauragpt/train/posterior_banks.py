@@ -41,7 +41,7 @@ class PosteriorSampler:
 
 @torch.no_grad()
 def collect_banks(
-    model: LauraModel, corpus: Corpus, hours: Mapping[str, float], noise: float, degraded: float, augment: bool, seed: int, rank: int,
+    model: LauraModel, corpus: Corpus, hours: Mapping[str, float], noise: float, degraded: float, augment: bool, seed: int,
     batch_seconds: float = 60.0,
 ) -> dict[str, list[PosteriorBank]]:  # fmt: skip
     """language -> banks, one a corpus. `hours`: corpus -> most hours of it. The encoder has learnt these recordings: half of the batches
@@ -49,7 +49,7 @@ def collect_banks(
     data."""
     banks: dict[str, list[PosteriorBank]] = {}
     encoder, was_training = model.encoder, model.encoder.training
-    rng, device = np.random.default_rng((seed, rank, 3)), model.posterior_embedding.weight.device.type
+    rng, device = np.random.default_rng((seed, 0, 3)), model.posterior_embedding.weight.device.type
     with torch.random.fork_rng(), torch.autocast(device, torch.bfloat16, enabled=precision(device == "cuda") == "bf16"):
         torch.manual_seed(int(rng.integers(2**31)))  # of the masks
         for name, most in hours.items():

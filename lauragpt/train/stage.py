@@ -145,9 +145,9 @@ class Stage(Protocol):
     modules: nn.ModuleDict  # all that is saved
     optimizers: dict[str, torch.optim.Optimizer]
 
-    def batch(self, step: int) -> Any:
-        """With `accumulate` the numbers of steps count batches. With `workers` it has a method `prepare(processes)`, after which it needs
-        no device (batches.py)."""
+    def batch(self, number: int, step: int) -> Any:
+        """Batches are numbered over all steps and processes; `step` is that in which this one is used. With `workers` it has a
+        method `prepare(processes)`, after which it needs no device (batches.py)."""
 
     def sizes(self, batch: Any) -> dict[str, float]:
         """How much each of the losses that `step` hands to `update` by name counts beside those of other batches: what it is a mean over.
@@ -164,12 +164,13 @@ def adamw(parameters: Iterable[Tensor] | list[dict], config: StageConfig) -> tor
 class ModelStage:
     """A stage that trains parts of a LauraModel: one optimizer, which decays matrices alone, and its step's losses on dev.
 
-    `batch` and `dev_batch` map a step to a batch (batches.py); without examples on dev `dev_batch` is None and nothing is measured.
+    `batch` maps a number and a step to a batch, `dev_batch` a number alone (batches.py); without examples on dev `dev_batch` is None and
+    nothing is measured.
     """
 
     name = ""
     trained: tuple[str, ...] = ()  # parts of the model
-    batch: Callable[[int], Any]
+    batch: Callable[[int, int], Any]
     dev_batch: Callable[[int], Any] | None
 
     def __init__(self, model: LauraModel, config: ModelStageConfig, published_lr: float = 1.0, beside: dict[str, nn.Module] | None = None):

@@ -1,4 +1,4 @@
-"""Batches of sequences for the GPT: step -> batch of the GPT's stage (no recording) and of joint training (recordings and text).
+"""Batches of sequences for the GPT: number -> batch of the GPT's stage (no recording) and of joint training (recordings and text).
 
 T encoder frames, U CTC units, N samples.
 """
@@ -147,9 +147,9 @@ class SequenceBatches(PlannedBatches):
 class GPTBatches(SequenceBatches):
     config: "GPTStageConfig"
 
-    def __call__(self, step: int) -> ReadBatch:
-        rng = self.rng(step)
-        sequences = [self.sequence(example, rng) for example in self.draw(step)]
+    def __call__(self, number: int, step: int = 0) -> ReadBatch:
+        rng = self.rng(number)
+        sequences = [self.sequence(example, rng) for example in self.draw(number, step)]
         for _ in range(round(self.config.phrases * len(sequences))):
             if rng.random() < 1 - self.config.plain_sentences:
                 sequences.append(self.phrase(rng))
@@ -191,8 +191,8 @@ class JointBatches(SequenceBatches):
         crop = self.config.sound_seconds
         return min(crop, example.duration) if example.task == "aac" and crop else seconds_of(example)
 
-    def __call__(self, step: int) -> JointBatch:
-        config, rng, drawn = self.config, self.rng(step), self.draw(step)
+    def __call__(self, number: int, step: int = 0) -> JointBatch:
+        config, rng, drawn = self.config, self.rng(number), self.draw(number, step)
         injected = [self.inject_text(e, e.targets[0], rng) if e.targets else None for e in drawn]
         plain = [example for example, reading in zip(drawn, injected, strict=True) if reading is None]
         made = sorted((self.example(example, self.variant(example, rng)) for example in plain), key=lambda pair: pair[1] is None)

@@ -77,10 +77,10 @@ def alone(config: StageConfig) -> StageConfig:
 def measure(stage: Stage, accelerator: Accelerator) -> Trial:
     config, update = stage.config, Update(stage, accelerator, stage.config.learning_rate)
     first = max(0, config.steps - STEPS)
-    numbers = [range(step * config.accumulate, (step + 1) * config.accumulate) for step in range(first, first + STEPS)]
-    drawn = [[stage.batch(number) for number in several] for several in numbers]  # recordings are decoded, tokens made
+    numbers = [[(step * config.accumulate + at, step) for at in range(config.accumulate)] for step in range(first, first + STEPS)]
+    drawn = [[stage.batch(*number) for number in several] for several in numbers]  # recordings are decoded, tokens made
     made = now(accelerator)
-    drawn = [[stage.batch(number) for number in several] for several in numbers]
+    drawn = [[stage.batch(*number) for number in several] for several in numbers]
     made = now(accelerator) - made
     times = []
     for _ in range(2):

@@ -94,8 +94,8 @@ def draw(name: str, model: LauraModel, config: StageConfig, examples: Sequence[E
     parts["joint"] = JointBatches, *reading
     kind, *more = parts.get(name, (VocoderBatches, model.config.codec.hop))
     plans = kind(None, examples, config, 0, 0, *more)
-    last = config.steps * config.accumulate - 1
-    drawn = [measured(name, model.config, config, plans.draw(int(step))) for step in np.linspace(0, last, DRAWN)]
+    steps = np.linspace(0, config.steps - 1, DRAWN).astype(int).tolist()
+    drawn = [measured(name, model.config, config, plans.draw(step * config.accumulate, step)) for step in steps]
     mean = Batch([], *(sum(getattr(each, key) for each in drawn) / DRAWN for key in ("heard", "frames", "text", "audio")))
     size = lambda batch: batch.heard + (batch.frames + batch.text + batch.audio) / 25  # noqa: E731
     return min(drawn, key=lambda batch: abs(size(batch) - size(mean))), mean

@@ -1,12 +1,13 @@
 """The plan of batches: pure, of about so many seconds, drawn by weight; and the cache of recordings."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lauragpt.audio import save_audio
-from lauragpt.data.loader import Plan, Waves, seconds_of, weight_of
+from lauragpt.data.loader import Plan, Waves, own_numbers, seconds_of, weight_of
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
 
@@ -20,13 +21,29 @@ def heard(task: str, number: int, corpus: str = "set") -> Example:
 MANY = [heard(task, n, corpus) for n in range(40) for task, corpus in (("asr", "set"), ("asr", "digits"), ("ser", "set"))]
 
 
-def test_a_batch_is_a_function_of_seed_rank_and_step():
+def test_a_batch_is_a_function_of_seed_and_number():
     first, again = Plan(MANY, {"asr": 1, "ser": 1}, 20), Plan(MANY, {"asr": 1, "ser": 1}, 20)
     straight = [first[step] for step in range(30)]
     assert straight == [again[step] for step in reversed(range(30))][::-1]  # whatever was asked for before
-    assert straight != [Plan(MANY, {"asr": 1, "ser": 1}, 20, rank=1)[step] for step in range(30)]
     assert straight != [Plan(MANY, {"asr": 1, "ser": 1}, 20, seed=1)[step] for step in range(30)]
     assert len({tuple(batch) for batch in straight}) > 20
+
+
+@pytest.mark.parametrize("runs", [
+    [(2, 2, 6)], [(4, 1, 6)], [(1, 4, 1), (4, 1, 2), (2, 2, 3)], [(2, 2, 3), (1, 4, 3)], [(4, 1, 4), (4, 2, 1)],
+])  # fmt: skip
+def test_what_was_read_does_not_depend_on_the_number_of_processes(runs):
+    """runs: one after the other, (processes, batches of a step of each, steps). At the end of each the examples read are those of one
+    process, each as often."""
+    plan, consumed, read = Plan(MANY, {"asr": 1, "ser": 1}, 20, seed=3), 0, Counter()
+    for processes, accumulate, steps in runs:
+        numbers = [own_numbers(consumed, steps, accumulate, rank, processes) for rank in range(processes)]
+        assert {len(own) for own in numbers} == {steps * accumulate}
+        for own in zip(*numbers, strict=True):  # whoever makes its batches first
+            read.update(i for number in reversed(own) for i in plan[number])
+        consumed += processes * accumulate * steps
+        assert read == Counter(i for number in own_numbers(0, consumed, 1, 0, 1) for i in plan[number])
+    assert consumed == 24 and len(read) > 50
 
 
 def test_seconds_go_over_by_less_than_the_last():

@@ -58,7 +58,7 @@ def tones(seed: int) -> torch.Tensor:
 
 
 def batch_of(step: int) -> CodecBatch:
-    return CodecBatch(tones(step))
+    return CodecBatch(tones(step), number=step)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -115,7 +115,7 @@ def test_the_first_codes_follow_what_the_guide_learns():
         pitch, loud = 200 + 600 * torch.rand(4, 1, generator=generator), 2000 + 2000 * torch.rand(4, 1, generator=generator)
         time = 2 * torch.pi * torch.arange(12800) / 16000
         target = 16**0.5 * torch.cat([(pitch - 500) / 173, (loud - 3000) * 0], dim=1)  # of variance 16, the latents' width
-        return CodecBatch(0.05 * torch.sin(pitch * time) + 0.3 * torch.sin(loud * time), target[:, None].expand(-1, 20, -1))
+        return CodecBatch(0.05 * torch.sin(pitch * time) + 0.3 * torch.sin(loud * time), target[:, None].expand(-1, 20, -1), step)
 
     def spread(codec) -> float:
         """The share of the pitch's variance within the frames of a code."""

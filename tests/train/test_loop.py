@@ -95,7 +95,7 @@ class Descent:
     def weight(self) -> torch.Tensor:
         return self.modules["line"].weight
 
-    def batch(self, step: int) -> float:
+    def batch(self, number: int, step: int) -> float:
         return 1.0
 
     def step(self, batch: float, step: int, update: Update) -> dict[str, float]:
@@ -198,7 +198,7 @@ class Stage:
     def __init__(self, rank):
         self.rank, self.modules = rank, torch.nn.ModuleDict({"slope": Slope()})
         self.optimizers = {"model": torch.optim.SGD(self.modules.parameters(), lr=1.0)}
-    def batch(self, step):
+    def batch(self, number, step):
         return {"slope": torch.tensor([1.0, 10.0, 0.0]) if self.rank == 0 else torch.tensor([3.0, 0.0, 0.0])}
     def step(self, batch, step, update):
         update("model", 0.01 * (batch["slope"] * self.modules["slope"].weight).sum())

@@ -37,7 +37,7 @@ class Walk:
         self.modules = nn.ModuleDict({"line": nn.Linear(4, 4)})
         self.optimizers = {"model": torch.optim.AdamW(self.modules.parameters(), lr=0.1)}
 
-    def batch(self, step: int) -> torch.Tensor:
+    def batch(self, number: int, step: int) -> torch.Tensor:
         return torch.randn(3, 4, generator=torch.Generator().manual_seed(step))
 
     def step(self, batch: torch.Tensor, step: int, update: Update) -> dict[str, torch.Tensor]:
@@ -210,3 +210,23 @@ def test_the_state_says_what_was_validated(accelerator, tmp_path):
     path = tmp_path / "out" / "steps" / "00000006" / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"validated": False}))
     assert not state.finished(tmp_path / "out", stage.config), "the last step was not measured yet"
+
+
+def test_a_state_of_before_batches_were_counted_goes_on_at_the_next_batch(accelerator, tmp_path):
+    read = []
+
+    def run(out: Path, resume: bool = False, until: float | None = None) -> bool:
+        stage = Walk(accumulate=2)
+        make = stage.batch
+        stage.batch = lambda number, step: read.append((number, step)) or make(number, step)
+        times = iter(range(9))
+        return loop.run(stage, out, accelerator, resume=resume, until=until, clock=lambda: next(times))
+
+    assert not run(tmp_path, until=2.0) and state.steps_done(tmp_path) == 2
+    path = state.newest(tmp_path) / state.STATE
+    saved = json.loads(path.read_text())
+    assert saved.pop("batches") == 4
+    path.write_text(json.dumps(saved))
+    read.clear()
+    assert run(tmp_path, resume=True) and read == [(number, number // 2) for number in range(4, 12)]
+    assert state.read(tmp_path)["batches"] == 12

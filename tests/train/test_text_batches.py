@@ -31,10 +31,10 @@ def test_each_phase_has_its_tasks(make_stage):
     """The paper's three: all tasks, those with little data, all tasks."""
     phases = tuple(Phase(4, 1e-3, 1, 0.0, weights) for weights in (WEIGHTS, dict.fromkeys(SMALL, 1.0), WEIGHTS))
     stage = make_stage("joint", steps=12, weights=WEIGHTS, phases=phases, batch_seconds=16)
-    drawn = [[{example.task for example in stage.batch.draw(step)} for step in range(first, first + 4)] for first in (0, 4, 8)]
+    drawn = [[{example.task for example in stage.batch.draw(step, step)} for step in range(first, first + 4)] for first in (0, 4, 8)]
     assert all(tasks <= SMALL for tasks in drawn[1]) and set.union(*drawn[1]) == SMALL
     assert set.union(*drawn[0]) == set.union(*drawn[2]) == set(WEIGHTS)
-    assert tasks_of(stage.batch(5)) <= SMALL and set.union(*(tasks_of(stage.dev_batch(step)) for step in range(4))) == set(WEIGHTS)
+    assert tasks_of(stage.batch(5, 5)) <= SMALL and set.union(*(tasks_of(stage.dev_batch(step)) for step in range(4))) == set(WEIGHTS)
 
 
 def test_text_comes_beside_what_has_sound(make_stage):

@@ -96,8 +96,9 @@ def test_batches_of_a_step_have_the_gradient_of_one_batch(make_stage, accelerato
 def test_the_loop_reads_so_many_batches_a_step_each_once(make_stage, accelerator, tmp_path):
     stage, read = make_stage("gpt", accumulate=3, steps=2), []
     make = stage.batch
-    stage.batch = lambda number: read.append(number) or make(number)
-    assert loop.run(stage, tmp_path, accelerator) and sorted(read) == list(range(6)) and state.steps_done(tmp_path) == 2
+    stage.batch = lambda number, step: read.append((number, step)) or make(number, step)
+    assert loop.run(stage, tmp_path, accelerator) and state.steps_done(tmp_path) == 2
+    assert sorted(read) == [(number, number // 3) for number in range(6)]
     assert {int(slots["step"]) for slots in stage.optimizers["model"].state_dict()["state"].values()} == {2}
 
 
@@ -117,8 +118,8 @@ class Stage:
         torch.manual_seed(0)
         self.rank, self.modules = rank, torch.nn.ModuleDict({{"line": torch.nn.Linear(3, 1, bias=False)}})
         self.optimizers = {{"model": torch.optim.SGD(self.modules.parameters(), lr=1.0)}}
-    def batch(self, number):
-        return torch.tensor(ROWS[self.rank][number % 2])
+    def batch(self, number, step):
+        return torch.tensor(ROWS[number % 2][number // 2 % 2])
     def sizes(self, batch):
         return {{"tokens": len(batch)}}
     def step(self, batch, step, update):
@@ -165,7 +166,7 @@ class Slope:
         nn.init.zeros_(self.modules["line"].weight)
         self.optimizers = {"model": torch.optim.SGD(self.modules.parameters(), lr=1.0)}
 
-    def batch(self, step: int) -> float:
+    def batch(self, number: int, step: int) -> float:
         return self.gradients[step]
 
     def step(self, batch: float, step: int, update: Update) -> dict[str, float]:

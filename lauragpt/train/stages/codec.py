@@ -78,7 +78,7 @@ class CodecStage:
             "generator": adamw([p for p in self.codec.parameters() if p.requires_grad], config),
             "discriminator": adamw(self.discriminator.parameters(), config),
         }
-        self.batch = CodecBatches(corpus, config, seed, rank, model)
+        self.batch = CodecBatches(corpus, config, seed, model)
         if self.batch.teacher is not None:
             self.modules["teacher"] = self.batch.teacher.axes
         self.spectral_loss = SpectralLoss(config.spectral_windows, self.codec.config.sample_rate)
@@ -89,7 +89,7 @@ class CodecStage:
         config, quantizer = self.config, self.codec.quantizer
         wave = batch.waves.to(quantizer.codebooks.device)
         self.spectral_loss.to(wave.device)
-        generator = self._generator(step)
+        generator = self._generator(batch.number)
         wave = self._gain(wave, generator)
         quantizing = self._start_codebooks(step)
         levels = quantizer.draw_levels(len(wave), generator) if quantizing else 0
@@ -137,8 +137,8 @@ class CodecStage:
             quantizer.initialise(torch.cat([self.codec.latents(wave).float().flatten(0, 1) for wave in waves]), batches=count)
         return True
 
-    def _generator(self, step: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+    def _generator(self, number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + number)
 
     def _gain(self, wave: Tensor, generator: torch.Generator) -> Tensor:
         """A random gain a row, drawn from the part of the range in which the row does not clip."""

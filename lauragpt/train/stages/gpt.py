@@ -48,7 +48,7 @@ class GPTStage(ModelStage):
 
     def __init__(self, model: LauraModel, corpus: Corpus, config: GPTStageConfig, seed: int = 0, rank: int = 0):
         super().__init__(model, config)
-        parts = reading_parts(model, corpus, config, seed, rank)
+        parts = reading_parts(model, corpus, config, seed)
         self.batch, self.dev_batch = train_and_dev(GPTBatches, corpus, config, seed, rank, *parts)
 
     def sizes(self, batch: ReadBatch) -> dict[str, float]:
@@ -65,10 +65,10 @@ class GPTStage(ModelStage):
 
 
 def reading_parts(
-    model: LauraModel, corpus: Corpus, config: ReadingConfig, seed: int, rank: int
+    model: LauraModel, corpus: Corpus, config: ReadingConfig, seed: int
 ) -> tuple[LauraModel, PosteriorSampler, CodecTokens]:
     """What the batches of sequences are made with."""
-    banks = collect_banks(model, corpus, config.posterior_bank, config.noise, config.degraded, config.spec_augment, seed, rank)
+    banks = collect_banks(model, corpus, config.posterior_bank, config.noise, config.degraded, config.spec_augment, seed)
     return model, PosteriorSampler(corpus, banks), CodecTokens(model, corpus.waves, corpus.out)
 
 

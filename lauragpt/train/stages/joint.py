@@ -57,7 +57,7 @@ class JointStage(ModelStage):
         self.frozen = frozen_frames(model, corpus, config, rank)
         super().__init__(model, config, config.published_lr)
         self.tokenizer = corpus.tokenizer
-        parts = reading_parts(model, corpus, config, seed, rank)
+        parts = reading_parts(model, corpus, config, seed)
         if model.encoder.intermediate is not None and not model.encoder.intermediate.deviation.any():
             measure_intermediate_layer(model, corpus, seed)
         tries = config.pseudo_labels

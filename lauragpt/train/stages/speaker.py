@@ -48,7 +48,7 @@ class SpeakerStage:
         self.classes = nn.Linear(self.encoder.output.out_features, len(self.recordings), bias=False)
         self.modules = nn.ModuleDict({"speaker": self.encoder, "classes": self.classes})
         self.optimizers = {"model": adamw(self.modules.parameters(), config)}
-        self.batch = SpeakerBatches(corpus, list(self.recordings.values()), config, seed, rank)
+        self.batch = SpeakerBatches(corpus, list(self.recordings.values()), config, seed)
 
     def step(self, batch: SpeakerBatch, step: int, update: Update) -> dict[str, float]:
         device = self.classes.weight.device
