@@ -10,7 +10,7 @@ lengths would hold long examples too seldom.) Padding is saved later, where the 
 import mmap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Process
 
 import numpy as np
@@ -57,17 +57,20 @@ class Plan:
 
     def __init__(
         self, examples: Sequence[Example], weights: Mapping[str, float], batch_seconds: float, seed: int = 0,
-        seconds: Callable[[Example], float] = seconds_of,
+        seconds: Callable[[Example], float] = seconds_of, temperature: float = 0.0,
     ):  # fmt: skip
-        """`seconds`: what an example costs. LauraError when no example that has a weight fits a batch."""
+        """`seconds`: what an example costs. `temperature`: where it is not 0, each corpus of a task is a group of its own, whose chance is
+        its weight times its hours ** (1 / temperature). LauraError when no example that has a weight fits a batch."""
         self.batch_seconds, self.seed = batch_seconds, seed
         members: dict[str, list[tuple[int, float]]] = {}
         for index, example in enumerate(examples):
             weight, cost = weight_of(example, weights), seconds(example)
             if weight > 0 and cost <= batch_seconds:
-                key = f"{example.task}/{example.corpus}" if f"{example.task}/{example.corpus}" in weights else example.task
-                members.setdefault(key, []).append((index, cost))
-        self.groups = [Group(weights[key], *zip(*rows)) for key, rows in sorted(members.items())]
+                name = f"{example.task}/{example.corpus}"
+                members.setdefault(name if temperature or name in weights else example.task, []).append((index, cost))
+        self.groups = [Group(weight_of(examples[rows[0][0]], weights), *zip(*rows)) for _, rows in sorted(members.items())]
+        if temperature:
+            self.groups = [replace(each, weight=each.weight * (sum(each.seconds) / 3600) ** (1 / temperature)) for each in self.groups]
         if not self.groups:
             raise LauraError(
                 f"no example of {', '.join(weights)} fits a batch of {batch_seconds:g} s: prepare data, or raise batch_seconds"

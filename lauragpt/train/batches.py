@@ -123,7 +123,7 @@ class PlannedBatches(RecordedBatches):
         return [self.make_plan(weights, self.config.batch_seconds)]
 
     def make_plan(self, weights: dict[str, float], batch_seconds: float) -> Plan:
-        return Plan(self.examples, weights, batch_seconds, self.seed, self.seconds)
+        return Plan(self.examples, weights, batch_seconds, self.seed, self.seconds, self.config.temperature)
 
     def seconds(self, example: Example) -> float:
         """What an example costs of a batch."""
@@ -247,8 +247,9 @@ class VocoderBatches(PlannedBatches):
         them."""
         super().__init__(corpus, examples, config, seed, rank)
         self.hop, self.tokens, self.frames = hop, tokens, frames
-        se = sum(weight for key, weight in config.weights.items() if key.partition("/")[0] == "se")
-        self.enhancement = se / sum(config.weights.values())
+        [plan] = self.plans[0]
+        shares = zip(plan.groups, plan.chances.tolist(), strict=True)
+        self.enhancement = sum(chance for group, chance in shares if examples[group.indices[0]].task == "se")
 
     def recordings(self) -> list[str]:
         drawable = self.drawable()

@@ -22,6 +22,7 @@ RULES = (  # keys, what they must be, the test
     (("steps", "dev_batches", "phrase_words", "accumulate", "keep_last"), "be at least 1", lambda value: value >= 1),
     (("batch_seconds", "lr", "grad_clip", "crop_seconds"), "be above 0", lambda value: value > 0),
     (("warmup", "weight_decay", "evaluate_every", "save_minutes", "phrases", "patience"), "not be below 0", lambda value: value >= 0),
+    (("temperature",), "not be below 0", lambda value: value >= 0),
     (("ema",), "be at least 0 and below 1", lambda value: 0 <= value < 1),
     (("spike",), "be 0 or above 1", lambda value: value == 0 or value > 1),
     (("text_seconds", "sound_seconds", "captions", "pseudo_labels", "slu_templates"), "not be below 0", lambda value: value >= 0),
@@ -116,6 +117,7 @@ class StageConfig:
 @dataclass(frozen=True)
 class ModelStageConfig(StageConfig):
     weights: dict[str, float] = field(default_factory=dict)  # share of the examples drawn, of a task or of task/corpus
+    temperature: float = 0.0  # each corpus of a task is drawn by its weight times its hours ** (1 / temperature); 0 draws by weights alone
     dev_batches: int = 4  # of a validation
 
 

@@ -77,6 +77,19 @@ def test_weights_choose_and_zero_excludes():
     assert {e.id for e in drawn} == {e.id for e in MANY if e.corpus == "set"}  # all are met
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 1e6])
+def test_a_corpus_is_drawn_by_its_hours_to_the_power_of_one_over_the_temperature(temperature):
+    many, hours = [], {"large": 160, "middle": 40, "small": 10}
+    for corpus, count in hours.items():
+        many += [replace(heard("asr", n, corpus), duration=3.0, targets=[""]) for n in range(count)]
+    many += [replace(heard("ser", n), duration=3.0, targets=[""]) for n in range(40)]
+    plan = Plan(many, {"asr": 1, "ser": 2}, 60, temperature=temperature)
+    shares = {f"asr/{corpus}": count ** (1 / temperature) for corpus, count in hours.items()} | {"ser/set": 2 * 40 ** (1 / temperature)}
+    drawn = Counter(f"{many[i].task}/{many[i].corpus}" for number in range(600) for i in plan[number])
+    for name, share in shares.items():
+        assert drawn[name] / drawn.total() == pytest.approx(share / sum(shares.values()), abs=0.02), name
+
+
 def test_what_does_not_fit_is_left_out_and_nothing_left_is_an_error():
     plan = Plan(MANY, {"asr": 1}, 5)
     assert all(seconds_of(MANY[i]) <= 5 for step in range(50) for i in plan[step])

@@ -66,7 +66,9 @@ def test_a_batch_of_the_vocoder_has_one_task_and_its_condition(make_stage):
         tasks.append(batch.task)
         for group in batch.groups:
             assert (group.noisy is None) == (batch.task == "tts") == (group.text is not None) == (group.prompt is not None)
-    assert set(tasks) == {"tts", "se"}
+    assert set(tasks) == {"tts", "se"} and batches.enhancement == 0.5
+    hotter = make_stage("vocoder", weights={"tts": 1, "se/kathleen": 2}, temperature=1e6).batch
+    assert hotter.enhancement == pytest.approx(2 / 3, abs=1e-4)  # the hours hardly count
 
 
 def test_data_without_what_a_stage_learns_is_refused(make_stage, corpus):
