@@ -3,8 +3,10 @@
 Batches are numbered over the whole run, whatever the number of processes, and each process reads its own numbers (`own_numbers`). So a run
 goes on at the exact next batch, also on another number of processes, and these read different batches without exchanging anything.
 
-A batch holds about so many seconds, and every example in it is drawn by weight alone: long ones as often as short ones. (Batches of similar
-lengths would hold long examples too seldom.) Padding is saved later, where the model makes groups of similar length (`alike`).
+A batch is bounded by the seconds that it holds, recordings and texts together: examples are drawn until there are `batch_seconds`, but at
+most `MOST` of them, and the last goes over. Each is drawn by weight alone, long ones as often as short ones. (Batches of similar lengths
+would hold long examples too seldom.) Padding is bounded later, where the model makes groups of similar length (model/grouping.py): encoder
+and GPT compute at most 1 / 0.9 of what the batch holds, narrow ones on a GPU 1 / 0.7.
 """
 
 import mmap

@@ -28,6 +28,7 @@ from lauragpt.model.encoder import EncoderOutput
 from lauragpt.model.encoders import EncoderConfig, encoder_config, make_encoder
 from lauragpt.model.flow import Flow
 from lauragpt.model.gpt import GPT, GPTConfig
+from lauragpt.model.grouping import alike, waste_on
 from lauragpt.model.listener import Listener
 from lauragpt.model.log_mel import Features, make_features
 from lauragpt.model.multi_step import MultiStep
@@ -270,7 +271,7 @@ class LauraModel(nn.Module):
         heard = np.cumsum([0, *(row.frames > 0 for row in layouts)]) * (frames.shape[1] if frames is not None else 0)
         written, read = begun + np.cumsum([0, *(len(row.ids) for row in layouts)]), torch.cat(sources)
         hidden, first, size = [], np.zeros(len(layouts), np.int64), 0  # first: where each sequence's states begin
-        for group in alike([row.length for row in layouts], waste_on(device)):
+        for group in alike([row.length for row in layouts], waste_on(device, self.config.gpt.width)):
             shape = len(group), max(layouts[i].length for i in group)
             places, times = np.full(shape, written[-1]), np.zeros(shape, np.float32)
             for at, i in enumerate(group):
@@ -292,22 +293,6 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """A small array on the device, on its way there while the program goes on."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
-
-
-def waste_on(device: torch.device) -> float:
-    """The padding that `alike` may allow: a GPU waits for what is launched more than it computes."""
-    return 0.6 if device.type == "cuda" else 0.25
-
-
-def alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
-    """Indices in groups of similar length, so that little padding is computed: at most a share `waste` of a row, and 16 places."""
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if groups and lengths[index] >= (1 - waste) * lengths[groups[-1][0]] - 16:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
 
 
 def stored_tensors(model: LauraModel) -> dict[str, Tensor]:

@@ -22,7 +22,8 @@ from lauragpt.data.augment import gain
 from lauragpt.data.loader import Plan, generator_of, seconds_of, weight_of
 from lauragpt.data.manifest import Example
 from lauragpt.errors import LauraError
-from lauragpt.model.lauragpt import LauraModel, alike
+from lauragpt.model.grouping import alike
+from lauragpt.model.lauragpt import LauraModel
 from lauragpt.spoken import normalize
 from lauragpt.train.corpus import GAIN_DB, Corpus
 from lauragpt.train.encoding import CodecTokens, PaddedWaves, Recordings, pad

@@ -21,7 +21,8 @@ from lauragpt.data.loader import FULL_SCALE, to_int16
 from lauragpt.data.shards import member_of, stored_tokens
 from lauragpt.files import replacing
 from lauragpt.model.encoder import EncoderOutput
-from lauragpt.model.lauragpt import LauraModel, alike, to_device, waste_on
+from lauragpt.model.grouping import alike, waste_on
+from lauragpt.model.lauragpt import LauraModel, to_device
 from lauragpt.model.listener import Listener
 from lauragpt.train.frozen_frames import FrozenFrames
 from lauragpt.train.spec_augment import augment_features
@@ -67,7 +68,7 @@ def encode_recordings(
     augment, keys = augment and model.encoder.training, frozen.keys(recordings) if frozen else []
     device, parts = next(model.parameters()).device, []
     lengths = model.features.lengths(recordings.lengths)
-    groups = alike(lengths.tolist(), waste_on(device))
+    groups = alike(lengths.tolist(), waste_on(device, model.encoder.config.width))
     order = [i for group in groups for i in group]
     waves = recordings.split(device)
     for group in groups:

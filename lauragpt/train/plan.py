@@ -92,6 +92,7 @@ class StagePlan:
     checkpoint: float  # bytes of one
     kept: float  # bytes of all that are kept at a time
     cached_frames: float | None  # bytes; None where the hours of data are not known
+    padding: dict[str, float]  # network -> share of the places that it computes which hold nothing
     hours: float | None = None
     price: float | None = None
     mfu: float | None = None
@@ -214,7 +215,7 @@ def plan_stage(
     many, scale = gpus * config.accumulate, scale_of(batch, mean)
     return StagePlan(
         name, config.steps, parameters, memory, many * mean.heard, many * mean.frames, many * mean.text, many * mean.audio,
-        many * scale * found.flops, None, None, checkpoint, kept, cached_frames(recipe, name, hours, gpus),
+        many * scale * found.flops, None, None, checkpoint, kept, cached_frames(recipe, name, hours, gpus), mean.padding,
     )  # fmt: skip
 
 
@@ -226,7 +227,7 @@ def count_stage(
         model = LauraModel(preset_config(recipe))
     modules = stage_modules(name, model, config, speakers)
     parameters = parameters_of(model, modules)
-    batch, mean = draw(name, model, config, examples)
+    batch, mean = draw(name, model, config, examples, "cpu" if gpu.name == "cpu" else "cuda")
     bf16 = precision() == "bf16" if gpu.name == "cpu" else True
     found = count_batch(name, model, modules, config, batch, bf16, fused=gpu.name != "cpu")
     again = getattr(config, "checkpoint_activations", False)

@@ -7,8 +7,9 @@ B batch, T frames, D width, N samples.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from lauragpt.errors import LauraError
 from lauragpt.evaluate.speaker import SpeakerEncoder
 from lauragpt.features import FeatureConfig
 from lauragpt.model.encoder import EncoderOutput
-from lauragpt.model.lauragpt import LauraConfig, LauraModel, alike
+from lauragpt.model.grouping import alike, waste_on
+from lauragpt.model.lauragpt import LauraConfig, LauraModel
 from lauragpt.model.listener import Listener
 from lauragpt.model.whisper import Whisper
 from lauragpt.sequence import PACE, Layout, layout
@@ -50,6 +52,7 @@ class Batch:
     frames: int = 0  # that the GPT reads of recordings and posteriors
     text: int = 0  # text tokens, special ones among them
     audio: int = 0  # audio tokens
+    padding: dict[str, float] = field(default_factory=dict)  # of a mean: network -> share of the places computed that hold nothing
 
 
 def stage_modules(name: str, model: LauraModel, config: StageConfig, speakers: int = 0) -> nn.ModuleDict:
@@ -83,8 +86,11 @@ def stage_modules(name: str, model: LauraModel, config: StageConfig, speakers: i
     return modules
 
 
-def draw(name: str, model: LauraModel, config: StageConfig, examples: Sequence[Example]) -> tuple[Batch, Batch]:
-    """(the batch that is counted, the mean of those drawn, of which it is the nearest). LauraError where no example fits."""
+def draw(
+    name: str, model: LauraModel, config: StageConfig, examples: Sequence[Example], device: str = "cpu"
+) -> tuple[Batch, Batch]:  # fmt: skip
+    """(the batch that is counted, the mean of those drawn, of which it is the nearest). `device`: on which the padding would be. LauraError
+    where no example fits."""
     if name in ("codec", "speaker"):
         rows = max(1, int(config.batch_seconds / config.crop_seconds))
         batch = Batch([], heard=rows * config.crop_seconds)
@@ -96,7 +102,8 @@ def draw(name: str, model: LauraModel, config: StageConfig, examples: Sequence[E
     plans = kind(None, examples, config, 0, 0, *more)
     steps = np.linspace(0, config.steps - 1, DRAWN).astype(int).tolist()
     drawn = [measured(name, model.config, config, plans.draw(step * config.accumulate, step)) for step in steps]
-    mean = Batch([], *(sum(getattr(each, key) for each in drawn) / DRAWN for key in ("heard", "frames", "text", "audio")))
+    padding = padding_of(name, model.config, config, [batch.examples for batch in drawn], torch.device(device))
+    mean = Batch([], *(sum(getattr(each, key) for each in drawn) / DRAWN for key in ("heard", "frames", "text", "audio")), padding)
     size = lambda batch: batch.heard + (batch.frames + batch.text + batch.audio) / 25  # noqa: E731
     return min(drawn, key=lambda batch: abs(size(batch) - size(mean))), mean
 
@@ -119,6 +126,37 @@ def measured(name: str, sizes: LauraConfig, config: StageConfig, examples: list[
             sounds = int(vocabulary.sounds(np.array(row.ids)).sum())
             batch.audio, batch.text = batch.audio + sounds, batch.text + len(row.ids) - sounds
     return batch
+
+
+def padding_of(
+    name: str, sizes: LauraConfig, config: StageConfig, drawn: Sequence[Sequence[Example]], device: torch.device
+) -> dict[str, float]:
+    """Network -> the share of the places that it computes of these batches which hold nothing, since others of their group are longer."""
+    held, computed = Counter(), Counter()
+    for examples in drawn:
+        for network, lengths, waste in _lengths(name, sizes, config, examples, device):
+            held[network] += sum(lengths)
+            computed[network] += sum(len(group) * max(lengths[i] for i in group) for group in alike(lengths, waste))
+    return {network: 1 - held[network] / places for network, places in computed.items() if places}
+
+
+def _lengths(
+    name: str, sizes: LauraConfig, config: StageConfig, examples: Sequence[Example], device: torch.device
+) -> Iterator[tuple[str, list[int], float]]:
+    """(network, lengths of what it reads of a batch, the padding that it is allowed)"""
+    if name == "vocoder":
+        yield "vocoder", [codes_of(example) for example in examples], waste_on(torch.device("cpu"), 0)
+    elif name == "speller":
+        yield "speller", [codes_of(example) for example in examples], 1.0  # one group
+    elif name in ("encoder", "listener"):
+        width = sizes.encoder.width if name == "encoder" else sizes.codec.listener.get("width", 0)
+        yield name, [sizes.features.length(int(e.duration * SAMPLE_RATE)) for e in examples], waste_on(device, width)
+    else:
+        plain, read = layouts_of(name, sizes, config, examples)
+        if name == "joint":
+            yield "encoder", [row.frames for row in plain if row.frames], waste_on(device, sizes.encoder.width)
+        for rows in (plain, read):
+            yield "gpt", [row.length for row in rows], waste_on(device, sizes.gpt.width)
 
 
 def seconds_heard(example: Example, config: StageConfig) -> float:

@@ -12,7 +12,7 @@ from lauragpt.errors import LauraError
 from lauragpt.model.attention import attend_without_plans
 from lauragpt.model.conformer import Conformer
 from lauragpt.model.gpt import GPT
-from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, alike, load_checkpoint, save_checkpoint, waste_on
+from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint, save_checkpoint
 from lauragpt.model.vocoder import Vocoder
 from lauragpt.sequence import layout, text_layout
 
@@ -73,20 +73,6 @@ def test_what_is_spelled_is_added_to_what_is_heard(model):
         torch.testing.assert_close(heard.embeddings[row, :n], spoken[row, :n] + alone[0], atol=1e-5, rtol=1e-5)
     moved = model.embed_posteriors(torch.eye(33)[None].roll(1, 1))[0, 4]
     assert not torch.allclose(model.embed_posteriors(torch.eye(33)[None])[0, 3], moved)  # position counts
-
-
-@pytest.mark.parametrize("lengths", [[5], [90, 3, 88, 40, 3, 41], [7] * 5, list(range(1, 60, 7))])
-def test_rows_of_like_length_share_a_batch(lengths):
-    groups = alike(lengths)
-    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
-    for group in groups:
-        assert min(lengths[i] for i in group) >= 0.75 * max(lengths[i] for i in group) - 16
-
-
-def test_a_gpu_gets_fewer_groups_than_a_cpu():
-    lengths = list(range(10, 700, 9))
-    cpu, gpu = (alike(lengths, waste_on(torch.device(kind))) for kind in ("cpu", "cuda"))
-    assert len(gpu) <= len(cpu) / 2 and sorted(i for group in gpu for i in group) == list(range(len(lengths)))
 
 
 def test_attention_without_plans_leaves_cudnn_out():

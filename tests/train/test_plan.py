@@ -16,6 +16,7 @@ from lauragpt.model.lauragpt import PRESETS, LauraModel
 from lauragpt.train import state
 from lauragpt.train.config import load_recipe
 from lauragpt.train.counting import Count, count
+from lauragpt.train.encoding import Recordings, encode_recordings
 from lauragpt.train.gpus import GPU, find_gpu
 from lauragpt.train.plan import Parameters, cached_frames, parameters_of, plan_recipe, replicated, sharded
 from lauragpt.train.stage import StageConfig
@@ -250,3 +251,14 @@ def test_the_command_prints_tables_or_json(tmp_path):
         refused = runner.invoke(app, [*words, *wrong])
         assert refused.exit_code == status and len(refused.stderr.splitlines()) == 1, refused.output
     assert runner.invoke(app, ["plan", str(RECIPES.parent / "README.md")]).exit_code == 1
+
+
+def test_the_padding_that_is_told_is_that_of_the_encoder(corpus, monkeypatch):
+    """Of one batch, against the shapes that the model hears."""
+    model, seen = LauraModel(PRESETS["debug"]).eval(), []
+    batch, mean = draw("encoder", model, STAGES["encoder"].Config(steps=1, batch_seconds=20), corpus.train)
+    listen = model.listen
+    monkeypatch.setattr(model, "listen", lambda x, lengths: seen.append((x.shape, int(lengths.sum()))) or listen(x, lengths))
+    encode_recordings(model, Recordings.of([corpus.waves(example.audio) for example in batch.examples]), augment=False)
+    computed, held = sum(shape[0] * shape[1] for shape, _ in seen), sum(count for _, count in seen)
+    assert mean.padding == {"encoder": pytest.approx(1 - held / computed)} and 0 < mean.padding["encoder"] <= 0.1
