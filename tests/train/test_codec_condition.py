@@ -60,7 +60,7 @@ def test_after_some_steps_another_condition_and_other_tokens_give_another_sound(
     if task == "se":  # louder noise than there may be
         noise = 0.5 * torch.randn(group.clean.waves.shape, generator=torch.Generator().manual_seed(0))
         group = replace(group, noisy=group.clean._replace(waves=group.clean.waves + noise))
-    stage.batch = lambda step: replace(batch, groups=[group])
+    stage.batch = lambda number, step: replace(batch, groups=[group])
     before = stage.loss(group).item()
     assert loop.run(stage, tmp_path, Accelerator(mixed_precision=precision(), cpu=True))
     loss = stage.loss(group)
