@@ -58,8 +58,8 @@ def needs_training(line: str) -> bool:
 
 def serves(line: str) -> bool:
     """Whether a command starts a server or asks one: tests/serve/test_page.py runs these, and test_deploy.py checks those of containers,
-    test_cluster.py those of a cluster, and tests/mapping/test_map.py those of `laura map`."""
-    return verb(line) in ("serve", "map") or line.startswith(("curl ", "docker ", "openssl ", "ray ", "serve "))
+    test_kuberay.py those of Kubernetes, test_cluster.py those of a cluster, and tests/mapping/test_map.py those of `laura map`."""
+    return verb(line) in ("serve", "map") or line.startswith(("curl ", "docker ", "kubectl ", "openssl ", "ray ", "serve "))
 
 
 def make_recordings(folder: Path) -> Path:
