@@ -110,6 +110,21 @@ def test_named_files_exist(page):
     assert names and [name for name in names if not (ROOT / name).exists()] == []
 
 
+def test_what_was_run_is_kept_where_the_page_says():
+    """Each row has a kind, what is not unknown has its file, and the file has every number of the row."""
+    lines = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ") and "---" not in line]
+    rows = [row for row in rows if row[1] != "how it stands"]
+    assert len(rows) >= 25 and {row[1] for row in rows} == {"run", "arithmetic", "unknown"}
+    for what, kind, details, where in rows:
+        files = re.findall(r"`([\w./-]+)`", where)
+        assert files or kind == "unknown", what
+        kept = "".join((ROOT / name).read_text(encoding="utf-8") for name in files) if files else details
+        numbers = re.findall(r"\d[\d,.]*\d", details)
+        assert all(re.search(rf"(?<![\d.,]){re.escape(number)}(?![\d])", kept) for number in numbers), what
+        assert all((ROOT / name).exists() for name in re.findall(r"`((?:deploy|benchmarks|recipes)/[\w./-]+)`", f"{what} {details}")), what
+
+
 @pytest.mark.parametrize("call", re.findall(r"`([\w/]+\.py)`:\s+`(\w+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")), ids=str)
 def test_the_walk_names_what_is_there(call):
     """CONTRIBUTING walks from function to function: each is in the file that is named."""
