@@ -9,6 +9,8 @@ import pages
 import pytest
 from servers import clip, http
 
+from lauragpt.errors import LauraError
+
 VOICE = {"name": "anna", "consent": "yes", "text": "The night was calm and snowy.", "language": "en"}
 
 
@@ -85,6 +87,18 @@ def test_no_request_is_lost_with_a_machine(cluster, laura):
     assert [answer.status_code for _, answer in answers] == [200] * len(answers)
     assert [answer.json()["text"] for _, answer in answers] == [known[number] for number, _ in answers]
     assert {answer.headers["x-laura-tries"] for _, answer in answers} == {"1", "2"}
+
+
+@pytest.mark.slow
+def test_the_folder_of_voices_is_made_once_for_all(tmp_path):
+    from lauragpt.serve.cluster import Options, build
+
+    for _ in range(2):
+        build(Options(voices=tmp_path / "new" / "voices"))
+    assert (tmp_path / "new" / "voices").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(LauraError, match="file cannot be made: .*; give a folder"):
+        build(Options(voices=tmp_path / "file"))
 
 
 @pytest.mark.slow
