@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from lauragpt.checkpoint import find_checkpoint
 from lauragpt.data.loader import Waves
@@ -21,7 +20,7 @@ from lauragpt.evaluate.metrics import character_errors, word_errors
 from lauragpt.model.lauragpt import LauraModel, load_checkpoint
 from lauragpt.text import CtcUnits
 from lauragpt.train.run import read_data
-from lauragpt.train.state import weights_of
+from lauragpt.train.state import load_weights, weights_of
 
 
 def rates(model: LauraModel, examples: list[Example], waves: Waves) -> tuple[float, float]:
@@ -48,7 +47,7 @@ def main() -> int:
     asked = parser.parse_args()
     model = load_checkpoint(find_checkpoint(asked.checkpoint)).eval()
     if asked.stage:
-        state = load_file(weights_of(asked.stage, keep_best=False))
+        state = load_weights(weights_of(asked.stage, keep_best=False))
         model.encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")})
     train, dev = ([e for e in examples if e.task == "asr" and e.targets[0]] for examples in read_data(asked.data))
     print("| corpus | train WER % | train CER % | dev WER % | dev CER % |\n| --- | --- | --- | --- | --- |")

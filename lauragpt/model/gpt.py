@@ -5,6 +5,7 @@ RMSNorm, rotary positions, grouped-query attention, SwiGLU; QKV bias (Qwen2) and
 B batch, S positions, D width, H heads, W width of a head, V vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -121,6 +122,12 @@ class Block(nn.Module):
         x = x + self.self_attn(self.input_layernorm(x), rotation, mask, slots, cached)
         return x + self.mlp(self.post_attention_layernorm(x))
 
+    def each(
+        self, batches: Sequence[Tensor], rotations: Sequence[tuple[Tensor, Tensor]], masks: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Of several batches without a cache, each (B, S, D)."""
+        return [self(x, rotation, mask, None, None) for x, rotation, mask in zip(batches, rotations, masks, strict=True)]
+
 
 class GPT(nn.Module):
     def __init__(self, config: GPTConfig):
@@ -164,6 +171,15 @@ class GPT(nn.Module):
         for depth, layer in enumerate(self.layers):
             x = layer(x, rotation, mask, slots, None if cache is None else cache.layers[depth])
         return self.norm(x)
+
+    def hidden_of(self, batches: Sequence[Tensor], times: Sequence[Tensor]) -> Tensor:
+        """Batches (B, S, D) with their times (B, S) -> (n, D): all positions, one batch behind the other. A layer is called once for all
+        of them, so that processes that share its weights call it as often, whatever the number of their batches."""
+        turned = [rotations(each, self.config.head_width // 2, self.config.rope_theta) for each in times]
+        masks = [torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril() for x in batches]
+        for layer in self.layers:
+            batches = layer.each(batches, turned, masks)
+        return self.norm(torch.cat([x.flatten(0, 1) for x in batches]))
 
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.embed_tokens.weight) if self.lm_head is None else self.lm_head(hidden)

@@ -270,7 +270,7 @@ class LauraModel(nn.Module):
         # All that is read, one row after the other: where each sequence's frames and ids begin there, and behind all a row of padding.
         heard = np.cumsum([0, *(row.frames > 0 for row in layouts)]) * (frames.shape[1] if frames is not None else 0)
         written, read = begun + np.cumsum([0, *(len(row.ids) for row in layouts)]), torch.cat(sources)
-        hidden, first, size = [], np.zeros(len(layouts), np.int64), 0  # first: where each sequence's states begin
+        batches, first, size = [], np.zeros(len(layouts), np.int64), 0  # first: where each sequence's states begin
         for group in alike([row.length for row in layouts], waste_on(device, self.config.gpt.width)):
             shape = len(group), max(layouts[i].length for i in group)
             places, times = np.full(shape, written[-1]), np.zeros(shape, np.float32)
@@ -281,12 +281,12 @@ class LauraModel(nn.Module):
                 times[at, : row.length] = times_of(self.vocabulary, row)
                 first[i] = size + at * shape[1]
             rows = read.index_select(0, to_device(places.reshape(-1), device)).unflatten(0, shape)
-            hidden.append(self.gpt.hidden(rows, times=to_device(times, device)).flatten(0, 1))
+            batches.append((rows, to_device(times, device)))
             size += shape[0] * shape[1]
         # The output at a position is predicted at the position before it.
         counted = [np.flatnonzero(row.targets) for row in layouts]
         before = [start + row.frames + at - 1 for start, row, at in zip(first, layouts, counted, strict=True)]
-        return self.gpt.logits(torch.cat(hidden).index_select(0, to_device(np.concatenate(before), device)))
+        return self.gpt.logits(self.gpt.hidden_of(*zip(*batches, strict=True)).index_select(0, to_device(np.concatenate(before), device)))
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from lauragpt.train.pieces import held, held_as
+
 
 class Average:
     """Of all that changes: parameters that are trained, and buffers of floats. At the beginning it forgets faster, so that the first
@@ -24,11 +26,12 @@ class Average:
         """Behind step number `step`, from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         live = self._live()
-        torch._foreach_lerp_(list(self.tensors.values()), [live[name] for name in self.tensors], 1 - decay)
+        own = [held(tensor) for tensor in self.tensors.values()]
+        torch._foreach_lerp_(own, [held(live[name]) for name in self.tensors], 1 - decay)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in self.tensors.items():
-            tensor.copy_(tensors[name])
+            tensor.copy_(held_as(tensors[name], tensor))
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lauragpt.audio import SAMPLE_RATE
@@ -89,6 +89,14 @@ def encode_recordings(
 
     lengths = to_device(lengths.numpy(), device)
     return EncoderOutput(together("embeddings"), lengths, together("ctc_log_probs"), together("middle_log_probs"))
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor | None:
+    """(B, T, D) of several with other B and T, padded; None of none."""
+    if not parts:
+        return None
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat([nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts])
 
 
 class CodecTokens:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -31,6 +32,9 @@ from lauragpt.train.prefetch import batches_ahead
 from lauragpt.train.stage import Stage
 from lauragpt.train.update import Update
 
+if TYPE_CHECKING:
+    from lauragpt.train.sharding import Sharding
+
 LOG_EVERY = 50  # steps between two lines, where the output is no terminal
 
 
@@ -41,6 +45,9 @@ def run(
     """Trains a stage to its last step, or until its patience ends. False when stopped before (at `until`, by `clock`) or interrupted in it.
     `learning_rate`: step -> rate, in place of the configuration's. LauraError where too many steps in a row had to be left out."""
     config, main, count = stage.config, accelerator.is_main_process, stage.config.accumulate
+    sharding = sharding_of(stage, folder, accelerator)
+    joins = main or sharding is not None  # whoever validates and saves
+    gathered, agreed = (sharding.gathered, sharding.agree) if sharding else (nullcontext, bool)
     before = state.load(folder, stage.modules, stage.optimizers) if resume and state.exists(folder) else None
     if before is None and main:
         state.forget_best(folder)
@@ -48,8 +55,10 @@ def run(
     consumed = before.get("batches", done * count) if before else 0  # by all processes; versions before 0.3 did not save it
     numbers = own_numbers(consumed, config.steps - done, count, accelerator.process_index, accelerator.num_processes)
     each = count * accelerator.num_processes  # batches of a step
+    if sharding and before:
+        sharding.saved = done
     average = Average(stage.modules, config.ema) if config.ema else None
-    update = Update(stage, accelerator, learning_rate or config.learning_rate)
+    update = Update(stage, accelerator, learning_rate or config.learning_rate, sharded=sharding is not None)
     if before:
         update.guard.load(before)
         if average and (tensors := state.load_average(folder)):
@@ -63,14 +72,20 @@ def run(
         nonlocal saved, anew
         saved = time.monotonic()
         about = {"validated": validated, "batches": consumed + (step - done) * each, **update.guard.state()}
-        state.save(folder, stage, step, about, average and average.tensors, config.keep_last, anew)
+        if sharding:
+            sharding.save(step, about, average and average.tensors, config.keep_last, anew)
+        else:
+            state.save(folder, stage, step, about, average and average.tensors, config.keep_last, anew)
         anew = False
 
     def measure() -> None:
         nonlocal measured
         with average.in_use() if average else nullcontext():
-            evaluate(stage, folder, step, log)
-        state.set_validated(folder, step)
+            evaluate(stage, folder, step, log, main, sharding)
+        if sharding:
+            sharding.finish()
+        if main:
+            state.note(folder, step, {"validated": True})
         measured = step
 
     with ExitStack() as stack:
@@ -83,12 +98,12 @@ def run(
         log = stack.enter_context(Log(stage, folder, done))
         update.tell = log.say if main else update.tell
         stage.modules.train()
-        if main and before:
+        if joins and before:
             if not before.get("validated", True) and planned(step) and step < config.steps:
                 measure()  # the program was killed while it did
                 stage.modules.train()
-            interruption.finished = state.out_of_patience(folder, config, step)
-        while step < config.steps and not interruption.stops():
+            interruption.finished = main and state.out_of_patience(folder, config, step)
+        while step < config.steps and not interruption.stops(main and time.monotonic() - saved > 60 * config.save_minutes):
             asked = time.monotonic()
             drawn = [next(batches) for _ in range(count)]
             log.waited += time.monotonic() - asked
@@ -99,23 +114,27 @@ def run(
                 torch.manual_seed(seed * 1_000_003 + number)
                 random.seed(seed * 1_000_003 + number)
                 # No cache of cast weights: all threads share it, and the one that makes the next batch would empty it at any time.
-                with accelerator.autocast(AutocastKwargs(cache_enabled=False)):
+                with accelerator.autocast(AutocastKwargs(cache_enabled=False)), gathered():
                     parts.append(stage.step(batch, step, update))
             if average:
                 average.update(step)
             step += 1
             log.losses(parts, step)
-            if main and time.monotonic() - saved > 60 * config.save_minutes and not update.guard.skipping:
+            if sharding:
+                sharding.finish(wait=False)
+            if joins and interruption.due and not update.guard.skipping:
                 save(validated=not planned(step))
-            if main and planned(step) and step < config.steps and not interruption.signals:
+            if joins and planned(step) and step < config.steps and agreed(not interruption.signals):
                 measure()
                 stage.modules.train()
-                interruption.finished = state.out_of_patience(folder, config, step)
-        if main:
+                interruption.finished = main and state.out_of_patience(folder, config, step)
+        if joins:
             save(validated=measured == step)
+        if sharding:
+            sharding.finish()
         interruption.stops()  # it may have been interrupted in the last step
         ended = (step >= config.steps or interruption.finished) and not interruption.interrupted
-        if main and not interruption.interrupted and measured != step:
+        if joins and not interruption.interrupted and measured != step:
             measure()
         if update.guard.skipped:
             log.say(f"{stage.name}: {update.guard.skipped} of {step} steps were left out")
@@ -128,19 +147,33 @@ def run(
     return ended
 
 
-def evaluate(stage: Stage, folder: Path, step: int, log: "Log") -> None:
-    """Measures dev, and saves the weights if they are the best so far by `best_by`. LauraError where dev has no such loss."""
+def sharding_of(stage: Stage, folder: Path, accelerator: Accelerator) -> "Sharding | None":
+    if not getattr(stage.config, "shard", False) or accelerator.num_processes == 1:
+        return None
+    from lauragpt.train.sharding import Sharding  # takes a second
+
+    return Sharding(stage, folder, accelerator)
+
+
+def evaluate(stage: Stage, folder: Path, step: int, log: "Log", main: bool, sharding: "Sharding | None") -> None:
+    """Measures dev, and saves the weights if they are the best so far by `best_by`. LauraError where dev has no such loss. Where weights
+    are divided, all processes do so together."""
     stage.modules.eval()
-    losses = stage.validate()
-    log.dev(losses, step)
+    with sharding.gathered() if sharding else nullcontext():
+        losses = stage.validate()
+    if main:
+        log.dev(losses, step)
     if not stage.config.evaluate_every:
         return
     name = stage.config.best_by
     if name not in losses:
         raise LauraError(f"{stage.name}.best_by: dev has no loss {name!r}: choose from {', '.join(losses) or 'none: dev has no examples'}")
-    best = state.best(folder)
-    if math.isfinite(losses[name]) and (best is None or losses[name] < best[name]):
-        state.save_best(folder, stage, {"step": step, name: losses[name]})
+    best, about = state.best(folder) if main else None, {"step": step, name: losses[name]}
+    better = math.isfinite(losses[name]) and (best is None or losses[name] < best[name])
+    if sharding and sharding.agree(better):
+        sharding.save_best(about)
+    elif better and not sharding:
+        state.save_best(folder, stage, about)
 
 
 class Interruption:
@@ -148,7 +181,8 @@ class Interruption:
 
     def __init__(self, accelerator: Accelerator, until: float | None, clock: Callable[[], float] = time.monotonic):
         self.accelerator, self.until, self.clock, self.signals = accelerator, until, clock, []
-        self.interrupted = self.finished = False  # finished: dev has not become better for long, which the main process finds
+        self.interrupted = self.due = False  # due: a checkpoint, which the main process wants
+        self.finished = False  # dev has not become better for long, which the main process finds
 
     def __enter__(self) -> "Interruption":
         self.handlers = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -161,15 +195,16 @@ class Interruption:
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
-    def stops(self) -> bool:
-        """Whether any process was told to stop: all stop at the same step, or those that go on would wait for ever."""
+    def stops(self, due: bool = False) -> bool:
+        """Whether any process was told to stop: all stop at the same step, or those that go on would wait for ever. `due`: whether this
+        one wants a checkpoint of the next step."""
         late = self.until is not None and self.clock() >= self.until
-        asked = torch.tensor([float(bool(self.signals)), float(late), float(self.finished)])
+        asked = torch.tensor([float(bool(self.signals)), float(late), float(self.finished), float(due)])
         if self.accelerator.num_processes > 1:
             asked = asked.to(self.accelerator.device)
             torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-        self.interrupted, self.finished = bool(asked[0]), bool(asked[2])
-        return bool(asked.any())
+        self.interrupted, self.finished, self.due = bool(asked[0]), bool(asked[2]), bool(asked[3])
+        return bool(asked[:3].any())
 
 
 class Log:

@@ -18,7 +18,6 @@ from lauragpt.data.manifest import Example
 from lauragpt.data.shards import local_data
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel
-from lauragpt.train.activations import layers_of
 from lauragpt.train.checks import FINISHED
 from lauragpt.train.config import Recipe
 from lauragpt.train.counting import Count
@@ -44,7 +43,7 @@ class Parameters:
     buffers: int  # bytes: what a model holds beside its parameters
     saved: int  # bytes of a stage's model.safetensors
     sharded: int  # parameters of what the stage saves, which FSDP2 shards
-    root: int  # those of them outside its layers
+    root: int  # those of them outside the GPT's layers
     layer: int  # of its largest layer
 
     @property
@@ -199,7 +198,7 @@ def plan_stage(
     drawn_from = typical_examples(name, config) if examples is None else examples
     parameters, found, batch, mean = count_stage(recipe, name, config, gpu, drawn_from)
     memory = [replicated("LoRA" if getattr(config, "lora", LoraConfig()).rank else "DDP", parameters, found, gpus, config)]
-    if gpus > 1:
+    if gpus > 1 and hasattr(config, "shard"):
         memory.append(sharded(parameters, found, gpus, config))
     if getattr(config, "lora", LoraConfig(1)).rank == 0:
         adapted = replace(config, lora=LoraConfig(LORA_RANK))
@@ -238,7 +237,7 @@ def parameters_of(model: nn.Module, modules: nn.ModuleDict) -> Parameters:
     """Of a model of which a stage trains, and saves, `modules`."""
     everything, own = nn.ModuleList([model, modules]), list(modules.parameters())
     trained = [p for p in own if p.requires_grad]
-    layers = [sum(p.numel() for p in layer.parameters()) for layer in layers_of(modules)]
+    layers = [sum(p.numel() for p in layer.parameters()) for layer in (modules["gpt"].layers if "gpt" in modules else ())]
     return Parameters(
         trained=(count := sum(p.numel() for p in trained)),
         frozen=sum(p.numel() for p in everything.parameters()) - count,
@@ -260,8 +259,8 @@ def replicated(how: str, parameters: Parameters, found: Count, gpus: int, config
 
 
 def sharded(parameters: Parameters, found: Count, gpus: int, config: StageConfig) -> Memory:
-    """FSDP2: of what the stage trains each GPU has its share, and at a time, whole, what lies outside the layers and two layers, with the
-    gradients of the former and of one layer."""
+    """FSDP2: of what the stage trains each GPU has its share, and at a time, whole, what lies outside the GPT's layers and two of these,
+    with the gradients of the former and of one layer."""
     whole = FLOAT * (parameters.trained + parameters.frozen - parameters.sharded) + parameters.buffers
     averages = parameters.sharded if config.ema else 0
     gathered = FLOAT * (2 * parameters.root + 3 * parameters.layer)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
 from lauragpt.checkpoint import find_checkpoint, read_config
 from lauragpt.codec import CodecConfig
@@ -140,7 +139,7 @@ def export_run(recipe: Recipe, corpus: Corpus) -> Path:
     folder, (stage, *more) = export(final_model(recipe), recipe, corpus, provenance), recipe.stages.items()
     if recipe.init and not more and not recipe.interpolate and getattr(stage[1], "lora", LoraConfig()).rank:
         start, path = find_checkpoint(recipe.init), state.weights_of(Path(recipe.out) / stage[0], stage[1].keep_best)
-        tensors, card = load_file(path), (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+        tensors, card = state.load_weights(path), (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
         save_adapter(Path(recipe.out) / "adapter", tensors, start, card)
     return folder
 
@@ -292,7 +291,7 @@ def _begin_with(name: str, model: LauraModel, start: LauraModel, recipe: Recipe)
 
 def _load_parts(model: LauraModel, path: Path) -> None:
     """Fills the model's parts that a stage has saved."""
-    tensors = merged(load_file(path))
+    tensors = merged(state.load_weights(path))
     for name in {key.partition(".")[0] for key in tensors} & {*MODEL_PARTS, "listener"}:
         part, own = getattr(model, name), {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
         try:

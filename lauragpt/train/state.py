@@ -6,6 +6,9 @@
 
 A folder is written aside and then renamed, so that it is whole or not there, wherever the program is killed. Its state.json holds the
 hashes of its files: one that was damaged later is passed over, and the step saved before it is taken. `average` is there with `ema` alone.
+
+Where the weights are divided among processes (sharding.py), a folder has pieces of them in place of these files (pieces.py): of the same
+tensors, whose names begin with what they are. Either kind is read by processes of either kind.
 """
 
 import json
@@ -23,9 +26,11 @@ from torch import Tensor, nn
 from lauragpt.checkpoint import hash_of
 from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.files import replace_folder
+from lauragpt.train.pieces import empty_as, fill, found_in, held_as, in_pieces, read_pieces, read_whole
 from lauragpt.train.stage import Stage, StageConfig
 
 MODEL, OPTIMIZER, AVERAGE, STATE = "model.safetensors", "optimizer.safetensors", "average.safetensors", "state.json"
+PIECES_MODEL, PIECES_OPTIMIZER, PIECES_AVERAGE = "model/", "optimizer/", "average/"  # names of tensors in pieces begin so
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -114,51 +119,82 @@ def save(
 ) -> None:  # fmt: skip
     """Saves a step; of the others the newest stay, `keep` in all. `anew`: none of them, since they are another training's. `about`: more
     to be remembered of it."""
-    steps = folder / "steps"
-    place, aside = steps / f"{step:08d}", steps / "part"
+    place, aside = _place(folder, step), folder / "steps" / "part"
     about = {"step": step, "stage": stage.name, **about}
+    make_room(folder, step, anew)
+    if place.exists() and not damaged(place):  # the same weights, as training is exact
+        note(folder, step, about)
+        _remove_oldest(folder, keep)
+        return
+    tensors = {MODEL: stage.modules.state_dict(), OPTIMIZER: moments(stage.optimizers)}
+    _write(aside, tensors | ({AVERAGE: stage.modules.state_dict() | dict(average)} if average is not None else {}))
+    put(folder, step, about, keep)
+
+
+def make_room(folder: Path, step: int, anew: bool) -> None:
+    """Before a step is written aside, into `steps/part`."""
+    place = _place(folder, step)
     for path in [path for path in checkpoints(folder) if anew or (path != folder and path.name > place.name)]:
         _remove(path)  # what is ahead of this step is damaged, or training would have gone on from there
-    if place.exists() and not damaged(place):  # the same weights, as training is exact
-        _write_state(place, json.loads((place / STATE).read_text(encoding="utf-8")) | about)
-    else:
-        shutil.rmtree(aside, ignore_errors=True)
-        tensors = {MODEL: stage.modules.state_dict(), OPTIMIZER: _moments(stage.optimizers)}
-        _write(aside, tensors | ({AVERAGE: stage.modules.state_dict() | dict(average)} if average is not None else {}), about)
-        if place.exists():
-            _remove(place)
-        os.replace(aside, place)
+    shutil.rmtree(folder / "steps" / "part", ignore_errors=True)
+
+
+def put(folder: Path, step: int, about: Mapping[str, object], keep: int) -> None:
+    """A step whose files were written aside is in its place from here on; of the others the newest stay."""
+    place, aside = _place(folder, step), folder / "steps" / "part"
+    seal(aside, about)
+    if place.exists():
+        _remove(place)
+    os.replace(aside, place)
+    _remove_oldest(folder, keep)
+
+
+def _remove_oldest(folder: Path, keep: int) -> None:
     for path in checkpoints(folder)[keep:]:
         _remove(path)
-    shutil.rmtree(steps / "old", ignore_errors=True)  # of a program that was killed while it removed one
+    shutil.rmtree(folder / "steps" / "old", ignore_errors=True)  # of a program that was killed while it removed one
 
 
-def set_validated(folder: Path, step: int) -> None:
-    """What this step was to be measured by is done: so says its checkpoint, if it has one."""
-    place = folder / "steps" / f"{step:08d}"
+def note(folder: Path, step: int, about: Mapping[str, object]) -> None:
+    """More to be remembered of a step that was saved, if it was."""
+    place = _place(folder, step)
     if place.exists():
-        _write_state(place, json.loads((place / STATE).read_text(encoding="utf-8")) | {"validated": True})
+        _write_state(place, json.loads((place / STATE).read_text(encoding="utf-8")) | dict(about))
+
+
+def _place(folder: Path, step: int) -> Path:
+    return folder / "steps" / f"{step:08d}"
 
 
 def load(folder: Path, modules: nn.ModuleDict, optimizers: dict[str, torch.optim.Optimizer]) -> dict:
     """Fills modules and optimizers by the newest checkpoint; returns the state that was saved with them."""
-    path = newest(folder)
-    modules.load_state_dict(load_file(path / MODEL))
-    moments = load_file(path / OPTIMIZER)
+    path, owners = newest(folder), {}
     for name, optimizer in optimizers.items():
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in moments.items():
-            owner, index, slot = key.split(".")
-            if owner == name:
-                slots.setdefault(int(index), {})[slot] = value
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        owners |= {f"{name}.{index}": parameter for index, parameter in enumerate(parameters)}
+    if in_pieces(path):
+        found = {key.removeprefix(PIECES_OPTIMIZER): about for key, about in found_in(path).items() if key.startswith(PIECES_OPTIMIZER)}
+        stored = {key: empty_as(owners[key.rpartition(".")[0]], about) for key, about in found.items()}
+        own = {f"{PIECES_MODEL}{name}": tensor for name, tensor in modules.state_dict().items()}
+        read_pieces(path, own | {f"{PIECES_OPTIMIZER}{key}": tensor for key, tensor in stored.items()})
+    else:
+        fill(modules, load_file(path / MODEL))
+        stored = {key: held_as(tensor, owners[key.rpartition(".")[0]]) for key, tensor in load_file(path / OPTIMIZER).items()}
+    slots: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in optimizers}
+    for key, tensor in stored.items():
+        name, index, slot = key.split(".")
+        slots[name].setdefault(int(index), {})[slot] = tensor
+    for name, optimizer in optimizers.items():
+        optimizer.load_state_dict({"state": slots[name], "param_groups": optimizer.state_dict()["param_groups"]})
     return json.loads((path / STATE).read_text(encoding="utf-8"))
 
 
 def load_average(folder: Path) -> dict[str, Tensor] | None:
     """The averaged weights that the newest checkpoint holds beside the last ones, if it does."""
-    path = newest(folder) / AVERAGE
-    return load_file(path) if path.exists() else None
+    path = newest(folder)
+    if in_pieces(path):
+        return read_whole(path, PIECES_AVERAGE) or None
+    return load_file(path / AVERAGE) if (path / AVERAGE).exists() else None
 
 
 def best(folder: Path) -> dict | None:
@@ -175,12 +211,13 @@ def best(folder: Path) -> dict | None:
 def save_best(folder: Path, stage: Stage, about: dict) -> None:
     aside = folder / "best.part"
     shutil.rmtree(aside, ignore_errors=True)
-    _write(aside, {MODEL: stage.modules.state_dict()}, about)
+    _write(aside, {MODEL: stage.modules.state_dict()})
+    seal(aside, about)
     replace_folder(aside, folder / "best")
 
 
 def load_best(folder: Path, modules: nn.ModuleDict) -> None:
-    modules.load_state_dict(load_file(_best(folder) / MODEL))
+    fill(modules, load_weights(_weights_in(_best(folder))))
 
 
 def forget_best(folder: Path) -> None:
@@ -190,32 +227,49 @@ def forget_best(folder: Path) -> None:
 
 
 def weights_of(folder: Path, keep_best: bool) -> Path | None:
-    """The file of the stage's weights with which others go on, if it was trained: the best, or the last, averaged where they were."""
+    """The file of the stage's weights with which others go on, if it was trained, or the folder of their pieces: the best, or the last,
+    averaged where they were. `load_weights` reads either."""
     if keep_best and (_best(folder) / STATE).exists() and not damaged(_best(folder)):
-        return _best(folder) / MODEL
+        return _weights_in(_best(folder))
     path = newest(folder)
-    return path and (path / AVERAGE if (path / AVERAGE).exists() else path / MODEL)
+    return path and _weights_in(path)
+
+
+def _weights_in(path: Path) -> Path:
+    if in_pieces(path):
+        return path
+    return path / AVERAGE if (path / AVERAGE).exists() else path / MODEL
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """What `weights_of` has found, as whole tensors by name."""
+    return load_file(path) if path.is_file() else read_whole(path, PIECES_AVERAGE) or read_whole(path, PIECES_MODEL)
 
 
 def _best(folder: Path) -> Path:
     return folder / "best" if (folder / "best").exists() else folder / "best.old"  # a run ended between two renames (replace_folder)
 
 
-def _moments(optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
-    moments: dict[str, Tensor] = {}
+def moments(optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
     for name, optimizer in optimizers.items():
         for index, slots in optimizer.state_dict()["state"].items():
-            moments |= {f"{name}.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
-    return moments
+            found |= {f"{name}.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
+    return found
 
 
-def _write(folder: Path, files: Mapping[str, Mapping[str, Tensor]], about: dict) -> None:
-    """A new folder, on the disk and not in its cache alone when this returns."""
+def _write(folder: Path, files: Mapping[str, Mapping[str, Tensor]]) -> None:
     folder.mkdir(parents=True)
     for name, tensors in files.items():
         save_file({key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors.items()}, folder / name)
-        _sync(folder / name)
-    _write_state(folder, about | {"files": {name: hash_of(folder / name) for name in files}})
+
+
+def seal(folder: Path, about: Mapping[str, object]) -> None:
+    """A new folder, in which all tensors are, is whole, and on the disk and not in its cache alone, when this returns."""
+    paths = sorted(folder.glob("*.safetensors"))
+    for path in paths:
+        _sync(path)
+    _write_state(folder, dict(about) | {"files": {path.name: hash_of(path) for path in paths}})
     _sync(folder)
 
 

@@ -25,10 +25,12 @@ class Update:
     """update(optimizer's name, loss, or losses by name): behind the last batch of a step the weights change."""
 
     def __init__(
-        self, stage: Stage, accelerator: Accelerator, learning_rate: Callable[[int], float], tell: Callable[[str], None] = lambda line: None
-    ):
-        """`tell`: is given a line for each step that is left out."""
-        self.stage, self.accelerator, self.learning_rate, self.tell = stage, accelerator, learning_rate, tell
+        self, stage: Stage, accelerator: Accelerator, learning_rate: Callable[[int], float],
+        tell: Callable[[str], None] = lambda line: None, sharded: bool = False,
+    ):  # fmt: skip
+        """`tell`: is given a line for each step that is left out. `sharded`: the processes hold pieces of parameters and of their
+        gradients, which are averaged in the backward pass (sharding.py)."""
+        self.stage, self.accelerator, self.learning_rate, self.tell, self.sharded = stage, accelerator, learning_rate, tell, sharded
         self.guard, self.step, self.batch, self.count = Guard(stage.config.spike), 0, 0, 1
         self.scales: list[dict[str, float]] = [{}]
 
@@ -61,8 +63,10 @@ class Update:
         if self.batch < self.count - 1:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._average(parameters)
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.stage.config.grad_clip))
+        if not self.sharded:
+            self._average(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.stage.config.grad_clip)
+        norm = float(norm.full_tensor() if self.sharded else norm)  # of all pieces
         if wrong := self.guard.judge(name, norm):
             self.skip(name, wrong)
             return

@@ -31,6 +31,7 @@ from lauragpt.sequence import PACE, Layout, layout
 from lauragpt.tasks import TASKS
 from lauragpt.train.batches import EncoderBatches, VocoderBatches
 from lauragpt.train.counting import Count, count
+from lauragpt.train.encoding import stacked
 from lauragpt.train.lora import LoraConfig, add_adapters
 from lauragpt.train.stage import StageConfig
 from lauragpt.train.stages import STAGES
@@ -155,8 +156,7 @@ def _lengths(
         plain, read = layouts_of(name, sizes, config, examples)
         if name == "joint":
             yield "encoder", [row.frames for row in plain if row.frames], waste_on(device, sizes.encoder.width)
-        for rows in (plain, read):
-            yield "gpt", [row.length for row in rows], waste_on(device, sizes.gpt.width)
+        yield "gpt", [row.length for row in plain + read], waste_on(device, sizes.gpt.width)
 
 
 def seconds_heard(example: Example, config: StageConfig) -> float:
@@ -280,19 +280,14 @@ def _listen(hearer: LauraModel | Listener, config: StageConfig, seconds: Sequenc
 
 def _reading(name: str, model: LauraModel, config: StageConfig, batch: Batch) -> Tensor:
     plain, read = layouts_of(name, model.config, config, batch.examples)
-    loss, frames = _meta(1), None
+    loss, heard = _meta(1), []
     if any(row.frames for row in plain):
-        heard = [seconds_heard(example, config) for example in batch.examples if example.audio and example.task != "tts"]
-        outputs = _listen(model, config, heard)
-        longest = max(output.embeddings.shape[1] for output in outputs)
-        padded = [nn.functional.pad(each, (0, 0, 0, longest - each.shape[1])) for each in (output.embeddings for output in outputs)]
-        frames, loss = torch.cat(padded), loss + sum(letters_of(output).sum() for output in outputs)
-    if plain:
-        loss = loss + model.loss(plain, frames).sum()
+        seconds = [seconds_heard(example, config) for example in batch.examples if example.audio and example.task != "tts"]
+        outputs = _listen(model, config, seconds)
+        heard, loss = [output.embeddings for output in outputs], loss + sum(letters_of(output).sum() for output in outputs)
     if read:
-        posteriors = _meta(len(read), max(row.frames for row in read), model.config.encoder.units)
-        loss = loss + model.loss(read, model.embed_posteriors(posteriors)).sum()
-    return loss.sum()
+        heard.append(model.embed_posteriors(_meta(len(read), max(row.frames for row in read), model.config.encoder.units)))
+    return (loss + model.loss(plain + read, stacked(heard)).sum()).sum()
 
 
 def _quantize(codec: Codec, latents: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import torch
 import torch.distributed as dist
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, load_checkpoint
@@ -18,6 +17,7 @@ from lauragpt.sequence import Layout, layout
 from lauragpt.train.checks import parameters
 from lauragpt.train.config import load_recipe
 from lauragpt.train.run import train
+from lauragpt.train.sharding import shard
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "paper-2b.yaml"
 
@@ -70,20 +70,19 @@ def eight_processes():
 
 @pytest.mark.slow
 def test_all_of_it_takes_a_step_in_eight_parts(eight_processes):
-    """Encoder and GPT under FSDP2, layer by layer. It refuses the device "meta": here tensors say that they are on the CPU, and have
-    shapes alone all the same. Of weights, gradients and moments a process holds an eighth."""
+    """Encoder and GPT under FSDP2, as joint training divides them. It refuses the device "meta": here tensors say that they are on the CPU,
+    and have shapes alone all the same. Of weights, gradients and moments a process holds an eighth."""
     config = PRESETS["paper-2b"]
     with FakeTensorMode():
         model = LauraModel(config)
         model.encoder.eval()  # it would leave out layers by chance, and no number is there to decide by
-        trained = torch.nn.ModuleList([model.encoder, model.posterior_embedding, model.gpt])
-        for part in (*model.encoder.layers, *model.gpt.layers, *trained):
-            fully_shard(part, mesh=eight_processes)
-        for method in ("embed", "hidden", "logits"):
-            register_fsdp_forward_method(model.gpt, method)
+        parts = {"encoder": model.encoder, "posterior_embedding": model.posterior_embedding, "gpt": model.gpt}
+        trained = torch.nn.ModuleDict(parts)
+        root = shard(trained, {}, eight_processes)
         parameters, optimizer = list(trained.parameters()), torch.optim.AdamW(trained.parameters())
         whole = sum(parameter.nbytes for parameter in parameters)
         assert 8.0e9 < whole < 8.8e9, "2 B numbers of four bytes"
+        root.unshard()
         heard = model.listen(torch.empty(1, 40, config.features.width), torch.tensor([40]))
         losses = model.loss(rows_of(model), heard.embeddings)
         assert losses.shape == (sum(sum(row.targets) for row in rows_of(model)),)

@@ -33,6 +33,7 @@ class ReadingConfig(ModelStageConfig):
     voice_prompt: float = 0.3  # chance that a text is spoken after another utterance of its speaker
     lora: LoraConfig = field(default_factory=LoraConfig)  # adapters in place of the weights
     checkpoint_activations: bool = False  # each layer keeps its input alone and is computed again in the backward pass (activations.py)
+    shard: bool = False  # several processes divide weights, gradients and moments among them, by FSDP2 (sharding.py)
     compile: bool = False  # torch.compile of the GPT's layers: half as fast again, takes a minute to start, needs a C++ compiler
 
 

@@ -12,7 +12,7 @@ from lauragpt.model.lauragpt import LauraModel, to_device
 from lauragpt.sequence import Layout
 from lauragpt.train.batches import train_and_dev
 from lauragpt.train.corpus import Corpus
-from lauragpt.train.encoding import encode_recordings
+from lauragpt.train.encoding import encode_recordings, stacked
 from lauragpt.train.frozen_frames import frozen_frames
 from lauragpt.train.losses import ctc_loss, ctc_size, means_by_name, sequence_shares, token_weights
 from lauragpt.train.pseudo_labels import likeliest_texts
@@ -78,11 +78,14 @@ class JointStage(ModelStage):
         recordings = batch.recordings
         output = encode_recordings(self.model, recordings, config.spec_augment, self.frozen) if recordings else None
         layouts = self._align([example.layout for example in batch.examples], batch, output)
-        nothing = torch.zeros(0, device=device)
-        losses = self.model.loss(layouts, output.embeddings if output else None) if layouts else nothing
-        read = self.model.loss(batch.read.layouts, embed_posteriors(self.model, batch.read)) if batch.read.layouts else nothing
+        heard = [output.embeddings] if output else []
+        if batch.read.posteriors:
+            heard.append(embed_posteriors(self.model, batch.read))
+        # At once, and not what is heard and what is read one after the other: the GPT is called once in a step of every process.
+        each = self.model.loss(layouts + batch.read.layouts, stacked(heard))
+        losses, read = each.tensor_split([sum(sum(row.targets) for row in layouts)])
         weights = token_weights(layouts + batch.read.layouts, self._sequence_weights(batch))
-        loss = (torch.cat([losses, read]) * to_device(np.array(weights, np.float32), device)).sum()
+        loss = (each * to_device(np.array(weights, np.float32), device)).sum()
         parts, report = {"tokens": loss}, {"read": read.detach().mean()} if len(read) else {}
         report |= means_by_name(losses, layouts, [example.task for example in batch.examples])
         transcribed = [(index, example.units) for index, example in enumerate(batch.examples) if example.units is not None]

@@ -1,0 +1,75 @@
+"""Tensors on disk as pieces, which the processes that hold them write at once (torch.distributed.checkpoint), in safetensors.
+
+    FOLDER/shard-00001-model-00001-of-00001.safetensors, shard-00002-...   of each process its own
+
+Any number of processes can read them again, each what it holds itself, whether that are whole tensors or other pieces.
+"""
+
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+PATTERN = "shard-*.safetensors"
+
+
+def in_pieces(folder: Path) -> bool:
+    return any(folder.glob(PATTERN))
+
+
+def write_pieces(folder: Path, tensors: Mapping[str, Tensor], group: ProcessGroup) -> Future:
+    """Called by all processes, of which each writes its pieces while it goes on; what it has now is written, whatever becomes of it. The
+    main process's future is done when all are. `group`: of all processes, on CPUs, and used for nothing else meanwhile."""
+    writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    return dcp.async_save(dict(tensors), storage_writer=writer, process_group=group)
+
+
+def found_in(folder: Path) -> dict[str, TensorStorageMetadata]:
+    """By name the size and the type of all tensors that lie there in pieces."""
+    return dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+
+
+def read_pieces(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Fills tensors, or the pieces of them that this process holds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it tells that the processes do not read together
+        dcp.load(dict(tensors), storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=True)
+
+
+def read_whole(folder: Path, prefix: str) -> dict[str, Tensor]:
+    """All tensors whose names begin with `prefix`, which is left out of the names."""
+    chosen = {name: each for name, each in found_in(folder).items() if name.startswith(prefix)}
+    tensors = {name: torch.empty(each.size, dtype=each.properties.dtype) for name, each in chosen.items()}
+    read_pieces(folder, tensors)
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+
+
+def held(tensor: Tensor) -> Tensor:
+    """What this process holds of it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def empty_as(like: Tensor, about: TensorStorageMetadata) -> Tensor:
+    """What is to be read, in pieces if `like` is and has its size."""
+    dtype = about.properties.dtype
+    return torch.empty_like(like, dtype=dtype).detach() if about.size == like.shape else torch.empty(about.size, dtype=dtype)
+
+
+def held_as(tensor: Tensor, like: Tensor) -> Tensor:
+    """Of a whole tensor what this process holds, if it holds `like` in pieces and that has its size."""
+    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+        return tensor
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def fill(modules: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """With whole tensors. RuntimeError as of `load_state_dict`."""
+    own = modules.state_dict()
+    modules.load_state_dict({name: held_as(tensor, own[name]) if name in own else tensor for name, tensor in tensors.items()})
