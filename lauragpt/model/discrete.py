@@ -31,6 +31,10 @@ class CodesConfig:
     units: ClassVar[int] = 33  # letters, in which the data are still spelled, though no CTC head tells them
 
     @property
+    def width(self) -> int:
+        return self.output
+
+    @property
     def features(self) -> FeatureConfig:
         """What stands in the place of log-mel features."""
         return FeatureConfig(kind="codes", bins=1, stack=self.quantizers)
