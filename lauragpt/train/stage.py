@@ -1,6 +1,7 @@
 """What every stage is made of: a configuration with its schedule, the protocol by which the loop drives it, and what stages of a
 LauraModel share."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ RULES = (  # keys, what they must be, the test
     (("steps", "dev_batches", "phrase_words", "accumulate", "keep_last"), "be at least 1", lambda value: value >= 1),
     (("batch_seconds", "lr", "grad_clip", "crop_seconds"), "be above 0", lambda value: value > 0),
     (("warmup", "weight_decay", "evaluate_every", "save_minutes", "phrases", "patience"), "not be below 0", lambda value: value >= 0),
-    (("temperature",), "not be below 0", lambda value: value >= 0),
+    (("temperature",), "be 0, or at least 0.1 and finite", lambda value: value == 0 or 0.1 <= value < math.inf),
     (("ema",), "be at least 0 and below 1", lambda value: 0 <= value < 1),
     (("spike",), "be 0 or above 1", lambda value: value == 0 or value > 1),
     (("text_seconds", "sound_seconds", "captions", "pseudo_labels", "slu_templates"), "not be below 0", lambda value: value >= 0),

@@ -77,7 +77,7 @@ def test_weights_choose_and_zero_excludes():
     assert {e.id for e in drawn} == {e.id for e in MANY if e.corpus == "set"}  # all are met
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.0, 1e6])
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 2.0, 1e6])
 def test_a_corpus_is_drawn_by_its_hours_to_the_power_of_one_over_the_temperature(temperature):
     many, hours = [], {"large": 160, "middle": 40, "small": 10}
     for corpus, count in hours.items():

@@ -100,6 +100,8 @@ def test_overrides_reach_every_stage_and_phase_that_has_the_key(small):
         ("codec.discriminator={chanels: 3}", "stages.codec: discriminator: unknown key 'chanels'"), ("lr=[", "not YAML"),
         ("seed=a", "seed must be a whole number"), ("chunks={asr: [7]}", "chunks: asr must be 2 values"),
         ("cascade=[s2tt]", "cascade must be true or false"),
+        ("gpt.temperature=0.05", "stages.gpt: temperature must be 0, or at least 0.1 and finite, not 0.05"),
+        ("gpt.temperature=.inf", "temperature must be 0, .*, not inf"), ("gpt.temperature=-1", "temperature must be 0"),
     ],
 )  # fmt: skip
 def test_an_error_names_stage_and_key(small, override, words):
