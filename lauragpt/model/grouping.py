@@ -5,16 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+WASTE = 0.1  # share of the places that may be empty, where computing them is what costs
 WIDE = 1024  # from this width on, what a GPU computes of a group takes longer than to launch it
 
 
 def waste_on(device: torch.device, width: int) -> float:
     """The padding that `alike` may allow a network of so many channels. A GPU waits for what is launched of a narrow one more than it
     computes."""
-    return 0.3 if device.type == "cuda" and width < WIDE else 0.1
+    return 0.3 if device.type == "cuda" and width < WIDE else WASTE
 
 
-def alike(lengths: Sequence[int], waste: float = 0.1) -> list[list[int]]:
+def alike(lengths: Sequence[int], waste: float = WASTE) -> list[list[int]]:
     """Indices in groups of similar length, the longest first: as few groups as leave at most a share `waste` of all places empty, and of
     these the ones that leave least. So what is computed of a batch is at most 1 / (1 - waste) times what it holds."""
     if not len(lengths):

@@ -23,7 +23,8 @@ from lauragpt.errors import LauraError
 from lauragpt.evaluate.speaker import SpeakerEncoder
 from lauragpt.features import FeatureConfig
 from lauragpt.model.encoder import EncoderOutput
-from lauragpt.model.grouping import alike, waste_on
+from lauragpt.model.flow import Flow
+from lauragpt.model.grouping import WASTE, alike, waste_on
 from lauragpt.model.lauragpt import LauraConfig, LauraModel
 from lauragpt.model.listener import Listener
 from lauragpt.model.whisper import Whisper
@@ -146,7 +147,7 @@ def _lengths(
 ) -> Iterator[tuple[str, list[int], float]]:
     """(network, lengths of what it reads of a batch, the padding that it is allowed)"""
     if name == "vocoder":
-        yield "vocoder", [codes_of(example) for example in examples], waste_on(torch.device("cpu"), 0)
+        yield "vocoder", [codes_of(example) for example in examples], WASTE
     elif name == "speller":
         yield "speller", [codes_of(example) for example in examples], 1.0  # one group
     elif name in ("encoder", "listener"):
@@ -321,6 +322,9 @@ def _vocoder(model: LauraModel, config: StageConfig, batch: Batch) -> Tensor:
             given["prompt"] = _meta(size, prompt, sizes.features), count
         if sizes.in_codec_space and examples[0].task == "tts":
             loss = loss + model.vocoder.speech_numbers(tokens, count, **given).sum()
+            continue
+        if isinstance(model.vocoder, Flow):  # it learns the velocity at one time, and no sound
+            loss = loss + model.vocoder.velocity(tokens, first, _meta(size), count, **given).sum()
             continue
         predicted = model.vocoder(tokens, first, count, **given)
         decoded = codec.decode_embeddings(predicted[:, : config.spectral_frames].float())

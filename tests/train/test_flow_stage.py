@@ -3,6 +3,9 @@
 import torch
 
 from lauragpt.model.lauragpt import PRESETS, LauraModel, with_changes
+from lauragpt.train.counting import Count
+from lauragpt.train.stages import STAGES
+from lauragpt.train.workload import count_batch, draw, stage_modules
 
 
 def test_steps_learn(make_stage, corpus):
@@ -24,3 +27,14 @@ def test_steps_learn(make_stage, corpus):
         stage.optimizers["model"].step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] - 0.02
+
+
+def test_a_plan_counts_one_velocity_whatever_the_steps(corpus):
+    def counted(flow: int) -> Count:
+        with torch.device("meta"):
+            model = LauraModel(with_changes(PRESETS["debug"], {"vocoder": {"flow": flow}}))
+        config = STAGES["vocoder"].Config(steps=4, batch_seconds=2, weights={"tts": 1})
+        batch, _ = draw("vocoder", model, config, corpus.train)
+        return count_batch("vocoder", model, stage_modules("vocoder", model, config), config, batch, bf16=False, fused=True)
+
+    assert counted(1) == counted(8) and counted(8).flops > 0
