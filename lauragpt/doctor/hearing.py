@@ -53,7 +53,7 @@ def hear(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[list[Heard], int]:  # fmt: skip
     """The transcripts that were heard, the least likely first, and how many there were to hear. Of more than `hours` of sound, those are
-    heard that a hash of the ids chooses."""
+    heard that a hash of the ids chooses. LauraError for a checkpoint that has no CTC head."""
     hearable = sorted(hearable_examples(examples, facts), key=lambda index: digest(examples[index].id))
     chosen, seconds = list[int](), 0.0
     for index in hearable:
@@ -109,7 +109,8 @@ def _grouped(waves: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int
 def _hear(runtime: "Runtime", examples: Sequence[Example], batch: list[tuple[int, np.ndarray]]) -> list[Heard]:
     encoded, units = runtime.backend.encode([wave for _, wave in batch]), runtime.info.ctc_units
     if not encoded.ctc_log_probs.shape[2]:
-        raise LauraError(f"{runtime.info.name} has no CTC head, which hears letters, since it reads the codec's codes: choose another")
+        what = "reads the codec's codes and has no CTC head to check letters with"
+        raise LauraError(f"{runtime.info.name} {what}: choose another checkpoint")
     found = []
     for (index, _), log_probs, length in zip(batch, encoded.ctc_log_probs, encoded.lengths):
         example, frames = examples[index], log_probs[:length]

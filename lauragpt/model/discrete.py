@@ -57,6 +57,7 @@ class Codes:
         self.config, self.codec = config, codec
 
     def lengths(self, samples: Tensor) -> Tensor:
+        """How many codes, K a frame, so many samples make: (B,) -> (B,)."""
         return self.config.stack * -(-samples // self.codec.config.hop)
 
     def __call__(self, waves: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +71,7 @@ class Codes:
 class CodeEmbedding(nn.Module):
     """A table of all codes in the place of an encoder (model/encoder.py), of which there are no layers."""
 
-    intermediate = output = None
+    intermediate = output = ctc = None
 
     def __init__(self, config: CodesConfig):
         super().__init__()
@@ -79,5 +80,7 @@ class CodeEmbedding(nn.Module):
         nn.init.normal_(self.table.weight, std=0.02)  # as small as the embeddings of the tokens that the GPT reads behind them
 
     def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
+        """Codes (B, K T), as `Codes` counts them, of which `lengths` (B,) are real -> their rows of the table (B, K T, D), and no letters
+        (B, K T, 0)."""
         embeddings = self.table(features)
         return EncoderOutput(embeddings, lengths, embeddings.new_zeros(*features.shape, 0))

@@ -23,7 +23,7 @@ class EncoderOutput:
 class Encoder(Protocol):
     layers: nn.ModuleList
     output: nn.Linear | None  # to the GPT's width
-    ctc: nn.Linear  # to the units
+    ctc: nn.Linear | None  # to the units
     intermediate: nn.Module | None  # what the GPT hears of layers below the last, standardised: `mean`, `deviation` (0 until measured)
 
     def __call__(self, features: Tensor, lengths: Tensor) -> EncoderOutput: ...

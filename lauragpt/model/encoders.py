@@ -19,4 +19,5 @@ def encoder_config(values: dict) -> EncoderConfig:
 
 
 def make_encoder(config: EncoderConfig) -> Encoder:
+    """The network of a configuration that `encoder_config` has made, with random weights."""
     return ENCODERS[config.kind][1](config)

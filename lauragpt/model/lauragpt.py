@@ -133,7 +133,7 @@ PRESETS: dict[str, LauraConfig] = {
 
 def with_changes(config: LauraConfig, changes: Mapping) -> LauraConfig:
     """The configuration with other values, by their names and those of the parts. Widths where two parts meet follow. LauraError for a
-    name that there is not."""
+    name that there is not, or for parts that do not go together."""
     if not changes:
         return config
     kind = (changes.get("encoder") or {}).get("kind", config.encoder.kind)
@@ -145,6 +145,8 @@ def with_changes(config: LauraConfig, changes: Mapping) -> LauraConfig:
     if kind == "codes":
         check_codes(made)
         made = replace(made, features=made.encoder.features)
+    elif made.discrete:
+        raise LauraError(f"model.features.kind is codes, and encoder.kind is {kind}: set that to codes too, or leave features.kind out")
     widths = {"whisper": {}, "conformer": {"input": made.features.width}, "codes": {"size": made.codec.quantizer.codebook_size}}
     encoder = {"output": made.gpt.width} | widths[kind]
     vocoder = {"audio_size": made.audio_size, "text_size": made.text_size, "embedding": made.codec.quantizer.dim}

@@ -62,7 +62,8 @@ def check_discrete(recipe: Recipe, stages: Sequence[str]) -> None:
         config = recipe.stages[name]
         keys = {"joint": ENCODER_KEYS, "gpt": ("text_injection", "posterior_bank")}.get(name, ())
         if given := [key for key in keys if getattr(config, key)]:
-            raise LauraError(f"{name}.{given[0]}: encoder.kind codes has no layers and no CTC head, as this needs: set it to 0 or false")
+            advice = "leave it out" if given[0] == "posterior_bank" else "set it to 0 or false"
+            raise LauraError(f"{name}.{given[0]}: encoder.kind codes has no layers and no CTC head, as this needs: {advice}")
         if name == "gpt" and config.phrases and config.plain_sentences < 1:
             raise LauraError("gpt.phrases: without a CTC head none can be read: set phrases to 0, or plain_sentences to 1")
         read = [key for key in getattr(config, "weights", {}) if name == "gpt" and key.partition("/")[0] not in ("mt", "tts")]

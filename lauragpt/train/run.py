@@ -121,10 +121,10 @@ def begin_run(
     that a run that is refused leaves nothing there; the other processes wait for it, then read them. LauraError as of the checks."""
     with accelerator.main_process_first():
         corpus = make_corpus(recipe, train_examples, dev_examples)
-        for name in [name for name in stages if name in ("encoder", "listener", "joint")]:
+        sizes = preset_config(recipe)
+        for name in [name for name in stages if name in ("encoder", "listener", "joint") and not sizes.discrete]:  # codes have no CTC head
             weighted = [e for e in train_examples if any(weight_of(e, phase.weights) > 0 for phase in recipe.stages[name].schedule)]
-            features = LISTENER_FEATURES if name == "listener" else preset_config(recipe).features
-            check_ctc_lengths(name, weighted, corpus.units, features)
+            check_ctc_lengths(name, weighted, corpus.units, LISTENER_FEATURES if name == "listener" else sizes.features)
         if accelerator.is_main_process:
             out = Path(recipe.out)
             record(out, provenance_of(recipe, train_examples))

@@ -1,13 +1,18 @@
 """The GPT reads recordings as the codec's codes: what they are, where they stand, training, answers, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 
+from lauragpt.data.manifest import Example
+from lauragpt.data.sounds import SoundFacts
 from lauragpt.data.spans import load_span
+from lauragpt.doctor.hearing import hear
 from lauragpt.engine.api import Laura
 from lauragpt.engine.backend import EncoderOutput
 from lauragpt.engine.onnx_export import export_graphs
@@ -15,7 +20,8 @@ from lauragpt.engine.torch_backend import TorchBackend
 from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, with_changes
 from lauragpt.sequence import layout, times_of
-from lauragpt.train.run import train
+from lauragpt.train.config import load_recipe
+from lauragpt.train.run import begin_run, read_data, train
 from lauragpt.train.workload import count_batch, draw, stage_modules
 
 CODES = {"encoder": {"kind": "codes"}, "posteriors": False, "time_aligned": False}
@@ -127,6 +133,20 @@ def test_from_a_recipe_to_answers(debug_checkpoint, prepared, tmp_path):
     assert laura.enhance(wave).audio.shape == wave.shape
     with pytest.raises(LauraError, match="torch alone"):
         export_graphs(folder)
+    spoken = Example("asr/a", "asr", "dev", "en", "kathleen", str(prepared / "dev-0.wav"), len(wave) / 16000, targets=["he paid"])
+    with pytest.raises(LauraError, match=f"^{laura.runtime.info.name} reads the codec's codes and has no CTC head .*: choose another"):
+        hear(laura.runtime, [spoken], {spoken.audio: SoundFacts(seconds=spoken.duration, loudest=0.2)})
+
+
+def test_transcripts_may_have_more_letters_than_there_are_codes(debug_checkpoint, prepared, tmp_path):
+    path = tmp_path / "codes.yaml"
+    path.write_text(yaml.safe_dump(recipe_with(tmp_path / "out", debug_checkpoint, prepared)))
+    train_examples, dev = read_data(prepared)
+    fast = [replace(example, targets=[10 * target for target in example.targets]) for example in train_examples]
+    assert begin_run(load_recipe(path), ["joint"], fast, dev, Accelerator(cpu=True)).train == fast
+    plain = load_recipe(path, ["model={}"])
+    with pytest.raises(LauraError, match="more CTC units than"):
+        begin_run(plain, ["joint"], fast, dev, Accelerator(cpu=True))
 
 
 @pytest.mark.parametrize(
@@ -137,6 +157,8 @@ def test_from_a_recipe_to_answers(debug_checkpoint, prepared, tmp_path):
         ({"stages": {"encoder": {}}}, "stages.encoder: .*leave the stage out"),
         ({"stages": {"joint": JOINT | {"phrases": 0.5}}}, "joint.phrases: .*set it to 0"),
         ({"stages": {"joint": JOINT | {"spec_augment": True}}}, "joint.spec_augment: .*or false"),
+        ({"stages": {"joint": JOINT | {"posterior_bank": {"kathleen": 0.1}}}}, "joint.posterior_bank: .*needs: leave it out"),
+        ({"model": {"features": {"kind": "codes"}}}, "features.kind is codes, and encoder.kind is conformer: set that to codes too"),
         ({"stages": {"gpt": {"phrases": 0.5}}}, "plain_sentences to 1"),
         ({"stages": {"gpt": {"phrases": 0, "weights": {"ser": 1}}}}, "leave ser out"),
     ],
