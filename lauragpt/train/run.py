@@ -256,14 +256,17 @@ def assemble(recipe: Recipe, up_to: str | None = None) -> LauraModel:
             _begin_with(name, model, start, recipe)
     if (published := published_folder(recipe, "encoder")) and (start is None or "encoder" not in parts):
         begin_with_whisper(model.encoder, published)
+    names = list(STAGES)
+    before = names[: names.index(up_to)] if up_to else names
     if published := published_folder(recipe, "codec"):
         if model.config.codec.architecture != "lyra":
             raise LauraError(f"codec.init: preset {recipe.preset!r} has no codec of Lyra's kind: leave it out")
-        networks = model.codec.encoder, model.codec.decoder
-        for network, weights in zip(networks, read_lyra(published, model.config.codec.lyra), strict=True):
-            network.load_state_dict(weights.state_dict())
-    names = list(STAGES)
-    for name in names[: names.index(up_to)] if up_to else names:
+        # Its stage begins with them. Behind it the codec is what it has saved or, where it was not run, that of `init`, if there is one.
+        if "codec" not in before or not _goes_on(model, recipe):
+            networks = model.codec.encoder, model.codec.decoder
+            for network, weights in zip(networks, read_lyra(published, model.config.codec.lyra), strict=True):
+                network.load_state_dict(weights.state_dict())
+    for name in before:
         path = state.weights_of(Path(recipe.out) / name, name in recipe.stages and recipe.stages[name].keep_best)
         if path is not None:
             _load_parts(model, path)

@@ -95,6 +95,14 @@ def test_only_the_generators_turn_moves_codebooks_and_each_optimizer_its_own():
     assert {"adversarial", "matching", "discriminator"} <= metrics.keys()
 
 
+def test_codebooks_begin_with_the_batch_of_their_step_and_those_to_come():
+    """Whose number is not that of the step, where there are several processes."""
+    asked = []
+    stage = codec_stage(replace(SMALL, quantize_from=0, kmeans_batches=3), lambda number: asked.append(number) or batch_of(number))
+    stage.step(batch_of(40), 5, updater(stage))
+    assert asked == [40, 41, 42] and bool(stage.codec.quantizer.initialised.all())
+
+
 def test_the_same_seed_and_step_give_the_same_run():
     weights = []
     for _ in range(2):

@@ -14,7 +14,7 @@ from lauragpt.codec.lyra import LyraConfig, LyraDecoder, LyraEncoder
 from lauragpt.codec.quantizer import QuantizerConfig
 from lauragpt.errors import LauraError
 from lauragpt.features import LISTENER_FEATURES
-from lauragpt.model.lauragpt import PRESETS, LauraModel, save_checkpoint
+from lauragpt.model.lauragpt import PRESETS, LauraModel, load_checkpoint, save_checkpoint
 from lauragpt.model.whisper import WhisperConfig
 from lauragpt.train.config import load_recipe
 from lauragpt.train.run import assemble, check_order, provenance_of
@@ -106,6 +106,24 @@ def test_a_codec_goes_on_with_the_listener_of_init_alone(published, tmp_path):
     for other in (replace(recipe, init_parts=("encoder",)), replace(recipe, init="mini")):
         with pytest.raises(LauraError, match="listener.*untrained"):
             check_order("codec", model, other)
+
+
+def test_behind_its_stage_the_codec_is_that_of_init(published, tmp_path):
+    """Where the stage was not run: a trained one is not what was published, and tokens that are stored are of the trained one."""
+    model = model_of(published[0])
+    with torch.no_grad():
+        for each in (*model.codec.encoder.parameters(), *model.codec.decoder.parameters()):
+            each.mul_(1.25)
+    save_checkpoint(model, tmp_path / "whole")
+    shutil.copy(find_checkpoint("mini") / "tokenizer.json", tmp_path / "whole")
+    trained, (encoder, _) = load_checkpoint(tmp_path / "whole").codec, published[1]
+    recipe = replace(load_recipe(DEBUG, [f"codec.init={published[0]}", f"out={tmp_path / 'out'}"]), init=str(tmp_path / "whole"))
+    for up_to in ("gpt", "joint", None):
+        assert assemble(recipe, up_to).codec.hash == trained.hash
+    for other, up_to in ((recipe, "codec"), (replace(recipe, init_parts=("encoder",)), "gpt")):
+        begun = assemble(other, up_to).codec
+        assert all(torch.equal(*pair) for pair in zip(begun.encoder.parameters(), encoder.parameters(), strict=True))
+        assert begun.hash != trained.hash
 
 
 def test_weights_of_other_sizes_are_refused(published, monkeypatch):

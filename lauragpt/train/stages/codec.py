@@ -91,7 +91,7 @@ class CodecStage:
         self.spectral_loss.to(wave.device)
         generator = self._generator(batch.number)
         wave = self._gain(wave, generator)
-        quantizing = self._start_codebooks(step)
+        quantizing = self._start_codebooks(step, batch.number)
         levels = quantizer.draw_levels(len(wave), generator) if quantizing else 0
         output = self.codec(wave, levels, update=True)
 
@@ -125,15 +125,15 @@ class CodecStage:
         return {"loss": loss.item()} | {k: v.item() for k, v in losses.items()} | self._usage(output.codes)
 
     @torch.no_grad()
-    def _start_codebooks(self, step: int) -> bool:
-        """Whether the codebooks take part in this step, as trained ones always do; at the first one, k-means over its batch and those to
-        come."""
+    def _start_codebooks(self, step: int, number: int) -> bool:
+        """Whether the codebooks take part in this step, as trained ones always do; at the first one, k-means over its batch, which has this
+        number, and those to come."""
         quantizer, count = self.codec.quantizer, self.config.kmeans_batches
         if not bool(quantizer.initialised.all()):
             if step < self.config.quantize_from:
                 return False
-            device, steps = quantizer.codebooks.device, range(step, step + count)
-            waves = [self._gain(self.batch(at).waves.to(device), self._generator(at)) for at in steps]
+            device, numbers = quantizer.codebooks.device, range(number, number + count)
+            waves = [self._gain(self.batch(each).waves.to(device), self._generator(each)) for each in numbers]
             quantizer.initialise(torch.cat([self.codec.latents(wave).float().flatten(0, 1) for wave in waves]), batches=count)
         return True
 
