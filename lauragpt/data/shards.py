@@ -6,7 +6,7 @@
 
 In: such a folder, or its address (s3://, https:// and what else smart_open reads). Out: the examples, whose `audio` names a part of a
 shard: `recording.000003.tar#bytes=1536,20480,0a1b2c3d` are 20480 bytes from 1536 on, with their CRC-32. So a recording is read by itself,
-in any order, and a batch stays a function of its step alone.
+in any order, and a batch stays a function of its number alone.
 """
 
 import gzip

@@ -265,7 +265,7 @@ class Vocoder(nn.Module):
 
 
 def as_long(noisy: tuple[Tensor, Tensor] | None, T: int) -> tuple[Tensor, Tensor] | None:
-    """Noisy speech (B, N, F), made as long as T tokens (B, T, F), and its lengths."""
+    """Noisy speech (B, N, F), cut or padded with zeros to as many as T tokens (B, T, F), and its lengths (B,) as they were."""
     return None if noisy is None else (F.pad(noisy[0][:, :T], (0, 0, 0, T - min(T, noisy[0].shape[1]))), noisy[1])
 
 

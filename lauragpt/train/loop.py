@@ -148,6 +148,8 @@ def run(
 
 
 def sharding_of(stage: Stage, folder: Path, accelerator: Accelerator) -> "Sharding | None":
+    """The stage divided among the processes, in place; None where it is not to be, or where there is one process. LauraError where PyTorch
+    cannot."""
     if not getattr(stage.config, "shard", False) or accelerator.num_processes == 1:
         return None
     from lauragpt.train.sharding import Sharding  # takes a second

@@ -21,12 +21,14 @@ PATTERN = "shard-*.safetensors"
 
 
 def in_pieces(folder: Path) -> bool:
+    """Whether tensors lie in a folder as pieces; False where there is no folder."""
     return any(folder.glob(PATTERN))
 
 
 def write_pieces(folder: Path, tensors: Mapping[str, Tensor], group: ProcessGroup) -> Future:
-    """Called by all processes, of which each writes its pieces while it goes on; what it has now is written, whatever becomes of it. The
-    main process's future is done when all are. `group`: of all processes, on CPUs, and used for nothing else meanwhile."""
+    """Called by all processes, of which each writes its pieces while it goes on; what it has now is written, whatever becomes of it. In
+    every process the future is done when all have written, and raises CheckpointException where one of them could not. `group`: of all
+    processes, on CPUs, and used for nothing else meanwhile."""
     writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
     return dcp.async_save(dict(tensors), storage_writer=writer, process_group=group)
 

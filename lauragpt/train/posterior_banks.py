@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 
+from lauragpt.data.loader import generator_of
 from lauragpt.data.manifest import Example
 from lauragpt.data.posteriors import PosteriorBank, random_posteriors
 from lauragpt.errors import LauraError
@@ -49,7 +50,8 @@ def collect_banks(
     data."""
     banks: dict[str, list[PosteriorBank]] = {}
     encoder, was_training = model.encoder, model.encoder.training
-    rng, device = np.random.default_rng((seed, 0, 3)), model.posterior_embedding.weight.device.type
+    # Batch 3 is drawn with the same numbers, which does no harm: runs of versions before 0.3 go on with the same banks.
+    rng, device = generator_of(seed, 3), model.posterior_embedding.weight.device.type
     with torch.random.fork_rng(), torch.autocast(device, torch.bfloat16, enabled=precision(device == "cuda") == "bf16"):
         torch.manual_seed(int(rng.integers(2**31)))  # of the masks
         for name, most in hours.items():

@@ -1,6 +1,6 @@
 """Batches before the step that needs them: made by a thread, or by worker processes that are forked when training begins.
 
-A batch is a function of its step alone, so that it is the same whoever makes it. Of n workers each makes every n-th batch, and batches
+A batch is a function of its number alone, so that it is the same whoever makes it. Of n workers each makes every n-th batch, and batches
 arrive in order, through a socket a worker: what they hold is received straight into memory from which the device copies without waiting.
 No shared memory is needed, of which containers have little.
 
@@ -31,10 +31,10 @@ WINDOW = 1 << 20  # bytes that a socket holds
 
 
 @contextmanager
-def batches_ahead(make: Callable[[int], Any], steps: Sequence[int], workers: int = 0, pin: bool = False) -> Iterator[Iterator[Any]]:
-    """`make(step)` of each step in order, the next one while the last is used. `workers`: processes that make them; 0 is a thread. `pin`:
-    received by CUDA's rules. What a batch raises is raised where it is taken. All workers are gone when this is left."""
-    with forked(make, steps, workers, pin) if workers else _made(make, steps) as batches, ThreadPoolExecutor(1) as thread:
+def batches_ahead(make: Callable[[int], Any], numbers: Sequence[int], workers: int = 0, pin: bool = False) -> Iterator[Iterator[Any]]:
+    """`make(number)` of each number in order, the next one while the last is used. `workers`: processes that make them; 0 is a thread.
+    `pin`: received by CUDA's rules. What a batch raises is raised where it is taken. All workers are gone when this is left."""
+    with forked(make, numbers, workers, pin) if workers else _made(make, numbers) as batches, ThreadPoolExecutor(1) as thread:
         yield _ahead(batches, thread)
 
 
@@ -47,25 +47,25 @@ def _ahead(batches: Iterator[Any], thread: ThreadPoolExecutor) -> Iterator[Any]:
 
 
 @contextmanager
-def _made(make: Callable[[int], Any], steps: Sequence[int]) -> Iterator[Iterator[Any]]:
-    yield map(make, steps)
+def _made(make: Callable[[int], Any], numbers: Sequence[int]) -> Iterator[Iterator[Any]]:
+    yield map(make, numbers)
 
 
 @contextmanager
-def forked(make: Callable[[int], Any], steps: Sequence[int], workers: int, pin: bool = False) -> Iterator[Iterator[Any]]:
+def forked(make: Callable[[int], Any], numbers: Sequence[int], workers: int, pin: bool = False) -> Iterator[Iterator[Any]]:
     """As `batches_ahead`, without the thread that receives. LauraError where the system cannot fork."""
     processes, ends = [], []
     try:
-        for number in range(min(workers, len(steps))):
+        for worker in range(min(workers, len(numbers))):
             here, there = socket.socketpair()
             for end in (here, there):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WINDOW)
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
             ends.append(here)
             # A worker holds no other's end: when this process dies, all of them find their sockets closed.
-            processes.append(fork(_work, make, steps[number::workers], there, list(ends)))
+            processes.append(fork(_work, make, numbers[worker::workers], there, list(ends)))
             there.close()
-        yield _received(ends, len(steps), pin)
+        yield _received(ends, len(numbers), pin)
     finally:
         for process in processes:
             process.kill()  # nothing but memory is theirs
@@ -96,14 +96,14 @@ def _child(target: Callable[..., None], arguments: tuple) -> None:
     target(*arguments)
 
 
-def _work(make: Callable[[int], Any], steps: Sequence[int], end: socket.socket, others: list[socket.socket]) -> None:
+def _work(make: Callable[[int], Any], numbers: Sequence[int], end: socket.socket, others: list[socket.socket]) -> None:
     for other in others:
         other.close()
     with ThreadPoolExecutor(1) as thread:  # sends a batch while the next is made
         sent = None
         try:
-            for step in steps:
-                message = _message(make, step)
+            for number in numbers:
+                message = _message(make, number)
                 if sent is not None:
                     sent.result()
                 sent = thread.submit(_send, end, *message)
@@ -114,10 +114,10 @@ def _work(make: Callable[[int], Any], steps: Sequence[int], end: socket.socket, 
     end.close()
 
 
-def _message(make: Callable[[int], Any], step: int) -> tuple[bytes, list[memoryview]]:
+def _message(make: Callable[[int], Any], number: int) -> tuple[bytes, list[memoryview]]:
     """(pickled batch, the arrays' bytes)"""
     try:
-        return _dumps((True, make(step)))
+        return _dumps((True, make(number)))
     except Exception as error:
         try:
             return _dumps((False, error))

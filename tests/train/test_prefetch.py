@@ -24,15 +24,15 @@ from lauragpt.train.prefetch import batches_ahead, fork
 
 
 class Made(NamedTuple):
-    step: int
-    numbers: list[Tensor]
+    number: int
+    tensors: list[Tensor]
     array: np.ndarray
 
 
-def make(step: int) -> Made:
-    rng = np.random.default_rng(step)
+def make(number: int) -> Made:
+    rng = np.random.default_rng(number)
     sizes = rng.integers(0, 3000, 4)
-    return Made(step, [torch.from_numpy(rng.random((size, 2))).t() for size in sizes], rng.integers(0, 9, 10_000).astype(np.int8))
+    return Made(number, [torch.from_numpy(rng.random((size, 2))).t() for size in sizes], rng.integers(0, 9, 10_000).astype(np.int8))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3, 20])
@@ -40,26 +40,26 @@ def test_batches_come_in_order_whoever_makes_them(workers):
     with batches_ahead(make, range(5, 16), workers) as batches:
         got = list(batches)
         assert len(multiprocessing.active_children()) <= workers
-    assert [batch.step for batch in got] == list(range(5, 16))
+    assert [batch.number for batch in got] == list(range(5, 16))
     for batch in got:
-        wanted = make(batch.step)
-        assert all(torch.equal(*pair) for pair in zip(batch.numbers, wanted.numbers, strict=True))
+        wanted = make(batch.number)
+        assert all(torch.equal(*pair) for pair in zip(batch.tensors, wanted.tensors, strict=True))
         assert np.array_equal(batch.array, wanted.array)
     assert not multiprocessing.active_children()
 
 
 def test_many_large_batches_that_nobody_takes_hold_nobody_up():
-    with batches_ahead(lambda step: torch.zeros(3_000_000), range(100), 2) as batches:
+    with batches_ahead(lambda number: torch.zeros(3_000_000), range(100), 2) as batches:
         next(batches)
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_is_raised_where_the_batch_is_taken(workers):
-    def fails(step: int) -> int:
-        if step == 3:
+    def fails(number: int) -> int:
+        if number == 3:
             raise LauraError("no such recording")
-        return step
+        return number
 
     with batches_ahead(fails, range(9), workers) as batches:
         assert [next(batches) for _ in range(3)] == [0, 1, 2]
@@ -69,7 +69,7 @@ def test_an_error_is_raised_where_the_batch_is_taken(workers):
 
 
 def test_a_worker_that_is_killed_is_told():
-    with batches_ahead(lambda step: os.kill(os.getpid(), 9), range(3), 1) as batches, pytest.raises(LauraError, match="set workers lower"):
+    with batches_ahead(lambda _: os.kill(os.getpid(), 9), range(3), 1) as batches, pytest.raises(LauraError, match="set workers lower"):
         next(batches)
 
 
