@@ -21,6 +21,7 @@ from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import PRESETS, LauraConfig, LauraModel, with_changes
 from lauragpt.sequence import layout, times_of
 from lauragpt.train.config import load_recipe
+from lauragpt.train.precision import precision
 from lauragpt.train.run import begin_run, read_data, train
 from lauragpt.train.workload import count_batch, draw, stage_modules
 
@@ -141,12 +142,14 @@ def test_from_a_recipe_to_answers(debug_checkpoint, prepared, tmp_path):
 def test_transcripts_may_have_more_letters_than_there_are_codes(debug_checkpoint, prepared, tmp_path):
     path = tmp_path / "codes.yaml"
     path.write_text(yaml.safe_dump(recipe_with(tmp_path / "out", debug_checkpoint, prepared)))
+    cuda = torch.cuda.is_available()
+    accelerator = Accelerator(mixed_precision=precision(cuda), cpu=not cuda)  # as training makes it: a process has one kind
     train_examples, dev = read_data(prepared)
     fast = [replace(example, targets=[10 * target for target in example.targets]) for example in train_examples]
-    assert begin_run(load_recipe(path), ["joint"], fast, dev, Accelerator(cpu=True)).train == fast
+    assert begin_run(load_recipe(path), ["joint"], fast, dev, accelerator).train == fast
     plain = load_recipe(path, ["model={}"])
     with pytest.raises(LauraError, match="more CTC units than"):
-        begin_run(plain, ["joint"], fast, dev, Accelerator(cpu=True))
+        begin_run(plain, ["joint"], fast, dev, accelerator)
 
 
 @pytest.mark.parametrize(
