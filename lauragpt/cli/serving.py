@@ -46,10 +46,9 @@ def serve(
     from lauragpt.cli.io import one_line
 
     with one_line():
-        from lauragpt.cli.request import check_folder
         from lauragpt.serve.keys import read_keys
         from lauragpt.serve.run import serve as run
-        from lauragpt.serve.settings import Limits, Settings
+        from lauragpt.serve.settings import Limits, Settings, make_voices_folder
 
         size = int(max_megabytes * 2**20)
         limits = Limits(
@@ -58,8 +57,7 @@ def serve(
         )  # fmt: skip
         keys = read_keys(api_key_file) if api_key_file else ()
         if voices is not None:
-            check_folder(voices)
-            voices.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_voices_folder(voices)
         run(Settings(checkpoint, device, threads, beams, host, keys, voices, limits=limits), port, workers)
 
 

@@ -19,13 +19,12 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lauragpt.errors import LauraError
 from lauragpt.serve.app import make_app, told
 from lauragpt.serve.guard import Guard
 from lauragpt.serve.keys import read_keys
 from lauragpt.serve.problems import LEFT, Problem
 from lauragpt.serve.run import prepare_log
-from lauragpt.serve.settings import Settings
+from lauragpt.serve.settings import Settings, make_voices_folder
 
 LOST = (RayActorError, NodeDiedError, ObjectLostError)  # what is raised where a replica, or its machine, is gone
 TRIES = 3  # of a request, which may itself be what ends its replicas
@@ -50,10 +49,7 @@ class Options(BaseModel):
 
 def build(options: Options) -> serve.Application:
     """LauraError for a file of keys, or a folder of voices, that cannot be used."""
-    try:
-        options.voices.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise LauraError(f"{options.voices} cannot be made: {error.strerror}; give a folder that all machines share") from None
+    make_voices_folder(options.voices)
     keys = read_keys(options.api_key_file) if options.api_key_file else ()
     settings = Settings(options.model, options.device, options.threads, host=options.host, keys=keys, voices=options.voices)
     scale = {"min_replicas": options.min_replicas, "max_replicas": options.max_replicas, "target_ongoing_requests": AT_ONCE / 2}

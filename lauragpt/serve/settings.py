@@ -3,9 +3,11 @@
 In: the options of `laura serve`. Out: frozen `Settings`, the same in every worker process.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lauragpt.data.checks import check_folder
 from lauragpt.errors import LauraError
 from lauragpt.tasks import BEAMS
 
@@ -48,3 +50,10 @@ class Settings:
     def local(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host in ("127.0.0.1", "::1", "localhost")
+
+
+def make_voices_folder(folder: Path) -> None:
+    """Makes the folder of uploaded voices, which only this user may read. LauraError where nothing can be written into it."""
+    with contextlib.suppress(OSError):  # the check below says what is wrong
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_folder(folder)

@@ -7,10 +7,13 @@ import numpy as np
 import openai
 import pytest
 from servers import clip, encoded, http, serving
+from typer.testing import CliRunner
 
 from lauragpt.audio import decode_audio
+from lauragpt.cli.app import app
 from lauragpt.engine.voices import make_voice
-from lauragpt.serve.settings import Limits, Settings
+from lauragpt.errors import LauraError
+from lauragpt.serve.settings import Limits, Settings, make_voices_folder
 
 NIGHT = clip("kathleen")
 FORM = {"name": "anna", "consent": "Anna has agreed in writing.", "text": "The night was calm and snowy.", "language": "en"}
@@ -122,3 +125,21 @@ def test_without_a_folder_they_go_with_the_server():
         private = service.voices.folder
         assert len(list(private.iterdir())) == 2 and private.stat().st_mode & 0o777 == 0o700
     assert not private.exists()
+
+
+@pytest.mark.parametrize("name", ["file", "/proc"])
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, name):
+    """/proc is there, and nobody can write into it."""
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(app, ["serve", "/no/such/checkpoint", "--voices", str(tmp_path / name)])
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1
+    assert f"{tmp_path / name} cannot be written (" in done.stderr and "choose another folder" in done.stderr
+    with pytest.raises(LauraError, match="cannot be written"):
+        make_voices_folder(tmp_path / name)
+
+
+def test_the_folder_is_made_for_this_user_alone(tmp_path):
+    folder = tmp_path / "new" / "voices"
+    for _ in range(2):
+        make_voices_folder(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700 and not list(folder.iterdir())
