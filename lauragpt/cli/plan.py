@@ -113,8 +113,8 @@ def notes(plan: "Plan") -> list[str]:
         lines.append(f"recordings: {digits(plan.recordings / 1e9)} GB at 16 bits")
     if any(stage.cached_frames is None for stage in plan.stages):
         lines.append("frames of frozen layers are not counted: give --data-hours")
-    padded = [f"{stage.name}: {_shares(stage.padding)}" for stage in plan.stages if stage.padding]
-    lines += [f"padding, of what is computed: {'; '.join(padded)}"] if padded else []
+    padded = [f"{stage.name}{_shares(stage.padding)}" for stage in plan.stages if stage.padding]
+    lines += [f"padding (share of computed places): {'; '.join(padded)}"] if padded else []
     lines += [measured(stage) for stage in plan.stages if stage.trial]
     hours = [stage.hours for stage in plan.stages]
     if None in hours:
@@ -126,7 +126,10 @@ def notes(plan: "Plan") -> list[str]:
 
 
 def _shares(padding: dict[str, float]) -> str:
-    return ", ".join(f"{network} {share:.1%}" for network, share in padding.items())
+    """Behind a stage's name. A network is named only where the stage has several."""
+    if len(padding) == 1:
+        return f" {next(iter(padding.values())):.1%}"
+    return ": " + ", ".join(f"{network} {share:.1%}" for network, share in padding.items())
 
 
 def measured(stage: "StagePlan") -> str:

@@ -1,6 +1,7 @@
 """laura plan: counts against the models, optimizers and files themselves, arithmetic against numbers made by hand."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,14 +240,17 @@ def test_unknown_gpus_recipes_and_stages_are_refused(tmp_path):
 
 
 def test_the_command_prints_tables_or_json(tmp_path):
-    (tmp_path / "small.yaml").write_text("preset: debug\nstages: {joint: {steps: 40, weights: {asr: 1, mt: 1}}}\n")
+    stages = "{encoder: {steps: 40, weights: {asr: 1}}, joint: {steps: 40, weights: {asr: 1, mt: 1}}}"
+    (tmp_path / "small.yaml").write_text(f"preset: debug\nstages: {stages}\n")
     runner, words = CliRunner(), ["plan", str(tmp_path / "small.yaml"), "--gpus", "2", "--mfu", "0.3", "--gpu-hour", "2"]
     shown = runner.invoke(app, words)
     assert shown.exit_code == 0, shown.output
     assert "memory a GPU, in MB" in shown.stdout and "FSDP2" in shown.stdout and "all stages:" in shown.stdout
+    padding = r"\npadding \(share of computed places\): encoder [\d.]+%; joint: encoder [\d.]+%, gpt [\d.]+%\n"
+    assert re.search(padding, shown.stdout)
     made = json.loads(runner.invoke(app, [*words, "--json"]).stdout)
-    assert made["gpus"] == 2 and len(made["stages"]) == 1
-    assert {row["how"] for row in made["stages"][0]["memory"]} == {"DDP", "FSDP2", "LoRA"}
+    assert made["gpus"] == 2 and len(made["stages"]) == 2
+    assert {row["how"] for row in made["stages"][1]["memory"]} == {"DDP", "FSDP2", "LoRA"}
     for wrong, status in ((["--gpu", "tpu"], 1), (["--gpus", "0"], 1), (["lr"], 2)):
         refused = runner.invoke(app, [*words, *wrong])
         assert refused.exit_code == status and len(refused.stderr.splitlines()) == 1, refused.output
