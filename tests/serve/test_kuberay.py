@@ -155,6 +155,13 @@ def test_the_training_is_one_that_torchrun_and_laura_know():
     assert train["resume"]
     recipe = load_recipe(pages.ROOT / "recipes" / train["recipe"].name, train["overrides"])
     assert str(recipe.out).startswith("/data/") and str(recipe.data).startswith("/data/")
+    assert all(recipe.stages[name].shard for name in ("gpt", "joint"))
+    assert all(recipe.stages[name].checkpoint_activations for name in ("encoder", "gpt", "joint")), "they do not fit otherwise"
+    restarting = {"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "1"}
+    assert asked.max_restarts and restarting in container["env"]
+    page = (pages.ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    launches = re.findall(r"^(.*)torchrun .*--max-restarts", page, re.MULTILINE)
+    assert len(launches) == 2 and all(f"{restarting['name']}=1" in launch for launch in launches)
 
 
 def test_the_commands_of_the_pages():
