@@ -15,9 +15,12 @@ def waste_on(device: torch.device, width: int) -> float:
     return 0.3 if device.type == "cuda" and width < WIDE else WASTE
 
 
-def alike(lengths: Sequence[int], waste: float = WASTE) -> list[list[int]]:
+def alike(lengths: Sequence[int], waste: float = WASTE, apart: int = 0) -> list[list[int]]:
     """Indices in groups of similar length, the longest first: as few groups as leave at most a share `waste` of all places empty, and of
-    these the ones that leave least. So what is computed of a batch is at most 1 / (1 - waste) times what it holds."""
+    these the ones that leave least. So what is computed of a batch is at most 1 / (1 - waste) times what it holds. The first `apart` are in
+    groups of their own."""
+    if apart:
+        return alike(lengths[:apart], waste) + [[apart + i for i in group] for group in alike(lengths[apart:], waste)]
     if not len(lengths):
         return []
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])

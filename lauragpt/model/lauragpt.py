@@ -256,13 +256,14 @@ class LauraModel(nn.Module):
         with torch.autocast(waves.device.type, enabled=False):
             return self.codec.vectors(waves, samples), -(-samples // self.config.codec.hop)
 
-    def loss(self, layouts: Sequence[Layout], frames: Tensor | None) -> Tensor:
-        """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `frames` (B, T, D) in order."""
+    def loss(self, layouts: Sequence[Layout], frames: Tensor | None, apart: int = 0) -> Tensor:
+        """Cross-entropy over output tokens only, one number per token (n,). Rows with frames take those of `frames` (B, T, D) in order. The
+        first `apart` rows are padded among themselves: it costs less where the others are much shorter."""
         targets = np.array([i for row in layouts for i, counts in zip(row.ids, row.targets, strict=True) if counts])
-        logits = self.output_logits(layouts, frames)
+        logits = self.output_logits(layouts, frames, apart)
         return nn.functional.cross_entropy(logits.float(), to_device(targets, logits.device), reduction="none")
 
-    def output_logits(self, layouts: Sequence[Layout], frames: Tensor | None) -> Tensor:
+    def output_logits(self, layouts: Sequence[Layout], frames: Tensor | None, apart: int = 0) -> Tensor:
         """(n, V): from which each output token is predicted, behind those before it. Arguments as of `loss`."""
         device = self.gpt.embed_tokens.weight.device
         embeddings = self.gpt.embed(to_device(np.array([i for row in layouts for i in row.read or row.ids]), device))
@@ -273,7 +274,7 @@ class LauraModel(nn.Module):
         heard = np.cumsum([0, *(row.frames > 0 for row in layouts)]) * (frames.shape[1] if frames is not None else 0)
         written, read = begun + np.cumsum([0, *(len(row.ids) for row in layouts)]), torch.cat(sources)
         batches, first, size = [], np.zeros(len(layouts), np.int64), 0  # first: where each sequence's states begin
-        for group in alike([row.length for row in layouts], waste_on(device, self.config.gpt.width)):
+        for group in alike([row.length for row in layouts], waste_on(device, self.config.gpt.width), apart):
             shape = len(group), max(layouts[i].length for i in group)
             places, times = np.full(shape, written[-1]), np.zeros(shape, np.float32)
             for at, i in enumerate(group):

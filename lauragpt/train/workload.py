@@ -157,7 +157,8 @@ def _lengths(
         plain, read = layouts_of(name, sizes, config, examples)
         if name == "joint":
             yield "encoder", [row.frames for row in plain if row.frames], waste_on(device, sizes.encoder.width)
-        yield "gpt", [row.length for row in plain + read], waste_on(device, sizes.gpt.width)
+        for rows in (plain, read) if name == "joint" else (plain + read,):
+            yield "gpt", [row.length for row in rows], waste_on(device, sizes.gpt.width)
 
 
 def seconds_heard(example: Example, config: StageConfig) -> float:
@@ -288,7 +289,7 @@ def _reading(name: str, model: LauraModel, config: StageConfig, batch: Batch) ->
         heard, loss = [output.embeddings for output in outputs], loss + sum(letters_of(output).sum() for output in outputs)
     if read:
         heard.append(model.embed_posteriors(_meta(len(read), max(row.frames for row in read), model.config.encoder.units)))
-    return (loss + model.loss(plain + read, stacked(heard)).sum()).sum()
+    return (loss + model.loss(plain + read, stacked(heard), len(plain) if name == "joint" else 0).sum()).sum()
 
 
 def _quantize(codec: Codec, latents: Tensor) -> Tensor:

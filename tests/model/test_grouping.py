@@ -34,6 +34,8 @@ def test_there_are_no_fewer_groups_with_as_little_padding(waste):
 
 def test_what_is_equal_stays_together_and_nothing_makes_no_group():
     assert alike([7] * 5) == [[0, 1, 2, 3, 4]] and alike([]) == []
+    assert alike([30, 30, 29, 30, 2, 2]) == [[0, 1, 3, 2], [4, 5]]
+    assert alike([30, 30, 29, 30, 2, 2], apart=2) == [[0, 1], [3, 2], [4, 5]] and alike([3, 3], apart=2) == [[0, 1]]
     assert alike([90, 3, 88, 40, 3, 41]) == [[0, 2], [5, 3], [1, 4]]
 
 

@@ -60,7 +60,8 @@ def test_loss_is_a_plain_loop(model):
         log_probs = model.gpt(given[None], times=times)[0].log_softmax(-1)
         first_id = len(given) - len(row.ids)
         wanted += [-log_probs[first_id + i - 1, token] for i, token in enumerate(row.ids) if row.targets[i]]
-    torch.testing.assert_close(model.loss(layouts, heard.embeddings), torch.stack(wanted), atol=1e-4, rtol=1e-4)
+    for apart in (0, 4):
+        torch.testing.assert_close(model.loss(layouts, heard.embeddings, apart), torch.stack(wanted), atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

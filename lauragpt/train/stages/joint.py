@@ -82,7 +82,7 @@ class JointStage(ModelStage):
         if batch.read.posteriors:
             heard.append(embed_posteriors(self.model, batch.read))
         # At once, and not what is heard and what is read one after the other: the GPT is called once in a step of every process.
-        each = self.model.loss(layouts + batch.read.layouts, stacked(heard))
+        each = self.model.loss(layouts + batch.read.layouts, stacked(heard), apart=len(layouts))
         losses, read = each.tensor_split([sum(sum(row.targets) for row in layouts)])
         weights = token_weights(layouts + batch.read.layouts, self._sequence_weights(batch))
         loss = (each * to_device(np.array(weights, np.float32), device)).sum()
