@@ -1,12 +1,12 @@
 """The moving average of a stage's weights, which does better than the last weights where the rate has not yet fallen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from lauragpt.train.pieces import held, held_as
+from lauragpt.train.pieces import held
 
 
 class Average:
@@ -28,10 +28,6 @@ class Average:
         live = self._live()
         own = [held(tensor) for tensor in self.tensors.values()]
         torch._foreach_lerp_(own, [held(live[name]) for name in self.tensors], 1 - decay)
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, tensor in self.tensors.items():
-            tensor.copy_(held_as(tensors[name], tensor))
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

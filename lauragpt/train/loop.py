@@ -47,7 +47,7 @@ def run(
     config, main, count = stage.config, accelerator.is_main_process, stage.config.accumulate
     sharding = sharding_of(stage, folder, accelerator)
     joins = main or sharding is not None  # whoever validates and saves
-    gathered, agreed = (sharding.gathered, sharding.agree) if sharding else (nullcontext, bool)
+    gathered, anywhere = (sharding.gathered, sharding.anywhere) if sharding else (nullcontext, bool)
     before = state.load(folder, stage.modules, stage.optimizers) if resume and state.exists(folder) else None
     if before is None and main:
         state.forget_best(folder)
@@ -61,8 +61,8 @@ def run(
     update = Update(stage, accelerator, learning_rate or config.learning_rate, sharded=sharding is not None)
     if before:
         update.guard.load(before)
-        if average and (tensors := state.load_average(folder)):
-            average.load(tensors)
+        if average:
+            state.load_average(folder, average.tensors)
     folder.mkdir(parents=True, exist_ok=True)
     saved, anew = time.monotonic(), before is None
     planned = lambda step: step >= config.steps or (config.evaluate_every > 0 and step % config.evaluate_every == 0)  # noqa: E731
@@ -89,6 +89,8 @@ def run(
         measured = step
 
     with ExitStack() as stack:
+        if sharding:
+            stack.enter_context(sharding)
         interruption = stack.enter_context(Interruption(accelerator, until, clock))
         if config.workers and step < config.steps:
             stage.batch.prepare(config.workers)
@@ -102,7 +104,7 @@ def run(
             if not before.get("validated", True) and planned(step) and step < config.steps:
                 measure()  # the program was killed while it did
                 stage.modules.train()
-            interruption.finished = main and state.out_of_patience(folder, config, step)
+            interruption.finished = state.out_of_patience(folder, config, step)
         while step < config.steps and not interruption.stops(main and time.monotonic() - saved > 60 * config.save_minutes):
             asked = time.monotonic()
             drawn = [next(batches) for _ in range(count)]
@@ -124,10 +126,10 @@ def run(
                 sharding.finish(wait=False)
             if joins and interruption.due and not update.guard.skipping:
                 save(validated=not planned(step))
-            if joins and planned(step) and step < config.steps and agreed(not interruption.signals):
+            if joins and planned(step) and step < config.steps and not anywhere(interruption.signals):
                 measure()
                 stage.modules.train()
-                interruption.finished = main and state.out_of_patience(folder, config, step)
+                interruption.finished = state.out_of_patience(folder, config, step)
         if joins:
             save(validated=measured == step)
         if sharding:
@@ -148,8 +150,7 @@ def run(
 
 
 def sharding_of(stage: Stage, folder: Path, accelerator: Accelerator) -> "Sharding | None":
-    """The stage divided among the processes, in place; None where it is not to be, or where there is one process. LauraError where PyTorch
-    cannot."""
+    """The stage divided among the processes, in place; None where it is not to be, or where there is one process."""
     if not getattr(stage.config, "shard", False) or accelerator.num_processes == 1:
         return None
     from lauragpt.train.sharding import Sharding  # takes a second
@@ -160,6 +161,7 @@ def sharding_of(stage: Stage, folder: Path, accelerator: Accelerator) -> "Shardi
 def evaluate(stage: Stage, folder: Path, step: int, log: "Log", main: bool, sharding: "Sharding | None") -> None:
     """Measures dev, and saves the weights if they are the best so far by `best_by`. LauraError where dev has no such loss. Where weights
     are divided, all processes do so together."""
+    best = state.best(folder) if stage.config.evaluate_every else None  # before anyone waits: where it is damaged all of them say so
     stage.modules.eval()
     with sharding.gathered() if sharding else nullcontext():
         losses = stage.validate()
@@ -170,9 +172,9 @@ def evaluate(stage: Stage, folder: Path, step: int, log: "Log", main: bool, shar
     name = stage.config.best_by
     if name not in losses:
         raise LauraError(f"{stage.name}.best_by: dev has no loss {name!r}: choose from {', '.join(losses) or 'none: dev has no examples'}")
-    best, about = state.best(folder) if main else None, {"step": step, name: losses[name]}
-    better = math.isfinite(losses[name]) and (best is None or losses[name] < best[name])
-    if sharding and sharding.agree(better):
+    about = {"step": step, name: losses[name]}
+    better = main and math.isfinite(losses[name]) and (best is None or losses[name] < best[name])
+    if sharding and sharding.anywhere(better):
         sharding.save_best(about)
     elif better and not sharding:
         state.save_best(folder, stage, about)

@@ -198,11 +198,11 @@ def plan_stage(
     drawn_from = typical_examples(name, config) if examples is None else examples
     parameters, found, batch, mean = count_stage(recipe, name, config, gpu, drawn_from)
     memory = [replicated("LoRA" if getattr(config, "lora", LoraConfig()).rank else "DDP", parameters, found, gpus, config)]
-    if gpus > 1 and hasattr(config, "shard"):
+    if gpus > 1 and hasattr(config, "shard") and memory[0].how == "DDP":
         memory.append(sharded(parameters, found, gpus, config))
     if getattr(config, "lora", LoraConfig(1)).rank == 0:
-        adapted = replace(config, lora=LoraConfig(LORA_RANK))
         try:
+            adapted = replace(config, lora=LoraConfig(LORA_RANK))
             small, kept, *_ = count_stage(recipe, name, adapted, gpu, drawn_from)
             memory.append(replicated("LoRA", small, kept, gpus, adapted))
         except LauraError as error:

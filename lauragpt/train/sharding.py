@@ -11,13 +11,15 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed, nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from lauragpt.errors import LauraError
 from lauragpt.files import replace_folder
@@ -39,14 +41,14 @@ class Root(nn.Module):
 
 def shard(modules: nn.ModuleDict, optimizers: Mapping[str, torch.optim.Optimizer], mesh: distributed.DeviceMesh) -> Root:
     """Divides the modules' parameters, of which `gpt` is one, in place, and gives the optimizers, which must not have moments yet, the new
-    ones. LauraError where PyTorch cannot."""
-    if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
-        raise LauraError(f"shard: PyTorch {torch.__version__} cannot: install 2.13 or a later one, or leave shard out")
+    ones."""
     before, root = dict(modules.named_parameters()), Root(modules)
     for layer in modules["gpt"].layers:
         layer.each = partial(_each, layer)
         fully_shard(layer, mesh=mesh)
         register_fsdp_forward_method(layer, "each")
+    for layer, following in pairwise(modules["gpt"].layers):
+        layer.set_modules_to_forward_prefetch([following])  # it is gathered while this one computes
     fully_shard(root, mesh=mesh)
     root.set_reduce_scatter_unused_params(True)  # a batch without recordings has no gradient for the encoder
     with torch.no_grad():
@@ -76,6 +78,14 @@ class Sharding:
         self.begun = None  # (what is being written, what ends it), of a checkpoint
         self.saved: int | None = None  # the last step that was
 
+    def __enter__(self) -> "Sharding":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        """A training that ends by a LauraError keeps the checkpoint that is being written."""
+        if isinstance(error, LauraError):
+            self.finish()
+
     @contextmanager
     def gathered(self) -> Iterator[None]:
         """For a step, or for a validation."""
@@ -85,14 +95,15 @@ class Sharding:
         finally:
             self.root.reshard()
 
-    def agree(self, chosen: bool) -> bool:
-        """What the main process has chosen."""
-        told = torch.tensor(float(chosen), device=self.device)
-        distributed.broadcast(told, 0)
+    def anywhere(self, holds: object) -> bool:
+        """Whether it holds in any process."""
+        told = torch.tensor(float(bool(holds)), device=self.device)
+        distributed.all_reduce(told, distributed.ReduceOp.MAX)
         return bool(told)
 
     def save(self, step: int, about: dict, average: Mapping[str, Tensor] | None, keep: int, anew: bool) -> None:
-        """As `state.save`, in the background: the checkpoint is there when `finish` has been called."""
+        """As `state.save`, in the background: the checkpoint is there when `finish` has been called. LauraError where it cannot be
+        written."""
         self.finish()
         if self.saved == step:
             if self.main:
@@ -108,16 +119,19 @@ class Sharding:
         if average is not None:
             tensors |= {f"{state.PIECES_AVERAGE}{name}": tensor for name, tensor in (modules | dict(average)).items()}
         about = {"step": step, "stage": self.stage.name, **about}
-        self.begun = write_pieces(aside, tensors, self.group), partial(state.put, self.folder, step, about, keep)
+        with self._writing():
+            self.begun = write_pieces(aside, tensors, self.group), partial(state.put, self.folder, step, about, keep)
 
     def finish(self, wait: bool = True) -> None:
-        """Ends the checkpoint that is being written. `wait`: otherwise the main process ends it if all have written what they hold."""
+        """Ends the checkpoint that is being written. `wait`: otherwise the main process ends it if all have written what they hold.
+        LauraError where one could not."""
         if self.begun is None or not (wait or (self.main and self.begun[0].done())):
             return
         (future, put), self.begun = self.begun, None
-        future.result()
-        if self.main:
-            put()
+        with self._writing():
+            future.result()
+            if self.main:
+                put()
 
     def save_best(self, about: dict) -> None:
         self.finish()
@@ -127,7 +141,18 @@ class Sharding:
             aside.mkdir(parents=True)
         distributed.barrier(self.group)
         tensors = {f"{state.PIECES_MODEL}{name}": tensor for name, tensor in self.stage.modules.state_dict().items()}
-        write_pieces(aside, tensors, self.group).result()
-        if self.main:
-            state.seal(aside, about)
-            replace_folder(aside, self.folder / "best")
+        with self._writing():
+            write_pieces(aside, tensors, self.group).result()
+            if self.main:
+                state.seal(aside, about)
+                replace_folder(aside, self.folder / "best")
+        distributed.barrier(self.group)  # all may look at it from here on
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, CheckpointException) as error:
+            causes = [cause for cause, _ in getattr(error, "failures", {}).values()] or [error]
+            what = f"{self.folder}: a checkpoint could not be written: {causes[0]}"
+            raise LauraError(f"{what}: make room there, and --resume goes on from the one before") from error

@@ -167,19 +167,20 @@ def _place(folder: Path, step: int) -> Path:
 
 
 def load(folder: Path, modules: nn.ModuleDict, optimizers: dict[str, torch.optim.Optimizer]) -> dict:
-    """Fills modules and optimizers by the newest checkpoint; returns the state that was saved with them."""
+    """Fills modules and optimizers by the newest checkpoint; returns the state that was saved with them. LauraError where another set of
+    parameters was trained there."""
     path, owners = newest(folder), {}
     for name, optimizer in optimizers.items():
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         owners |= {f"{name}.{index}": parameter for index, parameter in enumerate(parameters)}
     if in_pieces(path):
         found = {key.removeprefix(PIECES_OPTIMIZER): about for key, about in found_in(path).items() if key.startswith(PIECES_OPTIMIZER)}
-        stored = {key: empty_as(owners[key.rpartition(".")[0]], about) for key, about in found.items()}
+        stored = {key: empty_as(_owner(owners, key, path), about) for key, about in found.items()}
         own = {f"{PIECES_MODEL}{name}": tensor for name, tensor in modules.state_dict().items()}
         read_pieces(path, own | {f"{PIECES_OPTIMIZER}{key}": tensor for key, tensor in stored.items()})
     else:
         fill(modules, load_file(path / MODEL))
-        stored = {key: held_as(tensor, owners[key.rpartition(".")[0]]) for key, tensor in load_file(path / OPTIMIZER).items()}
+        stored = {key: held_as(tensor, _owner(owners, key, path)) for key, tensor in load_file(path / OPTIMIZER).items()}
     slots: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in optimizers}
     for key, tensor in stored.items():
         name, index, slot = key.split(".")
@@ -189,12 +190,25 @@ def load(folder: Path, modules: nn.ModuleDict, optimizers: dict[str, torch.optim
     return json.loads((path / STATE).read_text(encoding="utf-8"))
 
 
-def load_average(folder: Path) -> dict[str, Tensor] | None:
-    """The averaged weights that the newest checkpoint holds beside the last ones, if it does."""
+def _owner(owners: Mapping[str, Tensor], key: str, path: Path) -> Tensor:
+    """The parameter of a moment."""
+    name = key.rpartition(".")[0]
+    if name not in owners:
+        what = f"{path}: more parameters were trained there than the stage trains now"
+        raise LauraError(f"{what}: give the keys that it was trained with, such as lora and frozen_layers, or train without --resume")
+    return owners[name]
+
+
+def load_average(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Fills tensors by the averaged weights that the newest checkpoint holds beside the last ones, if it does."""
     path = newest(folder)
     if in_pieces(path):
-        return read_whole(path, PIECES_AVERAGE) or None
-    return load_file(path / AVERAGE) if (path / AVERAGE).exists() else None
+        found = found_in(path)
+        read_pieces(path, {key: tensor for name, tensor in tensors.items() if (key := f"{PIECES_AVERAGE}{name}") in found})
+    elif (path / AVERAGE).exists():
+        stored = load_file(path / AVERAGE)
+        for name, tensor in tensors.items():
+            tensor.copy_(held_as(stored[name], tensor))
 
 
 def best(folder: Path) -> dict | None:
@@ -217,7 +231,11 @@ def save_best(folder: Path, stage: Stage, about: dict) -> None:
 
 
 def load_best(folder: Path, modules: nn.ModuleDict) -> None:
-    fill(modules, load_weights(_weights_in(_best(folder))))
+    path = _best(folder)
+    if in_pieces(path):
+        read_pieces(path, {f"{PIECES_MODEL}{name}": tensor for name, tensor in modules.state_dict().items()})
+    else:
+        fill(modules, load_file(path / MODEL))
 
 
 def forget_best(folder: Path) -> None:

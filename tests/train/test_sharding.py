@@ -9,16 +9,21 @@ import pytest
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from torch import nn
+from torch.distributed import fsdp
 from torch.distributed.tensor import DTensor
 
-from lauragpt.errors import LauraWarning
+from lauragpt.errors import LauraError, LauraWarning
 from lauragpt.model.gpt import GPT, GPTConfig
 from lauragpt.train import state
 from lauragpt.train.average import Average
+from lauragpt.train.lora import LoraConfig
 from lauragpt.train.precision import precision
 from lauragpt.train.sharding import Sharding
 from lauragpt.train.stage import StageConfig, adamw
+from lauragpt.train.stages.gpt import GPTStageConfig
+from lauragpt.train.stages.joint import JointStageConfig
 
 BATCHES = 4  # of a step, of all processes together
 TEXT = {"weights": {"mt": 1, "tts": 1}}
@@ -117,8 +122,8 @@ def losses_of(folder, name: str) -> list[float]:
     return [sum(parts) for parts in means]
 
 
-def same_weights(one, other, atol: float = 1e-3) -> None:
-    ours, theirs = (state.load_weights(state.weights_of(folder, False)) for folder in (one, other))
+def same_weights(one, other, keep_best: bool = False, atol: float = 1e-3) -> None:
+    ours, theirs = (state.load_weights(state.weights_of(folder, keep_best)) for folder in (one, other))
     assert ours.keys() == theirs.keys()
     for key, tensor in ours.items():
         torch.testing.assert_close(theirs[key], tensor, rtol=0, atol=atol, msg=key)
@@ -126,7 +131,8 @@ def same_weights(one, other, atol: float = 1e-3) -> None:
 
 @pytest.mark.slow
 def test_those_that_divide_the_weights_learn_what_one_learns(prepared, tmp_path):
-    stages = {"gpt": {"steps": 50, "batch_seconds": 3, "evaluate_every": 25} | TEXT, "joint": {"steps": 50, "batch_seconds": 4} | TASKS}
+    chosen = {"ema": 0.9, "keep_best": True, "evaluate_every": 10}
+    stages = {"gpt": {"steps": 50, "batch_seconds": 3} | chosen | TEXT, "joint": {"steps": 50, "batch_seconds": 4} | TASKS}
     start(tmp_path / "1", prepared, 1, stages)
     for processes in (2, 4):
         divided = {name: keys | {"shard": True} for name, keys in stages.items()}
@@ -137,6 +143,12 @@ def test_those_that_divide_the_weights_learn_what_one_learns(prepared, tmp_path)
             assert together == pytest.approx(alone, abs=1e-4)
             sizes = [path.stat().st_size for path in state.newest(tmp_path / str(processes) / name).glob("*.safetensors")]
             assert len(sizes) == processes and max(sizes) < 1.2 * min(sizes), "each process writes what it holds"
+            others = state.newest(tmp_path / str(processes) / name).glob("shard-0000[2-9]*.safetensors")
+            assert not any(key.endswith(".step") for path in others for key in load_file(path)), "what is not divided the main one writes"
+        one, other = (tmp_path / each / "gpt" for each in ("1", str(processes)))
+        assert state.best(other) == pytest.approx(state.best(one), abs=1e-4)
+        same_weights(one, other)  # averages
+        same_weights(one, other, keep_best=True)
 
 
 @pytest.mark.slow
@@ -223,6 +235,7 @@ def test_checkpoints_in_pieces_are_those_of_whole_tensors(sharding, tmp_path):
     divided.save(3, {"validated": False}, None, keep=2, anew=False)
     divided.finish()
     divided.save_best({"step": 2, "loss": 1.0})
+    best = {name: tensor.full_tensor().clone() for name, tensor in stage.modules.named_parameters()}
     assert state.steps_done(tmp_path) == 3 and state.best(tmp_path) == {"step": 2, "loss": 1.0}
     (pieces,) = (tmp_path / "steps" / "00000003").glob("*.safetensors")
     pieces.write_bytes(pieces.read_bytes()[:-1] + b"?")
@@ -239,7 +252,51 @@ def test_checkpoints_in_pieces_are_those_of_whole_tensors(sharding, tmp_path):
         torch.testing.assert_close(moment, moments[name], rtol=0, atol=1e-6)
     assert read.learn(whole, 2) == pytest.approx(plain.learn(whole, 2), abs=1e-6)
 
+    averages = {name: tensor.clone().zero_() for name, tensor in average.tensors.items()}
+    state.load_average(tmp_path, averages)
+    assert averages["extra.weight"].full_tensor().equal(saved["extra.weight"]), "each process reads what it holds"
+    for parameter in stage.modules.parameters():
+        parameter.detach().zero_()
+    state.load_best(tmp_path, stage.modules)
+    assert all(parameter.full_tensor().equal(best[name]) for name, parameter in stage.modules.named_parameters())
+
     plain.modules["extra"].bias.data.fill_(7)
     state.save(tmp_path / "plain", plain, 3, {})
     state.load(tmp_path / "plain", stage.modules, stage.optimizers)
     assert stage.learn(divided.gathered, 3) == pytest.approx(plain.learn(whole, 3), abs=1e-6), "pieces are read from whole tensors"
+
+
+def test_a_checkpoint_is_kept_where_training_ends_by_an_error(sharding, tmp_path):
+    stage, divided = sharding
+    with pytest.raises(LauraError, match="the gradient"), divided:
+        stage.learn(divided.gathered, 0)
+        divided.save(1, {}, None, keep=2, anew=True)
+        raise LauraError("the gradient is not finite")
+    assert state.steps_done(tmp_path) == 1
+    (tmp_path / "full").write_text("no folder can be made in it")
+    divided.folder = tmp_path / "full"
+    with pytest.raises(LauraError, match=r"full: a checkpoint could not be written: .*ot a directory.*: make room there"):
+        divided.save(2, {}, None, keep=2, anew=False)
+        divided.finish()
+
+
+def test_moments_of_parameters_that_are_trained_no_more_are_refused(tmp_path):
+    stage = Little()
+    for parameter in stage.modules.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    stage.optimizers["model"].step()
+    state.save(tmp_path, stage, 1, {})
+    fewer = {"model": adamw(list(stage.modules.parameters())[:-1], stage.config)}
+    with pytest.raises(LauraError, match="more parameters were trained there"):
+        state.load(tmp_path, stage.modules, fewer)
+
+
+@pytest.mark.parametrize("config", [GPTStageConfig, JointStageConfig])
+def test_what_cannot_be_divided_is_refused_before_training(config, monkeypatch):
+    with pytest.raises(LauraError, match="lora .*: leave one of them out"):
+        config(shard=True, lora=LoraConfig(4))
+    assert config(shard=True).shard
+    monkeypatch.delattr(fsdp, "FSDPModule")  # as in PyTorch of 2024
+    with pytest.raises(LauraError, match="install 2.13 or a later one"):
+        config(shard=True)
+    assert config(lora=LoraConfig(4)).lora.rank == 4

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from lauragpt.errors import LauraError
 from lauragpt.model.lauragpt import LauraModel, to_device
 from lauragpt.train.batches import train_and_dev
 from lauragpt.train.corpus import Corpus
@@ -35,6 +36,17 @@ class ReadingConfig(ModelStageConfig):
     checkpoint_activations: bool = False  # each layer keeps its input alone and is computed again in the backward pass (activations.py)
     shard: bool = False  # several processes divide weights, gradients and moments among them, by FSDP2 (sharding.py)
     compile: bool = False  # torch.compile of the GPT's layers: half as fast again, takes a minute to start, needs a C++ compiler
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.shard:
+            return
+        if self.lora.rank:  # then embeddings have no gradient, and a process whose batch has no recording sends fewer messages
+            raise LauraError("shard divides the weights that are trained, and lora trains adapters in their place: leave one of them out")
+        from torch.distributed import fsdp  # takes a second
+
+        if not hasattr(getattr(fsdp, "FSDPModule", None), "set_reduce_scatter_unused_params"):
+            raise LauraError(f"shard: PyTorch {torch.__version__} cannot: install 2.13 or a later one, or leave shard out")
 
 
 @dataclass(frozen=True)
