@@ -159,8 +159,8 @@ def sharding_of(stage: Stage, folder: Path, accelerator: Accelerator) -> "Shardi
 
 
 def evaluate(stage: Stage, folder: Path, step: int, log: "Log", main: bool, sharding: "Sharding | None") -> None:
-    """Measures dev, and saves the weights if they are the best so far by `best_by`. LauraError where dev has no such loss. Where weights
-    are divided, all processes do so together."""
+    """Measures dev, and saves the weights if they are the best so far by `best_by`. LauraError where dev has no such loss, or what was
+    saved as the best is damaged. Where weights are divided, all processes do so together."""
     best = state.best(folder) if stage.config.evaluate_every else None  # before anyone waits: where it is damaged all of them say so
     stage.modules.eval()
     with sharding.gathered() if sharding else nullcontext():
