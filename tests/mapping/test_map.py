@@ -236,6 +236,7 @@ def laura_map(*words: object, status: int = 0) -> subprocess.CompletedProcess:
     return done
 
 
+@pytest.mark.slow  # as all that needs Ray
 def test_a_wrong_request_is_told_at_once(talks, tmp_path):
     assert "is not for codec: it is for pseudo-label" in laura_map("codec", talks, tmp_path / "o", "--confidence", 1, status=2).stderr
     assert "no Ray cluster answers at 127.0.0.1:9" in laura_map("codec", talks, tmp_path / "o", "--ray", "127.0.0.1:9", status=1).stderr
