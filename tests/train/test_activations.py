@@ -160,7 +160,7 @@ def test_training_goes_on_from_a_checkpoint_that_was_written_without(make_stage,
 
 def test_a_plan_counts_what_is_held_and_computed(make_stage):
     """Bytes and operations as they were counted on layers that keep all, and as they are with layers that are computed again."""
-    stage = make_stage("gpt", LauraModel(with_changes(PRESETS["debug"], {"gpt": {"layers": 4}})), batch_seconds=4)
+    stage = make_stage("gpt", LauraModel(with_changes(PRESETS["debug"], {"gpt": {"layers": 4}})), batch_seconds=6)
     stage.modules.train()
     batch, held = stage.batch(0), Held()
 
@@ -176,8 +176,7 @@ def test_a_plan_counts_what_is_held_and_computed(make_stage):
     assert before.flops < flops <= planned.flops == pytest.approx(flops, rel=0.05)  # the last product of a layer is not needed again
     with held.counting(stage.modules):
         loss()
-    # Of what a layer reads, masks and rotations are not counted: they weigh something at this width alone.
-    assert held.bytes + max(before.layers) == pytest.approx(planned.kept, rel=0.1)
+    assert held.bytes + max(before.layers) == pytest.approx(planned.kept, rel=0.05)
 
 
 def test_the_key_of_a_recipe_lowers_the_memory_that_is_planned(tmp_path):

@@ -103,13 +103,13 @@ def test_the_vocoder_learns_from_its_condition(make_stage, task, condition):
     """Another condition gives another loss, and what takes the condition in gets a gradient."""
     stage = make_stage("vocoder", weights={task: 1})
     torch.nn.init.normal_(stage.model.vocoder.output.weight)
-    group = stage.batch(0).groups[0]
+    group = stage.batch(2).groups[0]
     given = getattr(group, condition)
     other = given._replace(ids=(given.ids + 7) % 300) if condition == "text" else given._replace(waves=given.waves.flip(1))
     changed = replace(group, **{condition: other})
     with torch.no_grad():
         first, again, second = (stage.loss(g).item() for g in (group, group, changed))
-    assert first == again and abs(first - second) > 1e-5 * first  # the same twice, to the last bit
+    assert first == again and abs(first - second) > 1e-4 * first  # the same twice, to the last bit
     vocoder = stage.model.vocoder
     stage.loss(group).backward()
     entries = {"noisy": vocoder.noisy, "text": vocoder.text, "prompt": vocoder.prompt}
